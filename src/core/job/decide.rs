@@ -1,0 +1,603 @@
+//! The heart: what to record and what to do, given a job, its record and its pods.
+//!
+//! [`decide`] is total and deterministic, and derives everything anew from the record and from
+//! what is seen, so that it may be asked at any time and by anybody. Its effects have an order:
+//!
+//! 1. the record is stored,
+//! 2. the actions are carried out, in their order,
+//! 3. the dispatcher, which sees only stored records, makes the next pod.
+//!
+//! Any prefix of that may be all that happens. A pod counts once, by its uid: its outcome is
+//! recorded first and its finalizer comes off afterwards, so that no end is lost and none counted
+//! twice.
+//!
+//! What this does not do: choose when and where a job runs (`queue`), make pods (the dispatcher),
+//! or read how a pod ended (`termination`).
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::phase::Phase;
+use super::record::{
+    Attempt, ContainerOutcome, Current, Intent, IntentKind, Placement, Record, RetryAction, RetryDecision,
+};
+use super::retry::{self, RetryStrategy};
+use super::rules;
+use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
+use crate::reason;
+use crate::termination::{self, Class, Ending, Sight, Tolerances};
+use crate::waits;
+
+/// Refusals by nodes within one attempt that are free of charge; the next one fails the attempt.
+pub const MAX_REJECTIONS: usize = 5;
+/// Placements remembered; a job that is withdrawn more often forgets the oldest.
+pub const MAX_PLACEMENTS: usize = 32;
+
+/// What a user asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Job {
+    /// The retry strategy of the job, else of its definition, else one attempt.
+    pub strategy: RetryStrategy,
+    /// `timeout.attemptDurationSeconds`, counted from the start of each attempt's container.
+    pub timeout: Option<SignedDuration>,
+    /// `spec.terminate`.
+    pub terminate: Option<String>,
+    /// `spec.cancel`.
+    pub cancel: Option<String>,
+    /// Why the job must end although its owner did not ask: its queue is deleted.
+    pub stop: Option<String>,
+}
+
+/// Whether everything that a job names is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It may run; the definition it runs, as `name:revision`.
+    Ready(String),
+    /// Something is missing that may still come: the job stays SUBMITTED and says so.
+    Waiting(String),
+    /// It can never run.
+    Refused(String),
+}
+
+/// What is seen of a job's surroundings.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Every pod that the job owns. When a pod that the record speaks of is not among them, the
+    /// caller has made sure by a live read that it does not exist.
+    pub pods: Vec<PodView>,
+    /// The nodes that these pods and the pod on record are bound to, by name; those that exist no
+    /// more are absent.
+    pub nodes: BTreeMap<String, NodeView>,
+    /// A pod may be on its way: the dispatcher has sent a create that is not answered yet.
+    pub creating: bool,
+    /// What the dispatcher says that the job waits for.
+    pub waits_for: Option<String>,
+    /// The dispatcher found that the API server will never accept the job's pod.
+    pub refused: Option<String>,
+}
+
+/// An effect outside the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask for the pod's deletion.
+    Delete {
+        /// The pod's name.
+        pod: String,
+        /// Its uid: a precondition.
+        uid: String,
+        /// How it is meant.
+        how: Deletion,
+    },
+    /// Take our finalizer off the pod, whose outcome is recorded.
+    Release {
+        /// The pod's name.
+        pod: String,
+        /// Its uid: a precondition.
+        uid: String,
+    },
+}
+
+/// How a pod is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// SIGTERM, the pod's grace period, SIGKILL.
+    Graceful,
+    /// Only if it is still unbound: fails with a conflict if the scheduler was faster.
+    IfUnbound,
+    /// At once, without the kubelet's word: its node is taken for dead.
+    Forced,
+}
+
+/// The outcome of [`decide`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// The record to store; store nothing if it equals the old one.
+    pub record: Record,
+    /// What to do once the record is stored.
+    pub actions: Vec<Action>,
+    /// When to ask again although nothing happens.
+    pub wake: Option<Timestamp>,
+    /// The node does not answer; the job is kept RUNNING meanwhile.
+    pub unreachable: bool,
+}
+
+/// Decides the next step of a job.
+pub fn decide(
+    now: Timestamp,
+    job: &Job,
+    readiness: &Readiness,
+    record: &Record,
+    seen: &Seen,
+    tolerances: &Tolerances,
+) -> Decision {
+    let mut step = Step { now, job, seen, tolerances, next: Decision::default() };
+    step.next.record = record.clone();
+    step.next.record.created_at.get_or_insert(now);
+    step.next.record.phase.get_or_insert(Phase::Submitted);
+
+    if step.phase().is_terminal() {
+        step.clear_away(None);
+        return step.next;
+    }
+    step.take_orders();
+    match (step.phase(), step.live()) {
+        (Phase::Submitted | Phase::Pending, None) => step.accept(readiness),
+        (_, Some(pod)) => step.follow(&pod),
+        (_, None) => step.without_pod(),
+    }
+    step.next
+}
+
+/// One call of [`decide`] in progress.
+struct Step<'a> {
+    now: Timestamp,
+    job: &'a Job,
+    seen: &'a Seen,
+    tolerances: &'a Tolerances,
+    next: Decision,
+}
+
+impl Step<'_> {
+    fn phase(&self) -> Phase {
+        self.next.record.phase()
+    }
+
+    /// The pod that runs the job now: the one on record, else the one made for the next attempt.
+    fn live(&self) -> Option<PodView> {
+        let record = &self.next.record;
+        let open = || self.seen.pods.iter().filter(|p| !record.has_counted(&p.uid));
+        match &record.current {
+            Some(current) => open().find(|p| p.uid == current.pod_uid).cloned(),
+            None => open()
+                .filter(|p| p.attempt == record.next_attempt() && p.placement >= record.next_placement())
+                .min_by_key(|p| (p.placement, p.uid.clone()))
+                .cloned(),
+        }
+    }
+
+    /// Turns what the user asked for into a stored intent, before anything is done about it.
+    fn take_orders(&mut self) {
+        if self.next.record.intent.is_some_and_kind(IntentKind::Cancel) && self.is_bound() {
+            // The scheduler was faster: a cancel acts only before the pod is bound.
+            self.next.record.intent = None;
+        }
+        if let Some(reason) = self.job.stop.as_ref().or(self.job.terminate.as_ref()) {
+            self.intend(IntentKind::Terminate, reason);
+        } else if let Some(reason) = self.job.cancel.as_ref().filter(|_| !self.is_bound()) {
+            self.intend(IntentKind::Cancel, reason);
+        }
+    }
+
+    fn intend(&mut self, kind: IntentKind, reason: &str) {
+        let at = self.now;
+        self.next.record.intent.get_or_insert_with(|| Intent { kind, reason: reason.to_owned(), at });
+    }
+
+    fn is_bound(&self) -> bool {
+        self.next.record.current.is_some() || self.live().is_some_and(|pod| pod.node_name.is_some())
+    }
+
+    /// SUBMITTED: look whether everything that the job names is there.
+    fn accept(&mut self, readiness: &Readiness) {
+        if let Some(intent) = self.next.record.intent.clone() {
+            return self.end_unstarted(&intent);
+        }
+        match readiness {
+            Readiness::Ready(definition) => {
+                self.next.record.job_definition = Some(definition.clone());
+                self.become_runnable(self.seen.waits_for.clone());
+            }
+            Readiness::Waiting(reason) => self.next.record.status_reason = Some(reason.clone()),
+            Readiness::Refused(reason) => self.fail(reason.clone()),
+        }
+    }
+
+    /// RUNNABLE and later, and no pod to follow.
+    fn without_pod(&mut self) {
+        self.clear_away(None);
+        if let Some(current) = self.next.record.current.clone() {
+            let node = current.node_name.as_deref().and_then(|name| self.seen.nodes.get(name));
+            let ending = termination::vanished(
+                current.started_at,
+                node,
+                current.instance.as_deref(),
+                current.bound_at.is_some(),
+                self.now,
+            );
+            return self.settle(&Ran::from(&current), ending);
+        }
+        if self.seen.creating {
+            // Its answer brings the pod, or the news that there is none.
+            return;
+        }
+        if let Some(intent) = self.next.record.intent.clone() {
+            return self.end_unstarted(&intent);
+        }
+        if let Some(reason) = &self.seen.refused {
+            return self.fail(reason.clone());
+        }
+        if self.seen.waits_for.is_some() {
+            self.next.record.status_reason.clone_from(&self.seen.waits_for);
+        }
+    }
+
+    /// Follows the pod that runs the job.
+    fn follow(&mut self, pod: &PodView) {
+        self.clear_away(Some(&pod.uid));
+        let node = pod.node_name.as_deref().and_then(|name| self.seen.nodes.get(name)).cloned();
+        let instance = self.next.record.current.as_ref().and_then(|c| c.instance.clone());
+        match termination::look(pod, node.as_ref(), instance.as_deref(), self.tolerances, self.now) {
+            Sight::Unbound => self.stay_unbound(pod),
+            Sight::Starting { until, waiting_for } => {
+                self.note_current(pod, node.as_ref(), None);
+                self.move_to(Phase::Starting, waiting_for);
+                self.wake_at(until);
+                self.enforce(pod);
+            }
+            Sight::Running { started_at, unreachable, until } => {
+                let started_at =
+                    self.note_current(pod, node.as_ref(), Some(started_at)).unwrap_or(started_at);
+                self.next.record.started_at = Some(started_at);
+                self.move_to(Phase::Running, None);
+                self.next.unreachable = unreachable;
+                self.wake_at(until);
+                self.watch_clock(started_at);
+                self.enforce(pod);
+            }
+            Sight::Ended(ending) => self.finish(pod, node.as_ref(), ending),
+        }
+    }
+
+    fn stay_unbound(&mut self, pod: &PodView) {
+        if self.next.record.intent.is_some() {
+            self.delete(pod, Deletion::IfUnbound);
+        } else if self.phase() != Phase::Runnable {
+            // A pod made by a dispatcher that knew a later record than this reader.
+            self.become_runnable(None);
+        } else if self.seen.waits_for.is_some() {
+            self.next.record.status_reason.clone_from(&self.seen.waits_for);
+        }
+    }
+
+    /// The attempt's timeout is ours, not the kubelet's: it counts from the container's start.
+    fn watch_clock(&mut self, started_at: Timestamp) {
+        let Some(deadline) = self.job.timeout.and_then(|limit| started_at.checked_add(limit).ok()) else {
+            return;
+        };
+        if self.now >= deadline {
+            self.intend(IntentKind::Timeout, reason::TIMED_OUT);
+        } else {
+            self.wake_at(Some(deadline));
+        }
+    }
+
+    /// Carries out a stored intent against a pod that is bound.
+    fn enforce(&mut self, pod: &PodView) {
+        if self.next.record.intent.is_some() && pod.deleted_at.is_none() {
+            self.delete(pod, Deletion::Graceful);
+        }
+    }
+
+    /// The pod's story is over: record it, then let the pod go.
+    fn finish(&mut self, pod: &PodView, node: Option<&NodeView>, ending: Ending) {
+        if pod.node_name.is_some() {
+            self.note_current(pod, node, ending.started_at);
+        }
+        let ran = self.next.record.current.as_ref().map_or_else(|| Ran::from_pod(pod), Ran::from);
+        self.settle(&ran, ending);
+        self.let_go(pod);
+    }
+
+    /// Records the outcome of a pod and what follows from it.
+    fn settle(&mut self, ran: &Ran, ending: Ending) {
+        let ending = Ending { stopped_at: ending.stopped_at.or(Some(self.now)), ..ending };
+        self.next.record.current = None;
+        if let Some(intent) = self.next.record.intent.clone() {
+            return match ran.bound {
+                true => self.end_by_order(ran, &intent, ending),
+                false => self.end_unstarted(&intent),
+            };
+        }
+        match ending.class {
+            Class::Unplaced => self.lose_placement(ran, &ending),
+            Class::Rejected if self.rejections() < MAX_REJECTIONS => self.lose_placement(ran, &ending),
+            Class::Succeeded => {
+                let decision = exit_decision(rules::SUCCEEDED);
+                self.end(Phase::Succeeded, ran.attempt(&ending, decision));
+            }
+            Class::Timeout => self.end(Phase::Failed, ran.attempt(&ending, exit_decision(rules::TIMED_OUT))),
+            Class::Rejected
+            | Class::Application
+            | Class::Image
+            | Class::Configuration
+            | Class::Host
+            | Class::Deleted
+            | Class::Unknown => self.retry_or_fail(ran, &ending),
+        }
+    }
+
+    fn retry_or_fail(&mut self, ran: &Ran, ending: &Ending) {
+        let used = self.next.record.next_attempt();
+        let decision = retry::decide(
+            &self.job.strategy,
+            used,
+            &ending.status_reason,
+            ending.container.reason.as_deref(),
+            ending.container.exit_code,
+        );
+        self.next.record.log_tail.clone_from(&ending.log_tail);
+        let action = decision.action;
+        let attempt = ran.attempt(ending, decision);
+        match action {
+            RetryAction::Exit => self.end(Phase::Failed, attempt),
+            RetryAction::Retry => {
+                let why = waits::retry(used, self.job.strategy.attempts, &ending.status_reason);
+                self.next.record.attempts.push(attempt);
+                self.become_runnable(Some(why));
+            }
+        }
+    }
+
+    /// The job ends since somebody wanted it to; whatever the container said comes second.
+    fn end_by_order(&mut self, ran: &Ran, intent: &Intent, ending: Ending) {
+        let rule = match intent.kind {
+            IntentKind::Timeout => rules::TIMED_OUT,
+            IntentKind::Cancel => rules::CANCELLED,
+            IntentKind::Terminate => rules::TERMINATED,
+        };
+        let ending = Ending { status_reason: intent.reason.clone(), ..ending };
+        self.next.record.log_tail.clone_from(&ending.log_tail);
+        self.flag(intent.kind);
+        self.end(Phase::Failed, ran.attempt(&ending, exit_decision(rule)));
+    }
+
+    fn end_unstarted(&mut self, intent: &Intent) {
+        self.flag(intent.kind);
+        self.fail(intent.reason.clone());
+    }
+
+    fn flag(&mut self, kind: IntentKind) {
+        match kind {
+            IntentKind::Cancel => self.next.record.is_cancelled = Some(true),
+            IntentKind::Terminate => self.next.record.is_terminated = Some(true),
+            IntentKind::Timeout => {}
+        }
+    }
+
+    fn end(&mut self, phase: Phase, attempt: Attempt) {
+        let record = &mut self.next.record;
+        record.phase = Some(phase);
+        record.status_reason = Some(attempt.status_reason.clone());
+        record.started_at = attempt.started_at;
+        record.stopped_at = Some(attempt.stopped_at.unwrap_or(self.now));
+        record.intent = None;
+        record.attempts.push(attempt);
+    }
+
+    fn fail(&mut self, why: String) {
+        let record = &mut self.next.record;
+        record.phase = Some(Phase::Failed);
+        record.status_reason = Some(why);
+        record.stopped_at = Some(self.now);
+        record.intent = None;
+    }
+
+    fn rejections(&self) -> usize {
+        let attempt = self.next.record.next_attempt();
+        self.next.record.placements.iter().filter(|p| p.attempt == attempt && p.rejected).count()
+    }
+
+    fn lose_placement(&mut self, ran: &Ran, ending: &Ending) {
+        let cause = ending.container.reason.as_ref().unwrap_or(&ending.status_reason).clone();
+        let why = waits::placement(&cause);
+        let placements = &mut self.next.record.placements;
+        placements.push(Placement {
+            attempt: ran.attempt,
+            placement: ran.placement,
+            pod_name: ran.pod_name.clone(),
+            pod_uid: ran.pod_uid.clone(),
+            node_name: ran.node_name.clone(),
+            status_reason: cause,
+            rejected: ending.class == Class::Rejected,
+            at: Some(self.now),
+        });
+        if placements.len() > MAX_PLACEMENTS {
+            placements.remove(0);
+        }
+        self.become_runnable(Some(why));
+    }
+
+    fn become_runnable(&mut self, why: Option<String>) {
+        let record = &mut self.next.record;
+        record.phase = Some(Phase::Runnable);
+        record.status_reason = why;
+        record.runnable_at = Some(self.now);
+        record.started_at = None;
+    }
+
+    fn move_to(&mut self, phase: Phase, why: Option<String>) {
+        // Never back from RUNNING to STARTING: a restarted kubelet forgets for a moment.
+        if self.phase() < phase {
+            self.next.record.phase = Some(phase);
+            self.next.record.status_reason = why;
+            return;
+        }
+        // Trouble is told once; texts of image pulls alternate.
+        let troubled = |text: &Option<String>| text.as_deref().is_some_and(reason::is_trouble);
+        if self.phase() == phase && troubled(&why) && !troubled(&self.next.record.status_reason) {
+            self.next.record.status_reason = why;
+        }
+    }
+
+    /// Notes what must be known of the pod when it is gone. Returns when its container started:
+    /// the first word on that stays.
+    fn note_current(
+        &mut self,
+        pod: &PodView,
+        node: Option<&NodeView>,
+        started_at: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let now = self.now;
+        let current = self.next.record.current.get_or_insert_with(|| Current {
+            attempt: pod.attempt,
+            placement: pod.placement,
+            pod_name: pod.name.clone(),
+            pod_uid: pod.uid.clone(),
+            compute_environment: pod.compute_environment.clone(),
+            node_name: pod.node_name.clone(),
+            instance: node.map(|n| n.instance.clone()).or_else(|| pod.node_name.clone()),
+            bound_at: Some(now),
+            started_at: None,
+        });
+        current.started_at = current.started_at.or(started_at);
+        current.started_at
+    }
+
+    /// Lets go of every pod but the live one: those that are counted already, and those that
+    /// should not be there and never count.
+    fn clear_away(&mut self, live: Option<&str>) {
+        let seen = self.seen;
+        for pod in seen.pods.iter().filter(|p| Some(p.uid.as_str()) != live) {
+            self.let_go(pod);
+        }
+    }
+
+    /// Ends what still works in a pod that is of no more use, then lets it go. A pod that ended
+    /// stays for its logs, and one whose last sidecar is still flushing is left to the kubelet.
+    fn let_go(&mut self, pod: &PodView) {
+        if !is_terminal(pod) && still_works(pod) {
+            let node = pod.node_name.as_deref().map(|name| self.seen.nodes.get(name));
+            let dead = node.is_some_and(|node| node.is_none_or(|node| !node.exists || !node.ready));
+            self.delete(pod, if dead { Deletion::Forced } else { Deletion::Graceful });
+        }
+        self.release(pod);
+    }
+
+    fn delete(&mut self, pod: &PodView, how: Deletion) {
+        if pod.deleted_at.is_none() || how == Deletion::Forced {
+            let (pod, uid) = (pod.name.clone(), pod.uid.clone());
+            self.next.actions.push(Action::Delete { pod, uid, how });
+        }
+    }
+
+    fn release(&mut self, pod: &PodView) {
+        if pod.held {
+            self.next.actions.push(Action::Release { pod: pod.name.clone(), uid: pod.uid.clone() });
+        }
+    }
+
+    fn wake_at(&mut self, at: Option<Timestamp>) {
+        self.next.wake = [self.next.wake, at].into_iter().flatten().min();
+    }
+}
+
+/// Which pod an outcome belongs to.
+struct Ran {
+    attempt: u32,
+    placement: u32,
+    pod_name: String,
+    pod_uid: String,
+    compute_environment: Option<String>,
+    node_name: Option<String>,
+    instance: Option<String>,
+    bound: bool,
+}
+
+impl Ran {
+    fn from_pod(pod: &PodView) -> Self {
+        Self {
+            attempt: pod.attempt,
+            placement: pod.placement,
+            pod_name: pod.name.clone(),
+            pod_uid: pod.uid.clone(),
+            compute_environment: pod.compute_environment.clone(),
+            node_name: None,
+            instance: None,
+            bound: false,
+        }
+    }
+
+    fn attempt(&self, ending: &Ending, decision: RetryDecision) -> Attempt {
+        Attempt {
+            attempt: self.attempt,
+            pod_name: self.pod_name.clone(),
+            pod_uid: self.pod_uid.clone(),
+            compute_environment: self.compute_environment.clone(),
+            node_name: self.node_name.clone(),
+            instance: self.instance.clone(),
+            started_at: ending.started_at,
+            stopped_at: ending.stopped_at,
+            status_reason: ending.status_reason.clone(),
+            container: ContainerOutcome {
+                exit_code: ending.container.exit_code,
+                reason: ending.container.reason.clone(),
+            },
+            decision: Some(decision),
+        }
+    }
+}
+
+impl From<&Current> for Ran {
+    fn from(current: &Current) -> Self {
+        Self {
+            attempt: current.attempt,
+            placement: current.placement,
+            pod_name: current.pod_name.clone(),
+            pod_uid: current.pod_uid.clone(),
+            compute_environment: current.compute_environment.clone(),
+            node_name: current.node_name.clone(),
+            instance: current.instance.clone(),
+            bound: true,
+        }
+    }
+}
+
+fn exit_decision(rule: &str) -> RetryDecision {
+    RetryDecision { action: RetryAction::Exit, entry: None, rule: rule.to_owned() }
+}
+
+fn is_terminal(pod: &PodView) -> bool {
+    matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
+}
+
+/// True while a container of the job itself runs or may yet start. Sidecars do not count: the kubelet ends them,
+/// and a log sidecar needs that moment to flush.
+fn still_works(pod: &PodView) -> bool {
+    pod.containers.is_empty()
+        || pod.containers.iter().chain(&pod.init_containers).any(|container| {
+            container.role != ContainerRole::Sidecar
+                && !matches!(container.state, ContainerState::Terminated { .. })
+        })
+}
+
+/// Reads better than `as_ref().is_some_and(|i| i.kind == …)` in the rules above.
+trait OfKind {
+    fn is_some_and_kind(&self, kind: IntentKind) -> bool;
+}
+
+impl OfKind for Option<Intent> {
+    fn is_some_and_kind(&self, kind: IntentKind) -> bool {
+        self.as_ref().is_some_and(|intent| intent.kind == kind)
+    }
+}

@@ -1,0 +1,242 @@
+//! What is remembered of a job: the part of a BatchJob's status that decisions are made from.
+//!
+//! The record is the only memory. Together with the pods that exist it must suffice to go on
+//! after a crash at any point, so everything that could vanish with a pod or a node (the instance
+//! id, the outcome, a stop order) is written here before it is acted upon.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::phase::Phase;
+
+/// The persistent state of one single job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Where the job is in its life: one of AWS's seven job states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Why the job waits, or how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    /// The job's id: `spec.jobId`, else the object's uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+    /// The definition and revision that the job runs, as `name:revision`. Resolved once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_definition: Option<String>,
+    /// When the job was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// When the job last became RUNNABLE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runnable_at: Option<Timestamp>,
+    /// When the last attempt's container started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When the job ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<Timestamp>,
+    /// The job was cancelled before it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_cancelled: Option<bool>,
+    /// The job was terminated by a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_terminated: Option<bool>,
+    /// A decision to end the job that is not carried out yet. Outranks what the pod then shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+    /// The pod that runs the job now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Current>,
+    /// Attempts that ended, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub attempts: Vec<Attempt>,
+    /// Pods of the next attempt that started nothing and used up no attempt, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub placements: Vec<Placement>,
+    /// The last lines of the last failed attempt's output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_tail: Option<String>,
+}
+
+impl Record {
+    /// The phase, SUBMITTED when nothing is recorded yet.
+    pub fn phase(&self) -> Phase {
+        self.phase.unwrap_or_default()
+    }
+
+    /// The number of the attempt that runs now or would run next.
+    pub fn next_attempt(&self) -> u32 {
+        self.attempts.len() as u32 + 1
+    }
+
+    /// The number of the next pod within the next attempt, from 0.
+    pub fn next_placement(&self) -> u32 {
+        let attempt = self.next_attempt();
+        self.placements.iter().filter(|p| p.attempt == attempt).map(|p| p.placement + 1).max().unwrap_or(0)
+    }
+
+    /// True when the outcome of this pod already stands in the record.
+    pub fn has_counted(&self, pod_uid: &str) -> bool {
+        self.attempts.iter().any(|a| a.pod_uid == pod_uid)
+            || self.placements.iter().any(|p| p.pod_uid == pod_uid)
+    }
+}
+
+/// An order to end the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// Who wants the job to end.
+    pub kind: IntentKind,
+    /// The text that becomes the job's statusReason.
+    pub reason: String,
+    /// When the order was recorded.
+    pub at: Timestamp,
+}
+
+/// Why a job is being ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum IntentKind {
+    /// `spec.cancel`, before a pod was bound.
+    Cancel,
+    /// `spec.terminate`.
+    Terminate,
+    /// The attempt ran longer than `attemptDurationSeconds`.
+    Timeout,
+}
+
+/// The pod that runs the job, and what must be known of its host when both are gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Current {
+    /// The attempt's number, from 1.
+    pub attempt: u32,
+    /// Which pod of this attempt it is, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub placement: u32,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's uid.
+    pub pod_uid: String,
+    /// The compute environment that the pod was placed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_environment: Option<String>,
+    /// The node's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// The instance id from the node's providerID, else the node's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// When the pod was seen bound to the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_at: Option<Timestamp>,
+    /// When the job's container started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+}
+
+/// An attempt that ended. The members that AWS has bear AWS's names
+/// (<https://docs.aws.amazon.com/batch/latest/APIReference/API_AttemptDetail.html>).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The attempt's number, from 1.
+    pub attempt: u32,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's uid.
+    pub pod_uid: String,
+    /// The compute environment that the pod was placed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_environment: Option<String>,
+    /// The node's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// The instance id from the node's providerID, else the node's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// When the job's container started; absent if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When the attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<Timestamp>,
+    /// How the attempt ended; `onStatusReason` is matched against it.
+    pub status_reason: String,
+    /// How the container ended.
+    #[serde(default)]
+    pub container: ContainerOutcome,
+    /// What decided whether the job is retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<RetryDecision>,
+}
+
+/// The end of an attempt's container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerOutcome {
+    /// The container's exit code; absent if none is known. `onExitCode` is matched against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// A reason beyond the exit code; `onReason` is matched against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether the job is retried after an attempt, and by which rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryDecision {
+    /// What happens next.
+    pub action: RetryAction,
+    /// The index in `evaluateOnExit` of the entry that decided, from 0; absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u32>,
+    /// The rule in words.
+    pub rule: String,
+}
+
+/// RETRY or EXIT, as in evaluateOnExit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RetryAction {
+    /// The job goes back to RUNNABLE.
+    Retry,
+    /// The job is FAILED (or SUCCEEDED).
+    Exit,
+}
+
+/// A pod that started no container through no fault of the job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// The attempt that it was made for.
+    pub attempt: u32,
+    /// Which pod of this attempt it was, from 0.
+    pub placement: u32,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's uid.
+    pub pod_uid: String,
+    /// The node that refused it, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// Why it started nothing.
+    pub status_reason: String,
+    /// True if a node refused it; five refusals in one attempt end the attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rejected: bool,
+    /// When this was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}

@@ -1,0 +1,12 @@
+//! The decisions of Batchyard as functions over plain data.
+#![deny(missing_docs)]
+
+pub mod definition;
+pub mod job;
+pub mod name;
+pub mod pod;
+pub mod queue;
+pub mod reason;
+pub mod retention;
+pub mod termination;
+pub mod waits;

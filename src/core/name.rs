@@ -1,0 +1,170 @@
+//! Names: from AWS's alphabet to Kubernetes', and back by reference.
+//!
+//! AWS names may hold capitals and underscores, Kubernetes names may not. An object's name is
+//! the *slug* of its AWS name, a pure function, so that nothing ever has to be looked up.
+
+/// Longest part of a job's name in a pod's name.
+const JOB_PART: usize = 30;
+/// Longest slug: a Kubernetes label value.
+const SLUG: usize = 63;
+
+/// The Kubernetes name for an AWS name.
+///
+/// Lower-case letters, digits and `-` stay; capitals are lowered; every run of other characters
+/// becomes one `-`. Whenever that changed anything, six hash characters of the original follow, so
+/// that `randomEC` and `randomec` stay two objects.
+///
+/// ```
+/// use batchyard_core::name::slug;
+/// assert_eq!(slug("compute-0"), "compute-0");
+/// assert_eq!(slug("randomEC"), "randomec-143dbd");
+/// ```
+pub fn slug(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            'a'..='z' | '0'..='9' | '-' => out.push(c),
+            'A'..='Z' => out.push(c.to_ascii_lowercase()),
+            _ if out.ends_with('-') => {}
+            _ => out.push('-'),
+        }
+    }
+    let plain = out.trim_matches('-');
+    if plain == name && plain.len() <= SLUG {
+        return name.to_owned();
+    }
+    let kept: String = plain.chars().take(SLUG - 7).collect();
+    let hash = &format!("{:016x}", fnv1a(name.as_bytes()))[..6];
+    match kept.trim_end_matches('-') {
+        "" => hash.to_owned(),
+        stem => format!("{stem}-{hash}"),
+    }
+}
+
+/// FNV-1a, 64 bit (<http://www.isthe.com/chongo/tech/comp/fnv/>): stable across versions and
+/// machines, which is all that a slug needs.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// A reference to a queue or an environment: the last part of an ARN, or the name itself.
+///
+/// ```
+/// use batchyard_core::name::resource;
+/// assert_eq!(resource("arn:aws:batch:eu-west-1:123456789012:job-queue/jq"), "jq");
+/// assert_eq!(resource("jq"), "jq");
+/// ```
+pub fn resource(reference: &str) -> &str {
+    if !reference.starts_with("arn:") {
+        return reference;
+    }
+    reference.rsplit_once('/').map_or(reference, |(_, name)| name)
+}
+
+/// The object names that a reference to a queue or environment may mean, most likely first.
+pub fn candidates(reference: &str) -> Vec<String> {
+    let name = resource(reference);
+    let slug = slug(name);
+    if slug == name { vec![slug] } else { vec![slug, name.to_owned()] }
+}
+
+/// The object names that a queue's reference to an environment may mean, most likely first:
+/// those that belong to the queue's namespace come before those of the whole cluster.
+///
+/// ```
+/// use batchyard_core::name::environments;
+/// assert_eq!(environments("team-a", "spot"), ["team-a.spot", "spot"]);
+/// ```
+pub fn environments(namespace: &str, reference: &str) -> Vec<String> {
+    let names = candidates(reference);
+    names.iter().map(|name| format!("{namespace}.{name}")).chain(names.iter().cloned()).collect()
+}
+
+/// A reference to a job definition: a name and perhaps a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinitionRef {
+    /// The AWS name, or the object's name.
+    pub name: String,
+    /// The pinned revision; without one the latest ACTIVE revision is meant.
+    pub revision: Option<u32>,
+}
+
+impl DefinitionRef {
+    /// Reads `name`, `name:3` or an ARN with or without a revision.
+    ///
+    /// # Errors
+    /// Returns a sentence naming the reference when the name is empty or what follows the colon
+    /// is not a positive number.
+    pub fn parse(reference: &str) -> Result<Self, String> {
+        let plain = resource(reference);
+        let (name, revision) = match plain.split_once(':') {
+            None => (plain, None),
+            Some((name, number)) => {
+                let revision = number.parse::<u32>().ok().filter(|n| *n > 0);
+                let revision =
+                    revision.ok_or_else(|| format!("jobDefinition {reference:?} has no valid revision"))?;
+                (name, Some(revision))
+            }
+        };
+        if name.is_empty() {
+            return Err(format!("jobDefinition {reference:?} has no name"));
+        }
+        Ok(Self { name: name.to_owned(), revision })
+    }
+}
+
+/// The name of an attempt's pod: `<job, ≤30>-<8 hex of uid>-<attempt>[-<placement>]`.
+///
+/// The name is a function of the job's uid, the attempt and the placement, so that creating the
+/// same pod twice is refused by the API server instead of running the job twice.
+pub fn pod(job: &str, uid: &str, attempt: u32, placement: u32) -> String {
+    let stem: String = job.chars().take(JOB_PART).map(|c| if c == '.' { '-' } else { c }).collect();
+    let stem = stem.trim_end_matches('-');
+    let hex: String = uid.chars().filter(char::is_ascii_hexdigit).take(8).collect();
+    match placement {
+        0 => format!("{stem}-{hex}-{attempt}"),
+        n => format!("{stem}-{hex}-{attempt}-{n}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs() {
+        for (name, want) in [
+            ("queue-0", "queue-0"),
+            ("DCV-GPU-JD", "dcv-gpu-jd-"),
+            ("a__b", "a-b-"),
+            ("___", ""),
+            ("-x-", "x-"),
+        ] {
+            let got = slug(name);
+            assert!(got.starts_with(want), "{name} became {got}");
+            assert!(got == name || got.len() == want.len() + 6, "{name} became {got}");
+        }
+        assert_ne!(slug("randomEC"), slug("RandomEC"));
+        assert_eq!(slug(&"x".repeat(128)).len(), SLUG);
+    }
+
+    #[test]
+    fn references_to_definitions() {
+        let arn = "arn:aws:batch:eu-west-1:123456789012:job-definition/alpine-env:12";
+        let parsed = DefinitionRef::parse(arn).expect("valid");
+        assert_eq!(parsed, DefinitionRef { name: "alpine-env".into(), revision: Some(12) });
+        assert_eq!(DefinitionRef::parse("spot").expect("valid").revision, None);
+        for wrong in ["", ":1", "spot:", "spot:0", "spot:x", "spot:-1"] {
+            DefinitionRef::parse(wrong).expect_err(wrong);
+        }
+    }
+
+    #[test]
+    fn pod_names_fit_a_label() {
+        let uid = "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e";
+        assert_eq!(pod("spot", uid, 1, 0), "spot-0f8b3c1a-1");
+        assert_eq!(pod("spot", uid, 2, 3), "spot-0f8b3c1a-2-3");
+        let long = pod(&"a.".repeat(120), uid, 10, 99);
+        assert!(long.len() <= 63 && !long.contains('.'), "{long}");
+    }
+}

@@ -1,0 +1,190 @@
+//! How jobs and attempts ended, in words: every `statusReason` of an end, every container
+//! `reason`, and the rules of evaluateOnExit. What a job *waits* for is told by `waits`.
+//!
+//! Retry rules match these texts by prefix, so a prefix that is released never changes. AWS's own
+//! texts: <https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html>,
+//! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html> and
+//! <https://docs.aws.amazon.com/batch/latest/userguide/troubleshooting.html>. What is ours says so.
+
+pub mod clean;
+pub mod resources;
+
+use clean::{REASON_LIMIT, STATUS_REASON_LIMIT, line, shorten};
+
+// The statusReason of an attempt and of its job.
+
+/// The job's container ended, well or not. AWS's text.
+pub const ESSENTIAL_EXITED: &str = "Essential container in task exited";
+/// The job's container never ran. AWS's text.
+pub const FAILED_TO_START: &str = "Task failed to start";
+/// The attempt took longer than `attemptDurationSeconds`. AWS's text.
+pub const TIMED_OUT: &str = "Job attempt duration exceeded timeout";
+/// A job that this one depends on failed. AWS's text.
+pub const DEPENDENT_FAILED: &str = "Dependent Job failed";
+/// A child of this array job failed. AWS's text.
+pub const ARRAY_CHILD_FAILED: &str = "Array Child Job failed";
+/// The job's queue was deleted. AWS's text.
+pub const QUEUE_DELETED: &str = "JobQueue deleted";
+/// The BatchJob object is being deleted. Ours.
+pub const JOB_DELETED: &str = "BatchJob deleted";
+/// Nothing observed tells how the attempt ended. Ours.
+pub const UNKNOWN: &str = "Task status unknown";
+/// The pod was gone before it was bound. Ours; seen on placements only.
+pub const UNPLACED: &str = "Pod deleted before it was bound to a node";
+
+/// The host went away under the container: drain, interruption, shutdown, node gone. AWS's text,
+/// which retry rules match by `Host EC2*`.
+pub fn host_terminated(instance: &str) -> String {
+    status(&format!("Host EC2 (instance {instance}) terminated."))
+}
+
+/// The host or the cluster put the pod out: pressure, plain eviction, device taints. Ours, with
+/// AWS's prefix.
+pub fn host_evicted(instance: &str, why: &str) -> String {
+    status(&format!("Host EC2 (instance {instance}) evicted the pod: {}", line(why, REASON_LIMIT)))
+}
+
+/// A more important pod took the place. Ours, with AWS's prefix.
+pub fn host_preempted(instance: &str, why: &str) -> String {
+    status(&format!("Host EC2 (instance {instance}) preempted the pod: {}", line(why, REASON_LIMIT)))
+}
+
+/// Somebody deleted the pod while its node was well. Ours.
+pub const POD_DELETED: &str = "Pod deleted: by a user or another controller";
+
+/// The API server will never accept the job's pod. Ours.
+pub fn invalid_job_definition(why: &str) -> String {
+    status(&format!("Invalid job definition: {}", line(why, REASON_LIMIT)))
+}
+
+/// The job has members that make it what it is and that nothing here can honour. Ours.
+pub fn unsupported_fields(paths: &str) -> String {
+    status(&format!("Invalid job: not supported yet: {}", line(paths, REASON_LIMIT)))
+}
+
+/// An older job has the same `jobId`. Ours.
+pub fn job_id_taken(id: &str, other: &str) -> String {
+    status(&format!("Invalid job: jobId {id} belongs to {other}"))
+}
+
+/// Behind [`invalid_job_definition`]. Ours.
+pub const POD_TOO_LARGE: &str = "its pod is larger than the API server accepts";
+
+/// `jobStateTimeLimitActions` cancelled the job. AWS's text.
+pub fn time_limit(code: &str) -> String {
+    status(&format!("Canceled by JobStateTimeLimit action due to reason: {code}"))
+}
+
+// The reason of an attempt's container.
+
+/// The kernel killed the container at its memory limit. AWS's text.
+pub const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+
+/// The image could not be had. AWS's prefix.
+pub fn cannot_pull(why: &str) -> String {
+    prefixed("CannotPullContainerError", why)
+}
+
+/// The runtime could not make the container. AWS's prefix.
+pub fn cannot_create(why: &str) -> String {
+    prefixed("CannotCreateContainerError", why)
+}
+
+/// The runtime could not start the container. AWS's prefix.
+pub fn cannot_start(why: &str) -> String {
+    prefixed("CannotStartContainerError", why)
+}
+
+/// What the container needs (secrets, configuration, volumes, network) was not there. AWS's
+/// prefix.
+pub fn cannot_initialize(why: &str) -> String {
+    prefixed("ResourceInitializationError", why)
+}
+
+/// An init container failed. Ours.
+pub fn init_failed(container: &str) -> String {
+    line(&format!("init {container}"), REASON_LIMIT)
+}
+
+/// An init container was killed at its memory limit. AWS's prefix.
+pub fn init_out_of_memory(container: &str) -> String {
+    line(&format!("{OUT_OF_MEMORY} (init {container})"), REASON_LIMIT)
+}
+
+/// The kubelet's own word and text, for ends that AWS has no text for.
+pub fn kubelet(word: &str, message: &str) -> String {
+    let separator = if word.is_empty() || message.is_empty() { "" } else { ": " };
+    line(&format!("{word}{separator}{message}"), REASON_LIMIT)
+}
+
+// What goes on longer than it may. Ours; behind one of the prefixes above.
+
+/// The image is still being pulled.
+pub fn still_pulling(seconds: i64) -> String {
+    format!("the image was not pulled within {seconds} s")
+}
+
+/// Volumes or the network are still missing.
+pub fn still_preparing(seconds: i64) -> String {
+    format!("the pod's volumes or network were not ready within {seconds} s")
+}
+
+/// Init containers are done, but the job's container is not begun.
+pub fn still_initializing(seconds: i64) -> String {
+    format!("the pod's sidecars were not ready within {seconds} s")
+}
+
+/// The kubelet never spoke of the pod.
+pub fn not_taken(seconds: i64) -> String {
+    format!("the node did not begin with the pod within {seconds} s")
+}
+
+/// A sidecar keeps the job's container from starting.
+pub fn sidecar_not_started(container: &str, why: &str) -> String {
+    format!("sidecar {container} did not start: {why}")
+}
+
+// What a bound pod is busy with: the statusReason while STARTING. Ours.
+
+/// The node is silent.
+pub const NODE_SILENT: &str = "The node does not answer";
+/// Somebody deleted the pod; the kubelet has not yet said how it ended.
+pub const POD_ENDING: &str = "The pod is being deleted";
+/// The kubelet has not spoken of the pod yet.
+pub const NODE_TO_BEGIN: &str = "Bound; waiting for the node to begin";
+/// True for a text that tells more than that the pod is about to start.
+pub fn is_trouble(text: &str) -> bool {
+    let usual = [NODE_TO_BEGIN, "ContainerCreating", "PodInitializing"];
+    !usual.iter().any(|word| text.starts_with(word)) && !text.ends_with(" runs")
+}
+/// An init container is at work.
+pub fn init_runs(container: &str) -> String {
+    line(&format!("init container {container} runs"), REASON_LIMIT)
+}
+
+// The rule in `attempts[].decision` where evaluateOnExit was asked; else see `job::rules`. Ours.
+
+/// There is nothing to evaluate.
+pub const RULE_NO_ENTRIES: &str = "no evaluateOnExit -> RETRY";
+/// No entry of evaluateOnExit matched.
+pub const RULE_NO_MATCH: &str = "no entry matched -> RETRY";
+
+/// The attempts are used up.
+pub fn rule_exhausted(used: u32, attempts: u32) -> String {
+    format!("attempts exhausted ({used} of {attempts})")
+}
+
+/// An entry of evaluateOnExit matched.
+pub fn rule_entry(index: usize, conditions: &[(&str, &str)], action: &str) -> String {
+    let stated: Vec<String> =
+        conditions.iter().map(|(name, pattern)| format!("{name} \"{pattern}\"")).collect();
+    shorten(&format!("evaluateOnExit[{index}]: {} -> {action}", stated.join(" and ")), STATUS_REASON_LIMIT)
+}
+
+fn status(text: &str) -> String {
+    shorten(text, STATUS_REASON_LIMIT)
+}
+
+fn prefixed(prefix: &str, why: &str) -> String {
+    line(&format!("{prefix}: {why}"), REASON_LIMIT)
+}

@@ -1,0 +1,148 @@
+//! What the statuses and conditions of queues, environments and definitions say.
+//!
+//! The healthy texts are AWS's, and so is the prefix of what makes an environment or a queue
+//! INVALID (<https://docs.aws.amazon.com/batch/latest/userguide/invalid_compute_environment.html>);
+//! the rest is ours.
+
+use super::clean::{REASON_LIMIT, line};
+
+/// A queue that is in order. AWS's text.
+pub const QUEUE_HEALTHY: &str = "JobQueue Healthy";
+/// An environment that is in order. AWS's text.
+pub const ENVIRONMENT_HEALTHY: &str = "ComputeEnvironment Healthy";
+
+// Why a queue is INVALID.
+
+/// The queue has no environment at all.
+pub fn no_environment_order() -> String {
+    client_error("computeEnvironmentOrder names no ComputeEnvironment")
+}
+
+/// SageMaker queues.
+pub fn service_environments() -> String {
+    client_error("serviceEnvironmentOrder is not supported yet")
+}
+
+/// An environment is not there, or not yet.
+pub fn environment_missing(reference: &str) -> String {
+    client_error(&format!("computeEnvironmentOrder: ComputeEnvironment {reference} does not exist"))
+}
+
+/// An environment stands twice in the order.
+pub fn environment_twice(reference: &str) -> String {
+    client_error(&format!("computeEnvironmentOrder: ComputeEnvironment {reference} is named twice"))
+}
+
+/// Two environments have the same place.
+pub fn order_twice(order: i64) -> String {
+    client_error(&format!("computeEnvironmentOrder: order {order} is given twice"))
+}
+
+/// The environment's `allowedNamespaces` leaves the queue's namespace out.
+pub fn environment_not_allowed(reference: &str, namespace: &str) -> String {
+    client_error(&format!(
+        "computeEnvironmentOrder: ComputeEnvironment {reference} does not allow namespace {namespace}"
+    ))
+}
+
+// Why an environment is INVALID.
+
+/// Kinds of capacity that need serverless or AWS's own nodes.
+pub fn type_unsupported(kind: &str) -> String {
+    client_error(&format!("computeResources.type: {kind} is not supported yet"))
+}
+
+/// Nodes made by Karpenter.
+pub fn karpenter_unsupported() -> String {
+    client_error("provisioner.karpenter is not supported yet; provisioner.static selects existing nodes")
+}
+
+// What keeps a queue or an environment that is being deleted, in DeletionBlocked.
+
+/// Jobs of a queue, of which the first are named. `ending` if they are being ended.
+pub fn held_by_jobs(count: usize, first: &[String], ending: bool) -> String {
+    let names = some_of(first, count);
+    match ending {
+        true => format!("Waiting for {} to end: {names}", counted(count, "job")),
+        false => format!(
+            "{} not ended: {names}. The queue takes no new jobs and goes when they have ended. To fail them now, set \
+             state: DISABLED or the annotation batchyard.io/delete-jobs: \"true\"",
+            match count {
+                1 => "1 job has".to_owned(),
+                n => format!("{n} jobs have"),
+            }
+        ),
+    }
+}
+
+/// Queues that name an environment.
+pub fn held_by_queues(count: usize, first: &[String]) -> String {
+    format!("{} it: {}", if count == 1 { "1 queue names" } else { "Queues name" }, some_of(first, count))
+}
+
+/// Jobs that are placed in an environment.
+pub fn held_by_placed_jobs(count: usize, first: &[String]) -> String {
+    format!("Waiting for {} to end: {}", counted(count, "job"), some_of(first, count))
+}
+
+/// It is being deleted and nothing holds it, or all that holds it is said elsewhere.
+pub const BEING_DELETED: &str = "It is being deleted";
+
+// Definitions.
+
+/// A definition whose newest revision matches its spec.
+pub fn registered(revision: u32) -> String {
+    format!("Revision {revision} is the newest")
+}
+
+/// A definition of which no revision may be used by new jobs.
+pub fn all_deregistered(revision: u32) -> String {
+    format!("Revision {revision} is the newest; no revision is ACTIVE")
+}
+
+/// The API server did not take the revision.
+pub fn revision_refused(why: &str) -> String {
+    line(&format!("The revision was refused: {why}"), 4 * REASON_LIMIT)
+}
+
+/// Members of the spec without which its jobs would be others.
+pub fn unsupported(fields: &[String]) -> String {
+    format!("Not supported yet: {}", fields.join(", "))
+}
+
+/// Members of the spec that have no effect.
+pub fn fields_ignored(fields: &[String]) -> String {
+    format!("No effect: {}", fields.join(", "))
+}
+
+/// The object's name is not the one that AWS's name stands for: nothing finds it by that name.
+pub fn name_has_no_effect(field: &str, slug: &str) -> String {
+    format!("{field} (the object would have to be named {slug})")
+}
+
+fn client_error(why: &str) -> String {
+    format!("CLIENT_ERROR - {why}")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn some_of(first: &[String], count: usize) -> String {
+    let more = if count > first.len() { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_holds() {
+        let first = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(held_by_placed_jobs(1, &first[..1]), "Waiting for 1 job to end: a");
+        assert_eq!(held_by_jobs(3, &first, true), "Waiting for 3 jobs to end: a, b, …");
+        assert!(held_by_jobs(2, &first, false).starts_with("2 jobs have not ended: a, b. The queue"));
+        assert_eq!(held_by_queues(2, &first), "Queues name it: a, b");
+    }
+}

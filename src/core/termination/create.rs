@@ -1,0 +1,82 @@
+//! Why the API server refused to create a pod.
+
+use crate::reason::{self, clean};
+
+/// What a refusal means for the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateRefusal {
+    /// An object of that name exists: read it back.
+    Exists,
+    /// A ResourceQuota is used up, as this text says: the job stays RUNNABLE.
+    Quota(String),
+    /// Policy forbids the pod, as this text says: FAILED, never retried.
+    Policy(String),
+    /// The namespace is going or gone: nothing more to create there.
+    NamespaceTerminating,
+    /// The ServiceAccount is missing; it may still come.
+    ServiceAccountMissing,
+    /// The pod is not valid, as this text says: FAILED, never retried.
+    Invalid(String),
+    /// The pod is larger than an object may be: FAILED, never retried.
+    TooLarge,
+    /// Nothing about this pod: try again later.
+    Transient,
+}
+
+impl CreateRefusal {
+    /// The job's statusReason, if the refusal is for ever.
+    pub fn verdict(&self) -> Option<String> {
+        match self {
+            Self::Policy(why) | Self::Invalid(why) => Some(reason::invalid_job_definition(why)),
+            Self::TooLarge => Some(reason::invalid_job_definition(reason::POD_TOO_LARGE)),
+            Self::Exists
+            | Self::Quota(_)
+            | Self::NamespaceTerminating
+            | Self::ServiceAccountMissing
+            | Self::Transient => None,
+        }
+    }
+}
+
+/// Reads the API server's answer to a create: HTTP code, `reason` and `message` of its Status.
+/// The code is 0 if there was no answer.
+pub fn classify_create(code: u16, reason: &str, message: &str) -> CreateRefusal {
+    let says = |text: &str| message.contains(text);
+    let why = || clean::line(message, clean::REASON_LIMIT);
+
+    // Texts that come under several codes.
+    if says("failed calling webhook") {
+        return CreateRefusal::Transient;
+    }
+    if code == 413 || says("request is too large") || says("message larger than max") {
+        return CreateRefusal::TooLarge;
+    }
+    if says("denied the request") || says("ValidatingAdmissionPolicy") {
+        return CreateRefusal::Policy(why());
+    }
+    match code {
+        409 if reason == "AlreadyExists" => CreateRefusal::Exists,
+        403 => forbidden(message, why),
+        404 if says("namespaces \"") => CreateRefusal::NamespaceTerminating,
+        400 | 422 => CreateRefusal::Invalid(why()),
+        _ => CreateRefusal::Transient,
+    }
+}
+
+/// Admission plugins and the authorizer all answer 403.
+fn forbidden(message: &str, why: impl Fn() -> String) -> CreateRefusal {
+    let says = |text: &str| message.contains(text);
+    if says("because it is being terminated") {
+        CreateRefusal::NamespaceTerminating
+    } else if says("exceeded quota") {
+        CreateRefusal::Quota(why())
+    } else if says("error looking up service account") {
+        CreateRefusal::ServiceAccountMissing
+    } else if says("cannot create resource") || says("status unknown for quota") {
+        // The operator's own rights, and a quota that is not counted yet.
+        CreateRefusal::Transient
+    } else {
+        // PodSecurity, LimitRange, priority and runtime classes, quotas that ask for a limit.
+        CreateRefusal::Policy(why())
+    }
+}

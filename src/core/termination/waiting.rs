@@ -1,0 +1,202 @@
+//! Pods that are bound but not started (W1–W13, T12). The kubelet tries for ever, so the state
+//! ends the attempt when it lasts too long. The clock is the pod's own: conditions and container
+//! times, which outlive a restart of the operator.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::container::{self, End, How};
+use super::pull::{self, Cause};
+use super::{Class, Ending, Tolerances, later};
+use crate::pod::{ContainerRole, ContainerState, ContainerView, PodCondition, PodView};
+use crate::reason::{self, clean};
+
+/// Something that a pod waits for before a container can start.
+pub(super) struct Dwell {
+    /// When it has lasted too long; `None` if it may last.
+    pub(super) ends: Option<Timestamp>,
+    /// In words.
+    pub(super) text: String,
+    rule: Rule,
+}
+
+impl Dwell {
+    /// The pod's end once the dwell is over.
+    pub(super) fn ending(&self) -> Ending {
+        let ending = Ending::of(self.rule.class, reason::FAILED_TO_START);
+        Ending { stopped_at: self.ends, ..ending.because(Some(self.rule.reason.clone())) }
+    }
+}
+
+/// How long a state is tolerated and what it means after that.
+struct Rule {
+    tolerance: Option<SignedDuration>,
+    class: Class,
+    reason: String,
+}
+
+/// What a bound pod waits for, if anything: of several things the one that ends first.
+pub(super) fn dwell(pod: &PodView, tolerances: &Tolerances) -> Option<Dwell> {
+    let scene = Scene { pod, tolerances };
+    if pod.containers.is_empty() && pod.init_containers.is_empty() {
+        return Some(scene.nothing_reported());
+    }
+    let initializing = !container::is_running(pod) && !scene.holds("Initialized");
+    if let Some(dwell) = scene.init().filter(|_| initializing) {
+        return Some(dwell);
+    }
+    scene.essentials().min_by_key(|dwell| (dwell.ends.is_none(), dwell.ends))
+}
+
+struct Scene<'a> {
+    pod: &'a PodView,
+    tolerances: &'a Tolerances,
+}
+
+impl<'a> Scene<'a> {
+    fn condition(&self, kind: &str) -> Option<&'a PodCondition> {
+        self.pod.conditions.iter().find(|c| c.kind == kind)
+    }
+
+    fn holds(&self, kind: &str) -> bool {
+        self.condition(kind).is_some_and(|c| c.status)
+    }
+
+    /// When the kubelet could turn to a container: the sandbox was ready, and whatever comes
+    /// before that container was through.
+    fn clock<'b>(&self, before: impl Iterator<Item = &'b ContainerView>) -> Option<Timestamp> {
+        Some(before.filter_map(through_at).fold(begun_at(self.pod)?, Timestamp::max))
+    }
+
+    fn dwell(&self, clock: Option<Timestamp>, rule: Rule, text: &str) -> Dwell {
+        let ends = clock.zip(rule.tolerance).map(|(clock, tolerance)| later(clock, tolerance));
+        Dwell { ends, text: clean::line(text, clean::REASON_LIMIT), rule }
+    }
+
+    /// Bound, and no word from the kubelet.
+    fn nothing_reported(&self) -> Dwell {
+        let why = reason::not_taken(self.tolerances.start.as_secs());
+        let rule = unready(self.tolerances.start, &why);
+        self.dwell(self.clock(std::iter::empty()), rule, reason::NODE_TO_BEGIN)
+    }
+
+    /// The init container or sidecar at which the pod's start stands (W13).
+    fn init(&self) -> Option<Dwell> {
+        let inits = &self.pod.init_containers;
+        let at = inits.iter().position(|c| !is_through(c))?;
+        let (before, container) = (inits.get(..at)?, inits.get(at)?);
+        let clock = self.clock(before.iter());
+        match (&container.state, container.role) {
+            (ContainerState::Running { .. }, _) => {
+                let rule = Rule { tolerance: None, ..unready(self.tolerances.start, "") };
+                Some(self.dwell(clock, rule, &reason::init_runs(&container.name)))
+            }
+            // T12: never the image's or the configuration's fault, for it is not the job's own.
+            (state, ContainerRole::Sidecar) => {
+                let (word, message) = words(state);
+                let why = reason::sidecar_not_started(&container.name, &reason::kubelet(word, message));
+                Some(self.dwell(clock, unready(self.tolerances.start, &why), &why))
+            }
+            (state, _) => Some(self.waits(clock, state)),
+        }
+    }
+
+    /// What each container of the job waits for.
+    fn essentials(&self) -> impl Iterator<Item = Dwell> {
+        let pod = self.pod;
+        let initialized = since(pod, "Initialized");
+        pod.containers.iter().enumerate().filter_map(move |(at, container)| {
+            let waits = matches!(container.state, ContainerState::Waiting { .. } | ContainerState::Unknown);
+            if container.role != ContainerRole::Essential || !waits {
+                return None;
+            }
+            let before = pod.init_containers.iter().chain(pod.containers.iter().take(at));
+            let clock = self.clock(before).map(|clock| clock.max(initialized.unwrap_or(clock)));
+            Some(self.waits(clock, &container.state))
+        })
+    }
+
+    fn waits(&self, clock: Option<Timestamp>, state: &ContainerState) -> Dwell {
+        let (word, message) = words(state);
+        let sandbox = self.condition("PodReadyToStartContainers").is_none_or(|c| c.status);
+        let text = reason::kubelet(word, pull::without_rpc(message));
+        self.dwell(clock, rule(word, message, sandbox, self.tolerances), &text)
+    }
+}
+
+/// When the pod's containers could first be begun, as far as its conditions tell.
+pub(super) fn begun_at(pod: &PodView) -> Option<Timestamp> {
+    since(pod, "PodReadyToStartContainers").or_else(|| since(pod, "PodScheduled")).or(pod.created_at)
+}
+
+/// Since when a condition is true.
+fn since(pod: &PodView, kind: &str) -> Option<Timestamp> {
+    pod.conditions.iter().find(|c| c.kind == kind && c.status)?.since
+}
+
+/// The table's section 3.2, row by row.
+fn rule(word: &str, message: &str, sandbox_ready: bool, t: &Tolerances) -> Rule {
+    let pull = |tolerance, why: &str| Rule {
+        tolerance: Some(tolerance),
+        class: Class::Image,
+        reason: reason::cannot_pull(pull::without_rpc(why)),
+    };
+    let setup = |tolerance, reason| Rule { tolerance: Some(tolerance), class: Class::Configuration, reason };
+    match word {
+        "ErrImagePull" => match pull::cause(message) {
+            Cause::Denied => pull(t.pull_denied, message),   // W1
+            Cause::Network => pull(t.pull_network, message), // W1
+        },
+        "ImagePullBackOff" => match pull::behind_back_off(message) {
+            Some((behind, cause)) if behind != word => rule(behind, cause, sandbox_ready, t), // W2
+            _ => pull(t.pull_network, message), // W2 before 1.32: the cause is not told
+        },
+        "RegistryUnavailable" => pull(t.pull_network, message), // W3
+        "SignatureValidationFailed" => pull(SignedDuration::ZERO, message), // W4
+        "InvalidImageName" => pull(SignedDuration::ZERO, message), // W5
+        "ErrImageNeverPull" => pull(t.pull_denied, message),    // W6
+        "ImageInspectError" => pull(t.pull_network, message),   // W7
+        "CreateContainerConfigError" => setup(t.config, reason::cannot_initialize(message)), // W8
+        "CreateContainerError" => setup(t.create, reason::cannot_create(pull::without_rpc(message))), // W9
+        "RunContainerError" => setup(t.create, reason::cannot_start(pull::without_rpc(message))), // W10
+        "PreCreateHookError" | "PreStartHookError" | "PostStartHookError" => {
+            setup(t.create, reason::cannot_start(&reason::kubelet(word, message))) // W11
+        }
+        "" | "ContainerCreating" if sandbox_ready => {
+            pull(t.pulling, &reason::still_pulling(t.pulling.as_secs())) // W12: only pulls take long here
+        }
+        "" | "ContainerCreating" => unready(t.start, &reason::still_preparing(t.start.as_secs())), // W12
+        "PodInitializing" => unready(t.start, &reason::still_initializing(t.start.as_secs())),     // W13
+        _ => setup(t.start, reason::cannot_start(&reason::kubelet(word, message))),
+    }
+}
+
+fn unready(tolerance: SignedDuration, why: &str) -> Rule {
+    Rule { tolerance: Some(tolerance), class: Class::Configuration, reason: reason::cannot_initialize(why) }
+}
+
+fn words(state: &ContainerState) -> (&str, &str) {
+    match state {
+        ContainerState::Waiting { reason, message } | ContainerState::Terminated { reason, message, .. } => {
+            (reason.as_deref().unwrap_or_default(), message.as_deref().unwrap_or_default())
+        }
+        ContainerState::Unknown | ContainerState::Running { .. } => ("", ""),
+    }
+}
+
+/// True if an init container or sidecar lets the next one begin.
+fn is_through(container: &ContainerView) -> bool {
+    match container.role {
+        ContainerRole::Sidecar => matches!(container.state, ContainerState::Running { .. }),
+        _ => matches!(container::end_of(container), Some(End { how: How::Exited(0), .. })),
+    }
+}
+
+/// When a container let the next one begin: an init container by its end, others by their start.
+/// Not sidecars, which may start over and over.
+fn through_at(container: &ContainerView) -> Option<Timestamp> {
+    match container.role {
+        ContainerRole::Sidecar => None,
+        ContainerRole::Init => container::end_of(container)?.finished_at,
+        ContainerRole::Essential | ContainerRole::Auxiliary => container::start_of(container),
+    }
+}

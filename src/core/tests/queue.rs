@@ -1,0 +1,442 @@
+//! Which job runs next, and where: what one scheduling cycle must and must not do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use batchyard_core::queue::{
+    Candidate, Environment, NodeRoom, Queue, Rank, Resources, Snapshot, Verdict, schedule,
+};
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+const GIB: i64 = 1 << 30;
+
+/// A snapshot in the making; jobs are older the earlier they are added.
+#[derive(Clone, Default)]
+struct Stage {
+    snapshot: Snapshot,
+    age: i64,
+}
+
+impl Stage {
+    /// An environment and its nodes: vCPUs, GiB and GPUs that are free, and as many when empty.
+    fn pool(mut self, name: &str, max: Option<i64>, nodes: &[(i64, i64, i64)]) -> Self {
+        let mut environment =
+            Environment { open: true, max_vcpus_milli: max.map(|v| v * 1000), ..Environment::default() };
+        for (vcpus, gib, gpus) in nodes {
+            let free = amounts(*vcpus, *gib, *gpus, 10);
+            environment.nodes.push(self.snapshot.nodes.len());
+            environment.largest = environment.largest.max(&free);
+            self.snapshot
+                .nodes
+                .push(NodeRoom { name: format!("{name}-{}", self.snapshot.nodes.len()), free });
+        }
+        self.snapshot.environments.insert(name.to_owned(), environment);
+        self
+    }
+
+    fn change(mut self, pool: &str, change: impl FnOnce(&mut Environment)) -> Self {
+        change(self.snapshot.environments.get_mut(pool).expect("known"));
+        self
+    }
+
+    /// Other pods take this much of a node.
+    fn taken(mut self, node: usize, vcpus: i64, gib: i64, gpus: i64) -> Self {
+        self.snapshot.nodes[node].free.charge(&amounts(vcpus, gib, gpus, 1));
+        self
+    }
+
+    fn queue(mut self, id: &str, priority: i64, environments: &[&str]) -> Self {
+        let environments = environments.iter().map(|e| (*e).to_owned()).collect();
+        self.snapshot.queues.push(Queue { id: id.to_owned(), priority, environments, ..Queue::default() });
+        self
+    }
+
+    fn limit(mut self, running: u32, max: u32) -> Self {
+        let queue = self.snapshot.queues.last_mut().expect("a queue");
+        (queue.running, queue.max_running) = (running, Some(max));
+        self
+    }
+
+    /// A job in the last queue.
+    fn job(self, uid: &str, vcpus: i64) -> Self {
+        self.candidate(uid, true, vcpus, 1, 0)
+    }
+
+    fn retried(self, uid: &str, vcpus: i64) -> Self {
+        self.candidate(uid, false, vcpus, 1, 0)
+    }
+
+    fn candidate(mut self, uid: &str, fresh: bool, vcpus: i64, gib: i64, gpus: i64) -> Self {
+        self.age += 1;
+        let created_at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(self.age);
+        let rank = Rank { fresh, created_at, uid: uid.to_owned() };
+        let job = Candidate { vcpus_milli: vcpus * 1000, pod: amounts(vcpus, gib, gpus, 1) };
+        self.snapshot.queues.last_mut().expect("a queue").waiting.insert(rank, job);
+        self
+    }
+
+    /// Each job's environment, or why it waits.
+    fn verdicts(&self) -> BTreeMap<String, String> {
+        let verdicts = schedule(self.snapshot.clone()).into_iter();
+        verdicts
+            .map(|(uid, verdict)| match verdict {
+                Verdict::Admit { environment } => (uid, environment),
+                Verdict::Wait(text) => (uid, text),
+            })
+            .collect()
+    }
+
+    /// Checks where jobs go; `None` for those that wait.
+    #[track_caller]
+    fn places(&self, want: &[(&str, Option<&str>)]) {
+        let verdicts = self.verdicts();
+        for (uid, place) in want {
+            let got = &verdicts[*uid];
+            let waits = got.starts_with("Waiting") || got.starts_with("MISCONFIGURATION");
+            assert!(place.map_or(waits, |place| place == got), "{uid}: wanted {place:?}, got {got:?}");
+        }
+        assert_eq!(verdicts.len(), want.len(), "one verdict a job");
+    }
+
+    #[track_caller]
+    fn says(&self, uid: &str, want: &str) {
+        assert_eq!(self.verdicts()[uid], want);
+    }
+}
+
+fn amounts(vcpus: i64, gib: i64, gpus: i64, pods: i64) -> Resources {
+    Resources { cpu_milli: vcpus * 1000, memory: gib * GIB, gpus, pods }
+}
+
+const BIG: (i64, i64, i64) = (64, 256, 0);
+
+#[test]
+fn priority_decides_between_queues_that_share_an_environment() {
+    let stage = Stage::default().pool("p", Some(4), &[BIG]).queue("low", 1, &["p"]).job("l1", 2).job("l2", 2);
+    stage.places(&[("l1", Some("p")), ("l2", Some("p"))]);
+    let stage = stage.queue("high", 9, &["p"]).job("h1", 2);
+    stage.places(&[("h1", Some("p")), ("l1", Some("p")), ("l2", None)]);
+    stage.job("h2", 2).places(&[("h1", Some("p")), ("h2", Some("p")), ("l1", None), ("l2", None)]);
+}
+
+#[test]
+fn equal_priorities_go_by_age_job_by_job() {
+    let stage = Stage::default().pool("p", Some(4), &[BIG]).queue("b", 1, &["p"]).job("b1", 2);
+    let stage = stage.queue("a", 1, &["p"]).job("a1", 2).job("a2", 2);
+    stage.places(&[("b1", Some("p")), ("a1", Some("p")), ("a2", None)]);
+}
+
+#[test]
+fn a_retried_job_is_first_in_its_own_queue_only() {
+    let stage = Stage::default().pool("p", Some(2), &[BIG]).queue("a", 1, &["p"]).job("old", 2);
+    stage.clone().retried("retried", 2).places(&[("retried", Some("p")), ("old", None)]);
+    stage.queue("b", 1, &["p"]).retried("elsewhere", 2).places(&[("old", Some("p")), ("elsewhere", None)]);
+}
+
+#[test]
+fn the_oldest_of_a_queue_is_first() {
+    let stage = Stage::default().pool("p", Some(2), &[BIG]).queue("q", 1, &["p"]);
+    stage.job("z", 2).job("a", 2).places(&[("z", Some("p")), ("a", None)]);
+}
+
+#[test]
+fn jobs_spill_over_to_the_next_environment() {
+    let queue = |stage: Stage| stage.queue("q", 1, &["first", "second"]).job("j", 4);
+    let second = |stage: Stage| stage.pool("second", Some(16), &[(8, 8, 0)]);
+    let first = |max, node| Stage::default().pool("first", max, &[node]);
+    queue(second(first(Some(16), (8, 8, 0)))).places(&[("j", Some("first"))]);
+    let full = first(Some(16), (8, 8, 0)).change("first", |e| e.used_vcpus_milli = 13_000);
+    let closed = first(Some(16), (8, 8, 0)).change("first", |e| e.open = false);
+    for (why, stage) in [
+        ("maxvCpus is reached", full),
+        ("it is closed", closed),
+        ("it is too small for the job", first(Some(3), (8, 8, 0))),
+        ("its nodes are too small", first(Some(16), (2, 8, 0))),
+        ("its nodes are full", first(Some(16), (8, 8, 0)).taken(0, 5, 0, 0)),
+        ("it has no nodes", Stage::default().pool("first", None, &[])),
+        ("it does not exist", Stage::default()),
+    ] {
+        let verdicts = queue(second(stage)).verdicts();
+        assert_eq!(verdicts["j"], "second", "{why}");
+    }
+}
+
+#[test]
+fn max_vcpus_is_filled_and_not_exceeded() {
+    let stage = Stage::default().pool("p", Some(5), &[BIG]).queue("q", 1, &["p"]);
+    let stage = stage.job("a", 2).job("b", 2).job("c", 2).job("d", 1);
+    stage.places(&[("a", Some("p")), ("b", Some("p")), ("c", None), ("d", None)]);
+    let one_used = stage.clone().change("p", |e| e.used_vcpus_milli = 1000);
+    one_used.places(&[("a", Some("p")), ("b", Some("p")), ("c", None), ("d", None)]);
+    let unmanaged = stage.change("p", |e| e.max_vcpus_milli = None);
+    unmanaged.places(&[("a", Some("p")), ("b", Some("p")), ("c", Some("p")), ("d", Some("p"))]);
+}
+
+#[test]
+fn max_running_counts_what_runs_and_what_is_admitted() {
+    let stage =
+        Stage::default().pool("p", None, &[BIG]).queue("q", 1, &["p"]).limit(1, 2).job("a", 1).job("b", 1);
+    stage.places(&[("a", Some("p")), ("b", None)]);
+    stage.says("b", "Waiting for one of the 2 running jobs of JobQueue q to end: maxRunning is reached");
+}
+
+#[test]
+fn a_blocked_head_blocks_its_own_queue_only() {
+    let stage = Stage::default().pool("p", Some(8), &[(4, 64, 0)]).queue("blocked", 9, &["p"]);
+    let stage = stage.job("large", 6).job("small", 1).queue("other", 1, &["p"]).job("free", 2);
+    stage.places(&[("large", None), ("small", None), ("free", Some("p"))]);
+    stage.says("small", "Waiting behind the head of JobQueue blocked");
+}
+
+#[test]
+fn gpus_must_fit_on_one_node() {
+    let stage = Stage::default().pool("p", None, &[(8, 64, 1), (8, 64, 1)]).queue("q", 1, &["p"]);
+    let two_singles = stage.clone().candidate("a", true, 1, 1, 1).candidate("b", true, 1, 1, 1);
+    two_singles.candidate("c", true, 1, 1, 1).places(&[("a", Some("p")), ("b", Some("p")), ("c", None)]);
+    stage.candidate("a", true, 1, 1, 2).places(&[("a", None)]);
+}
+
+#[test]
+fn the_tightest_node_is_taken_so_that_large_gaps_stay() {
+    for nodes in [[(8, 64, 0), (4, 64, 0)], [(4, 64, 0), (8, 64, 0)]] {
+        let stage = Stage::default().pool("p", None, &nodes).queue("q", 1, &["p"]);
+        stage.job("small", 4).job("large", 8).places(&[("small", Some("p")), ("large", Some("p"))]);
+    }
+    // GPU nodes are kept for those who need them, however tight they are.
+    for nodes in [[(4, 64, 1), (8, 64, 0)], [(8, 64, 0), (4, 64, 1)]] {
+        let stage = Stage::default().pool("p", None, &nodes).queue("q", 1, &["p"]);
+        let stage = stage.job("plain", 4).candidate("gpu", true, 4, 1, 1);
+        stage.places(&[("plain", Some("p")), ("gpu", Some("p"))]);
+    }
+}
+
+#[test]
+fn pods_request_the_environments_share_of_their_vcpus() {
+    let stage = Stage::default().pool("p", Some(4), &[(3, 64, 0)]).queue("q", 1, &["p"]);
+    let stage = stage.job("a", 4);
+    stage.places(&[("a", None)]);
+    stage.change("p", |e| e.cpu_percent = Some(75)).places(&[("a", Some("p"))]);
+}
+
+#[test]
+fn a_full_node_takes_no_more_pods() {
+    let mut stage =
+        Stage::default().pool("p", None, &[(64, 64, 0)]).queue("q", 1, &["p"]).job("a", 1).job("b", 1);
+    stage.snapshot.nodes[0].free.pods = 1;
+    stage.places(&[("a", Some("p")), ("b", None)]);
+}
+
+#[test]
+fn the_verdict_names_the_obstacle() {
+    let node = (8, 64, 1);
+    let pool = |max| Stage::default().pool("p", max, &[node]);
+    let ask = |stage: Stage| stage.queue("q", 1, &["p"]).candidate("j", true, 4, 4, 1);
+    let too_small = Stage::default().pool("p", None, &[(2, 64, 1)]);
+    for (stage, want) in [
+        (Stage::default(), "Waiting for a ComputeEnvironment of JobQueue q: none of them exists"),
+        (
+            pool(None).change("p", |e| e.open = false),
+            "Waiting for ComputeEnvironment p, which is DISABLED or INVALID",
+        ),
+        (
+            pool(Some(3)),
+            "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - CE(s) associated with the job queue cannot meet the \
+             CPU requirement of the job.",
+        ),
+        (
+            pool(Some(8)).change("p", |e| e.used_vcpus_milli = 5000),
+            "Waiting for vCPUs in ComputeEnvironment p: its maxvCpus (8) is reached",
+        ),
+        (
+            Stage::default().pool("p", None, &[]),
+            "Waiting for a node in ComputeEnvironment p: no node of its pool takes pods now",
+        ),
+        (too_small, "Waiting for a larger node in ComputeEnvironment p: the job fits none of its nodes"),
+        (pool(None).taken(0, 0, 0, 1), "Waiting for GPUs in ComputeEnvironment p"),
+        (pool(None).taken(0, 5, 0, 0), "Waiting for vCPUs in ComputeEnvironment p"),
+        (pool(None).taken(0, 0, 61, 0), "Waiting for memory in ComputeEnvironment p"),
+    ] {
+        ask(stage).says("j", want);
+    }
+}
+
+#[test]
+fn of_two_environments_the_one_that_may_yet_take_the_job_is_named() {
+    let stage = Stage::default().pool("small", Some(2), &[BIG]).pool("full", Some(8), &[BIG]);
+    let stage = stage.change("full", |e| e.used_vcpus_milli = 8000);
+    let want = "Waiting for vCPUs in ComputeEnvironment full: its maxvCpus (8) is reached";
+    for order in [["small", "full"], ["full", "small"]] {
+        stage.clone().queue("q", 1, &order).job("j", 4).says("j", want);
+    }
+}
+
+#[test]
+fn nothing_waits_nothing_is_said() {
+    assert!(Stage::default().verdicts().is_empty());
+    assert!(Stage::default().pool("p", None, &[BIG]).queue("q", 1, &["p"]).verdicts().is_empty());
+}
+
+fn resources(vcpus: i64, gib: i64, gpus: i64) -> impl Strategy<Value = Resources> {
+    (0..=vcpus, 0..=gib, 0..=gpus).prop_map(|(vcpus, gib, gpus)| amounts(vcpus, gib, gpus, 1))
+}
+
+/// Any snapshot: overfull nodes and environments, shared nodes, names of nothing.
+fn snapshots() -> impl Strategy<Value = Snapshot> {
+    let node = (resources(8, 8, 2), 0..4i64).prop_map(|(mut free, pods)| {
+        free.pods = pods;
+        free.cpu_milli -= 500;
+        free
+    });
+    let percent = prop::sample::select(vec![None, Some(90), Some(50)]);
+    let max = prop::option::of((0..20i64).prop_map(|v| v * 1000));
+    let environment = (any::<bool>(), max, (0..8i64).prop_map(|v| v * 1000), percent, 0..16u8);
+    let job = (any::<bool>(), 0..20i64, resources(6, 4, 1));
+    let queue = (0..3i64, prop::collection::vec(0..4usize, 0..4), prop::option::of(0..5u32), 0..3u32);
+    let queue = (queue, prop::collection::vec(job, 0..4));
+    let parts = (prop::collection::vec(node, 0..4), prop::collection::vec(environment, 0..4));
+    (parts, prop::collection::vec(queue, 0..4)).prop_map(|((nodes, environments), queues)| {
+        let mut snapshot = Snapshot::default();
+        for (index, free) in nodes.into_iter().enumerate() {
+            snapshot.nodes.push(NodeRoom { name: format!("n{index}"), free });
+        }
+        for (index, (open, max, used, cpu_percent, members)) in environments.into_iter().enumerate() {
+            let nodes: Vec<_> = (0..snapshot.nodes.len()).filter(|n| members & (1 << n) != 0).collect();
+            let largest = nodes.iter().fold(Resources::default(), |l, n| l.max(&snapshot.nodes[*n].free));
+            let environment = Environment {
+                open: open || index == 0,
+                max_vcpus_milli: max,
+                used_vcpus_milli: used,
+                cpu_percent,
+                nodes,
+                largest,
+            };
+            snapshot.environments.insert(format!("e{index}"), environment);
+        }
+        for (index, ((priority, environments, max_running, running), jobs)) in queues.into_iter().enumerate()
+        {
+            let environments = environments.iter().map(|e| format!("e{e}")).collect();
+            let mut queue = Queue { id: format!("q{index}"), priority, environments, ..Queue::default() };
+            (queue.max_running, queue.running) = (max_running, running);
+            for (number, (fresh, age, pod)) in jobs.into_iter().enumerate() {
+                let created_at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(age);
+                let rank = Rank { fresh, created_at, uid: format!("q{index}-{number}") };
+                queue.waiting.insert(rank, Candidate { vcpus_milli: pod.cpu_milli, pod });
+            }
+            snapshot.queues.push(queue);
+        }
+        snapshot
+    })
+}
+
+/// The environment that a job was admitted to.
+fn admitted<'a>(verdicts: &'a BTreeMap<String, Verdict>, uid: &str) -> Option<&'a str> {
+    match &verdicts[uid] {
+        Verdict::Admit { environment } => Some(environment),
+        Verdict::Wait(_) => None,
+    }
+}
+
+/// Whether all pods can be on nodes at the same time; each has the nodes of its environment.
+fn can_pack(pods: &[(Resources, &[usize])], nodes: &mut [NodeRoom]) -> bool {
+    let Some(((pod, pool), rest)) = pods.split_first() else { return true };
+    pool.iter().any(|node| {
+        if !pod.fits(&nodes[*node].free) {
+            return false;
+        }
+        let before = nodes[*node].free;
+        nodes[*node].free.charge(pod);
+        let packed = can_pack(rest, nodes);
+        nodes[*node].free = before;
+        packed
+    })
+}
+
+fn fits(snapshot: &Snapshot, queue: &Queue, job: &Candidate) -> bool {
+    let has_turn = queue.max_running.is_none_or(|max| queue.running < max);
+    has_turn
+        && queue.environments.iter().filter_map(|e| snapshot.environments.get(e)).any(|environment| {
+            let below = environment
+                .max_vcpus_milli
+                .is_none_or(|max| environment.used_vcpus_milli + job.vcpus_milli <= max);
+            let need = job.requests_in(environment);
+            environment.open && below && environment.nodes.iter().any(|n| need.fits(&snapshot.nodes[*n].free))
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every waiting job gets one verdict, and admissions are a prefix of each queue's order.
+    #[test]
+    fn one_verdict_a_job_and_nobody_overtakes(snapshot in snapshots()) {
+        let verdicts = schedule(snapshot.clone());
+        let uids: BTreeSet<_> = snapshot.queues.iter().flat_map(|q| q.waiting.keys().map(|r| &r.uid)).collect();
+        prop_assert_eq!(verdicts.keys().collect::<BTreeSet<_>>(), uids);
+        for queue in &snapshot.queues {
+            let order: Vec<_> = queue.waiting.keys().map(|rank| admitted(&verdicts, &rank.uid).is_some()).collect();
+            prop_assert!(order.is_sorted_by_key(|admitted| !admitted), "{}: {:?}", queue.id, order);
+        }
+    }
+
+    /// Nothing is promised twice: vCPUs, room on nodes, places among the running.
+    #[test]
+    fn no_limit_is_exceeded(snapshot in snapshots()) {
+        let verdicts = schedule(snapshot.clone());
+        let mut vcpus: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut pods = Vec::new();
+        for queue in &snapshot.queues {
+            let mut running = 0;
+            for (rank, job) in &queue.waiting {
+                let Some(name) = admitted(&verdicts, &rank.uid) else { continue };
+                running += 1;
+                let environment = &snapshot.environments[name];
+                prop_assert!(environment.open && queue.environments.iter().any(|e| e == name));
+                *vcpus.entry(name).or_default() += job.vcpus_milli;
+                pods.push((job.requests_in(environment), environment.nodes.as_slice()));
+            }
+            let allowed = queue.max_running.is_none_or(|max| queue.running + running <= max);
+            prop_assert!(running == 0 || allowed, "{}: {} more run", queue.id, running);
+        }
+        for (name, more) in vcpus {
+            let environment = &snapshot.environments[name];
+            let allowed = environment.max_vcpus_milli.is_none_or(|max| environment.used_vcpus_milli + more <= max);
+            prop_assert!(allowed, "{}: {} more", name, more);
+        }
+        prop_assert!(can_pack(&pods, &mut snapshot.nodes.clone()), "{:?} do not fit", pods);
+    }
+
+    /// The order in which queues are listed says nothing.
+    #[test]
+    fn the_order_of_queues_in_the_snapshot_does_not_matter(
+        (snapshot, shuffled) in snapshots().prop_flat_map(|s| (Just(s.clone()), Just(s.queues).prop_shuffle()))
+    ) {
+        let other = Snapshot { queues: shuffled, ..snapshot.clone() };
+        prop_assert_eq!(schedule(snapshot), schedule(other));
+    }
+
+    /// Queues of lower priority take nothing from those of higher priority.
+    #[test]
+    fn lower_priorities_do_not_disturb(snapshot in snapshots(), bar in 0..3i64) {
+        let mut upper = snapshot.clone();
+        upper.queues.retain(|queue| queue.priority >= bar);
+        let all = schedule(snapshot);
+        for (uid, verdict) in schedule(upper) {
+            prop_assert_eq!(&all[&uid], &verdict, "{}", uid);
+        }
+    }
+
+    /// The job whose turn is first is admitted if it fits anywhere that its queue allows; one
+    /// that fits nowhere even now waits.
+    #[test]
+    fn progress(snapshot in snapshots()) {
+        let verdicts = schedule(snapshot.clone());
+        let heads = snapshot.queues.iter().filter_map(|q| q.waiting.first_key_value().map(|(r, j)| (q, r, j)));
+        let first = heads.clone().min_by_key(|(q, rank, _)| (-q.priority, rank.created_at, &rank.uid));
+        if let Some((queue, rank, job)) = first {
+            prop_assert_eq!(admitted(&verdicts, &rank.uid).is_some(), fits(&snapshot, queue, job));
+        }
+        for (queue, rank, job) in heads {
+            prop_assert!(fits(&snapshot, queue, job) || admitted(&verdicts, &rank.uid).is_none());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Scripts that read like the posts, and what the operator makes of them.
+//!
+//! Each file in `sim/` is a script, a line `---` and the transcript of its run: every line of the
+//! script, and below it what the operator stored and did until it had nothing more to do.
+//! `UPDATE=1 cargo test -p batchyard-core --test sim` writes the transcripts anew; read the diff
+//! before you believe it. In CI (`CI` is set) nothing is ever written.
+
+#[path = "support/sim_cluster.rs"]
+mod sim_cluster;
+#[path = "support/sim_operator.rs"]
+mod sim_operator;
+#[path = "support/sim_script.rs"]
+mod sim_script;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use sim_operator::World;
+use sim_script::apply;
+
+/// Runs a script and writes down what happened.
+fn transcript(script: &str) -> String {
+    let mut world = World::default();
+    let mut out = String::new();
+    for line in script.lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        apply(&mut world, line).unwrap_or_else(|why| panic!("{line}: {why}\nSo far:\n{out}"));
+        world.reconcile();
+        writeln!(out, "> {line}").expect("a string takes everything");
+        for told in world.log.drain(..) {
+            writeln!(out, "  {told}").expect("a string takes everything");
+        }
+    }
+    summary(&world, &mut out);
+    out
+}
+
+/// How it all ended: what `kubectl get` would show.
+fn summary(world: &World, out: &mut String) {
+    out.push_str("= in the end\n");
+    for (name, job) in &world.jobs {
+        let record = &job.record;
+        let why = record.status_reason.as_deref().unwrap_or("no reason");
+        writeln!(out, "  {name} {}, attempts {}: {why}", record.phase(), record.attempts.len())
+            .expect("a string");
+    }
+    for (name, pod) in &world.cluster.pods {
+        let held = if pod.view.held { ", held" } else { "" };
+        let deleted = if pod.view.deleted_at.is_some() { ", being deleted" } else { "" };
+        writeln!(out, "  pod {name} {:?}{held}{deleted}", pod.view.phase).expect("a string");
+    }
+}
+
+fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim");
+    let entries = std::fs::read_dir(&folder).expect("the folder of scripts is there");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "txt"));
+    files.sort();
+    files
+}
+
+#[test]
+fn scripts_and_transcripts_agree() {
+    let update = std::env::var_os("UPDATE").is_some_and(|v| v == "1") && std::env::var_os("CI").is_none();
+    let mut wrong = Vec::new();
+    for path in scripts() {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let (script, golden) = text.split_once("---\n").unwrap_or((&text, ""));
+        let got = transcript(script);
+        if got == golden {
+            continue;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if update {
+            let end = if script.ends_with('\n') { "" } else { "\n" };
+            std::fs::write(&path, format!("{script}{end}---\n{got}")).expect("writable");
+            println!("{name}: the transcript was written anew");
+        } else {
+            wrong.push(format!("{name}:\n{}", difference(golden, &got)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\nUPDATE=1 writes the transcripts anew", wrong.join("\n"));
+}
+
+/// The first line that differs, with what led to it.
+fn difference(golden: &str, got: &str) -> String {
+    let same = golden.lines().zip(got.lines()).take_while(|(a, b)| a == b).count();
+    let context: Vec<_> = got.lines().take(same).skip(same.saturating_sub(6)).collect();
+    let line = |text: &str| text.lines().nth(same).unwrap_or("(the end)").to_owned();
+    format!("{}\n- {}\n+ {}", context.join("\n"), line(golden), line(got))
+}
+
+#[test]
+fn a_script_that_cannot_happen_is_an_error() {
+    let mut world = World::default();
+    for line in ["bind job-1 spot-1", "container exits job-1 0", "drain spot-1", "make coffee", "wait long"] {
+        apply(&mut world, line).expect_err(line);
+    }
+}

@@ -1,0 +1,354 @@
+//! The termination table, row by row: each file in `fixtures/termination` is a pod's status as
+//! the API server shows it, and what it means.
+//!
+//! A fixture has `row`, `source`, `kubernetes`, the pod's `metadata`, `spec` and `status`, the
+//! time of the look `now` and what is wanted then in `want`; optional are `then` (later looks at
+//! the same pod), `node` (absent: there is no Node object), `instance` (as captured at bind),
+//! `auxiliary` (names of containers that are not essential), `tolerances.nodeLost`, `note`, and
+//! `vanished` in place of the pod when its object is gone.
+
+#[path = "support/pod_json.rs"]
+mod pod_json;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
+use batchyard_core::termination::create::{CreateRefusal, classify_create};
+use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+struct Fixture {
+    file: String,
+    value: Value,
+}
+
+impl Fixture {
+    fn all() -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/termination");
+        let mut all: Vec<Self> = std::fs::read_dir(folder)
+            .expect("the fixtures' folder")
+            .map(|entry| {
+                let path = entry.expect("an entry").path();
+                let file = path.file_name().expect("a name").to_string_lossy().into_owned();
+                let text = std::fs::read_to_string(&path).expect("text");
+                let value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
+                Self { file, value }
+            })
+            .collect();
+        all.sort_by(|a, b| a.file.cmp(&b.file));
+        all
+    }
+
+    fn row(&self) -> &str {
+        self.value["row"].as_str().expect("row")
+    }
+
+    fn tolerances(&self) -> Tolerances {
+        let node_lost = self.value["tolerances"]["nodeLost"].as_i64().map(SignedDuration::from_secs);
+        Tolerances { node_lost, ..Tolerances::default() }
+    }
+
+    fn look(&self, now: &Value) -> Sight {
+        let now = pod_json::time(now).expect("now");
+        let node = pod_json::node(&self.value["node"]);
+        let instance = self.value["instance"].as_str();
+        if let Some(gone) = self.value["vanished"].as_object() {
+            let started_at = gone.get("startedAt").and_then(pod_json::time);
+            let was_bound = gone["wasBound"].as_bool().expect("wasBound");
+            return Sight::Ended(vanished(started_at, node.as_ref(), instance, was_bound, now));
+        }
+        let auxiliary: Vec<&str> =
+            self.value["auxiliary"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let value = &self.value;
+        let pod = pod_json::pod(&value["metadata"], &value["spec"], &value["status"], &auxiliary);
+        look(&pod, node.as_ref(), instance, &self.tolerances(), now)
+    }
+}
+
+/// A sight in the words of the fixtures: what is absent is left out.
+fn told(sight: &Sight) -> Value {
+    let all = match sight {
+        Sight::Unbound => json!({"sight": "Unbound"}),
+        Sight::Starting { until, waiting_for } => {
+            json!({"sight": "Starting", "until": until, "waitingFor": waiting_for})
+        }
+        Sight::Running { started_at, unreachable, until } => {
+            json!({"sight": "Running", "startedAt": started_at, "unreachable": unreachable, "until": until})
+        }
+        Sight::Ended(Ending { class, status_reason, container, started_at, stopped_at, log_tail }) => json!({
+            "sight": "Ended",
+            "class": format!("{class:?}"),
+            "statusReason": status_reason,
+            "exitCode": container.exit_code,
+            "reason": container.reason,
+            "startedAt": started_at,
+            "stoppedAt": stopped_at,
+            "logTail": log_tail,
+        }),
+    };
+    let Value::Object(all) = all else { unreachable!() };
+    Value::Object(all.into_iter().filter(|(_, v)| !v.is_null()).collect::<Map<_, _>>())
+}
+
+#[test]
+fn every_fixture_reads_as_the_table_says() {
+    let mut wrong = Vec::new();
+    for fixture in Fixture::all() {
+        let value = &fixture.value;
+        let later = value["then"].as_array().into_iter().flatten().map(|l| (&l["now"], &l["want"]));
+        for (now, want) in [(&value["now"], &value["want"])].into_iter().chain(later) {
+            let got = told(&fixture.look(now));
+            if got != *want {
+                wrong.push(format!("{} at {now}\n  wanted {want}\n  got    {got}", fixture.file));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_row_is_missing() {
+    let rows = |letter: char, last: u32| (1..=last).map(move |n| format!("{letter}{n}"));
+    let wanted: BTreeSet<String> = ["T4a", "T4b", "T7a"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(rows('T', 13))
+        .chain(rows('W', 15))
+        .chain(rows('R', 7))
+        .chain(rows('D', 18))
+        .collect();
+    let there: BTreeSet<String> = Fixture::all().iter().map(|f| f.row().to_owned()).collect();
+    assert_eq!(there, wanted);
+}
+
+#[test]
+fn every_fixture_says_where_it_is_from() {
+    for fixture in Fixture::all() {
+        assert!(fixture.file.starts_with(&format!("{}-", fixture.row())), "{}", fixture.file);
+        assert!(fixture.value["source"].is_string(), "{}: source", fixture.file);
+        assert!(fixture.value["kubernetes"].is_string(), "{}: kubernetes", fixture.file);
+    }
+}
+
+/// A pod whose container waits like this since its sandbox was ready.
+fn waiting(word: &str, message: &str) -> PodView {
+    let ready = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000);
+    let state = ContainerState::Waiting { reason: Some(word.into()), message: Some(message.into()) };
+    PodView {
+        node_name: Some("n".into()),
+        created_at: Some(ready),
+        containers: vec![ContainerView { state, ..ContainerView::default() }],
+        ..PodView::default()
+    }
+}
+
+#[test]
+fn what_runtimes_say_of_pulls() {
+    let denied = [
+        r#"failed to pull and unpack image "r/a:1": failed to resolve reference "r/a:1": r/a:1: not found"#,
+        r#"failed to resolve reference "ghcr.io/a:1": failed to authorize: failed to fetch anonymous token: unexpected status from GET request to https://ghcr.io/token?scope=a: 403 Forbidden"#,
+        r#"failed to resolve reference "r/a:1": unexpected status from HEAD request to https://r/v2/a/manifests/503: 401 Unauthorized"#,
+        r#"failed to resolve reference "r/a:1": pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"#,
+        "failed to copy: httpReadSeeker: failed open: unexpected status code https://r/b: 404 Not Found - Server message: blob unknown to registry",
+        "no match for platform in manifest: not found",
+        "initializing source docker://r/a:1: reading manifest 1 in r/a: requested access to the resource is denied",
+        "initializing source docker://r/a:1: reading manifest 1 in r/a: manifest unknown",
+        "unable to retrieve auth token: invalid username/password: unauthorized: authentication required",
+    ];
+    let network = [
+        r#"failed to resolve reference "r/a:1": failed to do request: Head "https://r/v2/a/manifests/404": dial tcp 10.0.0.9:5000: connect: connection refused"#,
+        r#"failed to do request: Head "https://not-found.example/v2/": dial tcp: lookup r on 127.0.0.53:53: server misbehaving"#,
+        r#"failed to do request: Head "https://r/v2/": net/http: TLS handshake timeout"#,
+        r#"failed to do request: Head "https://r/v2/": EOF"#,
+        "failed to copy: httpReadSeeker: failed open: unexpected EOF",
+        "failed to copy: read tcp 10.0.0.1:1->10.0.0.2:443: read: connection reset by peer",
+        "unexpected status from HEAD request to https://r/v2/a/manifests/1: 429 Too Many Requests - Server message: toomanyrequests: You have reached your unauthenticated pull rate limit",
+        "unexpected status from HEAD request to https://r/v2/a/manifests/1: 503 Service Unavailable",
+        "unexpected status from HEAD request to https://r/v2/a/manifests/1: 522 ",
+        "pinging container registry r: received unexpected HTTP status: 502 Bad Gateway",
+        "context deadline exceeded",
+        "pinging container registry r: Get \"https://r/v2/\": dial tcp 10.0.0.1:443: i/o timeout",
+        // One mirror refuses, another is down.
+        "[rpc error: code = Unknown desc = 401 Unauthorized, rpc error: code = Unknown desc = dial tcp: lookup r: no such host]",
+        // Unknown texts are given the longer time.
+        "http: server gave HTTP response to HTTPS client",
+        "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        "",
+    ];
+    let tolerated = |message: &str| {
+        let pod = waiting("ErrImagePull", message);
+        let created = pod.created_at.expect("created");
+        let node = NodeView { exists: true, ready: true, ..NodeView::default() };
+        match look(&pod, Some(&node), None, &Tolerances::default(), created) {
+            Sight::Starting { until: Some(until), .. } => until.duration_since(created).as_secs(),
+            other => panic!("{message}: {other:?}"),
+        }
+    };
+    for message in denied {
+        assert_eq!(tolerated(message), 20, "{message}");
+    }
+    for message in network {
+        assert_eq!(tolerated(message), 300, "{message}");
+    }
+}
+
+#[test]
+fn an_eviction_from_a_node_that_goes_is_the_nodes_doing() {
+    let well = NodeView { name: "n".into(), exists: true, ready: true, ..NodeView::default() };
+    let tainted = |key: &str| NodeView { taints: vec![key.to_owned()], ..well.clone() };
+    let going = [
+        NodeView { exists: false, ..well.clone() },
+        NodeView { deleting: true, ..well.clone() },
+        NodeView { unschedulable: true, ..well.clone() },
+        NodeView { ready: false, ..well.clone() },
+        tainted("node.kubernetes.io/out-of-service"),
+        tainted("node.kubernetes.io/unreachable"),
+        tainted("node.kubernetes.io/not-ready"),
+        tainted("node.cloudprovider.kubernetes.io/shutdown"),
+        tainted("karpenter.sh/disrupted"),
+        tainted("karpenter.sh/disruption"),
+        tainted("aws-node-termination-handler/spot-itn"),
+        tainted("ToBeDeletedByClusterAutoscaler"),
+        tainted("cloud.google.com/impending-node-termination"),
+        tainted("remediator.kubernetes.azure.com/unschedulable"),
+    ];
+    let staying = [well.clone(), tainted("nvidia.com/gpu"), tainted("DeletionCandidateOfClusterAutoscaler")];
+    let condition = PodCondition {
+        kind: "DisruptionTarget".into(),
+        status: true,
+        reason: Some("EvictionByEvictionAPI".into()),
+        message: Some("Eviction API: evicting".into()),
+        since: None,
+    };
+    let pod = PodView { phase: PodPhase::Failed, conditions: vec![condition], ..waiting("", "") };
+    let status_reason =
+        |node: &NodeView| match look(&pod, Some(node), None, &Tolerances::default(), Timestamp::UNIX_EPOCH) {
+            Sight::Ended(ending) => ending.status_reason,
+            other => panic!("{other:?}"),
+        };
+    for node in going {
+        assert_eq!(status_reason(&node), "Host EC2 (instance n) terminated.", "{node:?}");
+    }
+    for node in staying {
+        assert_eq!(status_reason(&node), "Host EC2 (instance n) evicted the pod: Eviction API: evicting");
+    }
+}
+
+#[test]
+fn what_the_kubelet_refuses() {
+    let class = |word: &str| {
+        let pod = PodView {
+            phase: PodPhase::Failed,
+            reason: Some(word.into()),
+            containers: Vec::new(),
+            ..waiting("", "")
+        };
+        match look(&pod, None, Some("i-1"), &Tolerances::default(), Timestamp::UNIX_EPOCH) {
+            Sight::Ended(ending) => (ending.class, ending.status_reason, ending.container.reason),
+            other => panic!("{other:?}"),
+        }
+    };
+    let started_nothing = |word: &str| ("Task failed to start".to_owned(), Some(word.to_owned()));
+    for word in
+        ["OutOfcpu", "OutOfpods", "NodePorts", "NodeName", "UnexpectedAdmissionError", "Evicted", "NewWord"]
+    {
+        let (text, reason) = started_nothing(word);
+        assert_eq!(class(word), (Class::Rejected, text, reason));
+    }
+    for word in [
+        "SysctlForbidden",
+        "AppArmor",
+        "PodOSNotSupported",
+        "PodOSSelectorNodeLabelDoesNotMatch",
+        "SupplementalGroupsPolicyNotSupported",
+        "PodLevelResourcesNotSupported",
+        "PodFeatureUnsupported",
+    ] {
+        let (text, reason) = started_nothing(word);
+        assert_eq!(class(word), (Class::Configuration, text, reason));
+    }
+    assert_eq!(class("NodeShutdown").1, "Host EC2 (instance i-1) terminated.");
+}
+
+#[test]
+fn refusals_of_the_api_server() {
+    use CreateRefusal::*;
+    let text = |wrap: fn(String) -> CreateRefusal, text: &str| wrap(text.to_owned());
+    let same = |wrap: fn(String) -> CreateRefusal, message: &'static str| (message, wrap(message.to_owned()));
+
+    let quota = same(
+        Quota,
+        r#"pods "j-1" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=3, limited: cpu=4"#,
+    );
+    let limit =
+        same(Policy, r#"pods "j-1" is forbidden: failed quota: q: must specify limits.cpu for: main"#);
+    let security = same(
+        Policy,
+        r#"pods "j-1" is forbidden: violates PodSecurity "restricted:latest": privileged (container "main" must not set securityContext.privileged=true)"#,
+    );
+    let webhook = same(Policy, r#"admission webhook "policy.example.com" denied the request: no"#);
+    let policy = same(
+        Policy,
+        r#"pods "j-1" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
+    );
+    let invalid = same(Invalid, r#"Pod "j-1" is invalid: spec.containers[0].image: Required value"#);
+    let strict = same(Invalid, "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal");
+
+    let table = [
+        (409, "AlreadyExists", r#"pods "j-1" already exists"#, Exists),
+        (409, "Conflict", "Operation cannot be fulfilled on resourcequotas \"q\"", Transient),
+        (403, "Forbidden", quota.0, quota.1),
+        (403, "Forbidden", limit.0, limit.1),
+        (
+            403,
+            "Forbidden",
+            r#"pods "j-1" is forbidden: status unknown for quota: q, resources: cpu"#,
+            Transient,
+        ),
+        (403, "Forbidden", security.0, security.1),
+        (400, "BadRequest", webhook.0, webhook.1.clone()),
+        (403, "", webhook.0, webhook.1),
+        (422, "Invalid", policy.0, policy.1),
+        (
+            403,
+            "Forbidden",
+            r#"pods "j-1" is forbidden: unable to create new content in namespace ns because it is being terminated"#,
+            NamespaceTerminating,
+        ),
+        (404, "NotFound", r#"namespaces "ns" not found"#, NamespaceTerminating),
+        (
+            403,
+            "Forbidden",
+            r#"pods "j-1" is forbidden: error looking up service account ns/sa: serviceaccount "sa" not found"#,
+            ServiceAccountMissing,
+        ),
+        (
+            403,
+            "Forbidden",
+            r#"pods is forbidden: User "system:serviceaccount:b:o" cannot create resource "pods" in API group "" in the namespace "ns""#,
+            Transient,
+        ),
+        (422, "Invalid", invalid.0, invalid.1),
+        (400, "BadRequest", strict.0, strict.1),
+        (413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", TooLarge),
+        (500, "", "etcdserver: request is too large", TooLarge),
+        (429, "TooManyRequests", "the server has received too many requests", Transient),
+        (
+            500,
+            "InternalError",
+            r#"Internal error occurred: failed calling webhook "w": failed to call webhook: Post "https://w": context deadline exceeded"#,
+            Transient,
+        ),
+        (503, "ServiceUnavailable", "the server is currently unable to handle the request", Transient),
+        (504, "Timeout", "request did not complete within the allotted timeout", Transient),
+        (401, "Unauthorized", "Unauthorized", Transient),
+        (0, "", "connection reset by peer", Transient),
+    ];
+    for (code, reason, message, want) in table {
+        assert_eq!(classify_create(code, reason, message), want, "{code} {reason}: {message}");
+    }
+    assert_eq!(text(Invalid, "no image").verdict().as_deref(), Some("Invalid job definition: no image"));
+    assert_eq!(text(Quota, "full").verdict(), None);
+}
