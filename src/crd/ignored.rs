@@ -1,0 +1,269 @@
+//! Members of a spec that have no effect yet: nothing is ignored without saying so.
+//!
+//! The tables list what **is** honoured, so that a new member is reported until somebody honours it and says so
+//! here. An entry stands for the member and all below it; `[]` is each element of a list. Paths below
+//! `containerProperties` are the same for definitions and for jobs with an inline definition.
+
+use serde_json::Value;
+
+/// The kinds that have a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `ComputeEnvironment`
+    ComputeEnvironment,
+    /// `JobQueue`
+    JobQueue,
+    /// `SchedulingPolicy`
+    SchedulingPolicy,
+    /// `ConsumableResource`
+    ConsumableResource,
+    /// `JobDefinition`
+    JobDefinition,
+    /// `BatchJob`
+    BatchJob,
+}
+
+// `tags` of the objects themselves are honoured by being kept, which is all that AWS does with them.
+
+const COMPUTE_ENVIRONMENT: &[&str] = &[
+    "computeEnvironmentName",
+    "type",
+    "state",
+    "tags",
+    "context",
+    "computeResources.type",
+    "computeResources.maxvCpus",
+    "computeResources.instanceTypes",
+    "provisioner.static.nodeSelector",
+    "podDefaults.labels",
+    "podDefaults.annotations",
+    "podDefaults.tolerations",
+    "podDefaults.nodeSelector",
+    "podDefaults.priorityClassName",
+    "podDefaults.schedulerName",
+    "podDefaults.runtimeClassName",
+    "podDefaults.imagePullSecrets",
+    "podDefaults.imagePullPolicy",
+    "network",
+    "nodeLostTimeoutSeconds",
+    "capacityTimeoutSeconds",
+    "vcpuRequestPercent",
+    "cpuLimit",
+    "allowedNamespaces[].selector",
+];
+
+const JOB_QUEUE: &[&str] = &[
+    "jobQueueName",
+    "state",
+    "priority",
+    "tags",
+    "computeEnvironmentOrder",
+    "maxRunning",
+    "finishedJobsLimit",
+];
+
+const SCHEDULING_POLICY: &[&str] = &["name", "tags"];
+
+const CONSUMABLE_RESOURCE: &[&str] = &["consumableResourceName", "tags"];
+
+const JOB_DEFINITION: &[&str] = &[
+    "jobDefinitionName",
+    "type",
+    "tags",
+    "retryStrategy",
+    "timeout",
+    "platformCapabilities",
+    "deregistered",
+    "registration",
+];
+
+const BATCH_JOB: &[&str] = &[
+    "jobName",
+    "jobQueue",
+    "jobDefinition",
+    "jobId",
+    "tags",
+    "terminate",
+    "cancel",
+    "ttlSecondsAfterFinished",
+    "retryStrategy",
+    "timeout",
+    "containerOverrides.command",
+    "containerOverrides.environment",
+    "containerOverrides.resourceRequirements",
+    "containerOverrides.vcpus",
+    "containerOverrides.memory",
+];
+
+const CONTAINER: &[&str] = &[
+    "containerProperties.image",
+    "containerProperties.command",
+    "containerProperties.vcpus",
+    "containerProperties.memory",
+    "containerProperties.resourceRequirements",
+    "containerProperties.environment",
+    "containerProperties.jobRoleArn",
+    "containerProperties.user",
+    "containerProperties.readonlyRootFilesystem",
+    "containerProperties.privileged",
+    "containerProperties.volumes[].name",
+    "containerProperties.volumes[].host.sourcePath",
+    "containerProperties.mountPoints",
+    "containerProperties.linuxParameters.devices[].hostPath",
+    "containerProperties.linuxParameters.devices[].containerPath",
+    "containerProperties.linuxParameters.sharedMemorySize",
+    "containerProperties.linuxParameters.tmpfs[].containerPath",
+    "containerProperties.linuxParameters.tmpfs[].size",
+];
+
+/// Members that are honoured for some values only.
+const HONOURED_VALUES: &[(&str, fn(&Value) -> bool)] =
+    &[("containerProperties.user", is_numeric_user), ("platformCapabilities[]", is_ec2)];
+
+/// Values that say the same as their absence, beside null, false, "", [] and {}.
+const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
+    ("computeResources.bidPercentage", &["0", "100"]),
+    ("computeResources.minvCpus", &["0"]),
+    ("computeResources.desiredvCpus", &["0"]),
+    ("computeResources.scalingPolicy.minScaleDownDelayMinutes", &["0"]),
+    ("ecsSettings.containerInsights", &["DISABLED"]),
+    ("schedulingPriority", &["0"]),
+    ("schedulingPriorityOverride", &["0"]),
+    ("containerProperties.linuxParameters.maxSwap", &["0"]),
+    ("containerProperties.networkConfiguration.assignPublicIp", &["DISABLED"]),
+    ("containerProperties.runtimePlatform.operatingSystemFamily", &["LINUX"]),
+];
+
+/// Members that make a job what it is: with one of these left out it would be another job.
+const DECISIVE: &[&str] = &[
+    "arrayProperties",
+    "dependsOn",
+    "nodeProperties",
+    "nodeOverrides",
+    "ecsProperties",
+    "ecsPropertiesOverride",
+    "eksProperties",
+    "eksPropertiesOverride",
+    "consumableResourceProperties",
+    "consumableResourcePropertiesOverride",
+];
+
+/// Where `Ref::name` stands for a parameter.
+const COMMANDS: &[(&str, &str)] = &[("containerProperties", "command"), ("containerOverrides", "command")];
+
+/// The paths of the members of a spec that have no effect and yet say something, sorted; for example
+/// `computeResources.subnets` or `containerProperties.volumes[1].efsVolumeConfiguration`.
+pub fn ignored_fields(kind: Kind, spec: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(&honoured(kind), &Path::default(), spec, &mut found);
+    found.sort();
+    found
+}
+
+/// The paths of the members of a spec that nothing honours and that make the job what it is, sorted. A job that
+/// has one must be refused.
+pub fn unsupported_fields(kind: Kind, spec: &Value) -> Vec<String> {
+    if !matches!(kind, Kind::JobDefinition | Kind::BatchJob) {
+        return Vec::new();
+    }
+    let honoured = honoured(kind);
+    let mut found: Vec<String> = DECISIVE
+        .iter()
+        .filter(|member| !honoured.contains(*member))
+        .filter(|member| spec.get(**member).is_some_and(|value| !is_neutral(member, value)))
+        .map(|member| (*member).to_owned())
+        .collect();
+    for (container, command) in COMMANDS {
+        let elements = spec.get(*container).and_then(|c| c.get(*command)).and_then(Value::as_array);
+        let elements = elements.into_iter().flatten().enumerate();
+        let with_ref = elements.filter(|(_, e)| e.as_str().is_some_and(|text| text.contains("Ref::")));
+        found.extend(with_ref.map(|(index, _)| format!("{container}.{command}[{index}]")));
+    }
+    found.sort();
+    found
+}
+
+fn honoured(kind: Kind) -> Vec<&'static str> {
+    match kind {
+        Kind::ComputeEnvironment => COMPUTE_ENVIRONMENT.to_vec(),
+        Kind::JobQueue => JOB_QUEUE.to_vec(),
+        Kind::SchedulingPolicy => SCHEDULING_POLICY.to_vec(),
+        Kind::ConsumableResource => CONSUMABLE_RESOURCE.to_vec(),
+        Kind::JobDefinition => [JOB_DEFINITION, CONTAINER].concat(),
+        Kind::BatchJob => [BATCH_JOB, CONTAINER].concat(),
+    }
+}
+
+/// A place in a spec: as the tables write it, and as people are told.
+#[derive(Clone, Debug, Default)]
+struct Path {
+    pattern: String,
+    shown: String,
+}
+
+impl Path {
+    fn member(&self, name: &str) -> Self {
+        let dot = if self.pattern.is_empty() { "" } else { "." };
+        Self { pattern: format!("{}{dot}{name}", self.pattern), shown: format!("{}{dot}{name}", self.shown) }
+    }
+
+    fn element(&self, index: usize) -> Self {
+        Self { pattern: format!("{}[]", self.pattern), shown: format!("{}[{index}]", self.shown) }
+    }
+}
+
+fn walk(honoured: &[&str], at: &Path, value: &Value, found: &mut Vec<String>) {
+    if let Some((_, test)) = HONOURED_VALUES.iter().find(|(pattern, _)| *pattern == at.pattern) {
+        if !test(value) && !is_neutral(&at.pattern, value) {
+            found.push(at.shown.clone());
+        }
+        return;
+    }
+    let is_honoured = honoured.iter().any(|entry| below(&at.pattern, entry));
+    let holds_a_test = HONOURED_VALUES.iter().any(|(pattern, _)| below(pattern, &at.pattern));
+    let holds_honoured = honoured.iter().any(|entry| below(entry, &at.pattern));
+    match value {
+        _ if is_honoured && !holds_a_test => {}
+        Value::Object(members) if holds_honoured || holds_a_test => {
+            members.iter().for_each(|(name, value)| walk(honoured, &at.member(name), value, found));
+        }
+        Value::Array(elements) if holds_honoured || holds_a_test => {
+            let elements = elements.iter().enumerate();
+            elements.for_each(|(index, value)| walk(honoured, &at.element(index), value, found));
+        }
+        _ if is_honoured || is_neutral(&at.pattern, value) => {}
+        _ => found.push(at.shown.clone()),
+    }
+}
+
+/// True if `path` is `ancestor` or a place below it.
+fn below(path: &str, ancestor: &str) -> bool {
+    path.strip_prefix(ancestor).is_some_and(|rest| {
+        ancestor.is_empty() || rest.is_empty() || rest.starts_with('.') || rest.starts_with("[]")
+    })
+}
+
+fn is_neutral(pattern: &str, value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) if text.is_empty() => true,
+        Value::Array(elements) => elements.is_empty(),
+        Value::Object(members) => {
+            members.iter().all(|(name, value)| is_neutral(&format!("{pattern}.{name}"), value))
+        }
+        _ => {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            NEUTRAL_VALUES.iter().any(|(path, texts)| *path == pattern && texts.contains(&text.as_str()))
+        }
+    }
+}
+
+/// A number, or two with a colon between: a name would have to be looked up in the image.
+fn is_numeric_user(value: &Value) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    value.as_str().is_some_and(|text| text.splitn(2, ':').all(is_number))
+}
+
+fn is_ec2(value: &Value) -> bool {
+    value == "EC2"
+}

@@ -1,0 +1,98 @@
+//! Which members are reported as having no effect, and which ones a job is refused for.
+
+use serde_json::{Value, json};
+
+use crate::crd::ignored::{Kind, ignored_fields, unsupported_fields};
+
+fn in_container(container: Value) -> Vec<String> {
+    ignored_fields(Kind::JobDefinition, &json!({ "type": "container", "containerProperties": container }))
+}
+
+#[test]
+fn members_that_say_nothing_are_left_out() {
+    let spec = json!({
+        "type": "MANAGED", "serviceRole": "", "tags": {}, "eksConfiguration": {}, "unmanagedvCpus": null,
+        "ecsSettings": { "containerInsights": "DISABLED" },
+        "computeResources": { "type": "EC2", "maxvCpus": 8, "minvCpus": 0, "bidPercentage": 0, "subnets": [],
+            "updateToLatestImageVersion": false, "scalingPolicy": { "minScaleDownDelayMinutes": 0 } },
+    });
+    assert_eq!(ignored_fields(Kind::ComputeEnvironment, &spec), Vec::<String>::new());
+}
+
+#[test]
+fn a_neutral_value_is_neutral_in_its_place_only() {
+    let spec =
+        json!({ "computeResources": { "imageId": "DISABLED", "bidPercentage": 50 }, "unmanagedvCpus": 0 });
+    assert_eq!(
+        ignored_fields(Kind::ComputeEnvironment, &spec),
+        ["computeResources.bidPercentage", "computeResources.imageId", "unmanagedvCpus"]
+    );
+}
+
+#[test]
+fn a_member_that_nobody_knows_is_reported() {
+    let spec = json!({ "priority": 1, "new": 1, "computeEnvironmentOrder": [{ "order": 1, "newer": true }] });
+    assert_eq!(ignored_fields(Kind::JobQueue, &spec), ["new"]);
+    assert_eq!(
+        in_container(json!({ "image": "a", "ulimits": [{ "name": "nofile" }] })),
+        ["containerProperties.ulimits"]
+    );
+}
+
+#[test]
+fn elements_of_lists_are_named_by_their_index() {
+    let volumes = json!([
+        { "name": "scratch", "host": { "sourcePath": "/tmp" } },
+        { "name": "empty", "host": {} },
+        { "name": "shared", "efsVolumeConfiguration": { "fileSystemId": "fs-1" } },
+    ]);
+    assert_eq!(
+        in_container(json!({ "image": "a", "volumes": volumes })),
+        ["containerProperties.volumes[2].efsVolumeConfiguration"]
+    );
+    let tmpfs = json!([{ "containerPath": "/t", "size": 64, "mountOptions": ["noexec"] }]);
+    assert_eq!(
+        in_container(json!({ "linuxParameters": { "tmpfs": tmpfs, "swappiness": 60 } })),
+        [
+            "containerProperties.linuxParameters.swappiness",
+            "containerProperties.linuxParameters.tmpfs[0].mountOptions",
+        ]
+    );
+}
+
+#[test]
+fn some_members_count_for_some_values_only() {
+    for user in ["1000", "1000:100", "0", ""] {
+        assert_eq!(in_container(json!({ "user": user })), Vec::<String>::new(), "{user}");
+    }
+    for user in ["nobody", "1000:staff", ":", "1000:"] {
+        assert_eq!(in_container(json!({ "user": user })), ["containerProperties.user"], "{user}");
+    }
+    let platforms =
+        |list: Value| ignored_fields(Kind::JobDefinition, &json!({ "platformCapabilities": list }));
+    assert_eq!(platforms(json!(["EC2"])), Vec::<String>::new());
+    assert_eq!(platforms(json!(["EC2", "FARGATE"])), ["platformCapabilities[1]"]);
+}
+
+#[test]
+fn jobs_with_an_inline_definition_have_the_same_table() {
+    let container =
+        json!({ "image": "a", "command": ["x"], "secrets": [{ "name": "A", "valueFrom": "arn" }] });
+    let spec = json!({ "jobQueue": "q", "containerProperties": container, "shareIdentifier": "a" });
+    assert_eq!(ignored_fields(Kind::BatchJob, &spec), ["containerProperties.secrets", "shareIdentifier"]);
+}
+
+#[test]
+fn members_that_make_a_job_what_it_is_are_named() {
+    let spec = json!({
+        "jobQueue": "q", "jobDefinition": "d", "arrayProperties": { "size": 2 }, "dependsOn": [],
+        "containerOverrides": { "command": ["run", "--input=Ref::input"] }, "parameters": { "unused": "1" },
+    });
+    assert_eq!(
+        unsupported_fields(Kind::BatchJob, &spec),
+        ["arrayProperties", "containerOverrides.command[1]"]
+    );
+    let spec = json!({ "type": "multinode", "nodeProperties": { "numNodes": 2 } });
+    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), ["nodeProperties"]);
+    assert_eq!(unsupported_fields(Kind::JobQueue, &spec), Vec::<String>::new());
+}

@@ -1,0 +1,114 @@
+//! What the CRDs accept and refuse, without an API server: the structural part by a small checker of our own, the
+//! CEL rules by kube's evaluator. API level tests repeat the essential ones on a real API server.
+
+mod conditions;
+mod environments;
+mod fields;
+mod jobs;
+mod members;
+mod posts;
+mod queues;
+mod rendered;
+mod rules;
+mod structure;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::core::cel::{CompiledSchema, Validator, compile_schema};
+use serde_json::{Value, json};
+
+/// A manifest that is applied, the one that was there before, and what the API server says.
+#[derive(Clone, Debug)]
+struct Case {
+    kind: &'static str,
+    old: Option<Value>,
+    new: Value,
+    says: Vec<&'static str>,
+}
+
+/// A case where `patch` is laid over `base`; null takes a member away.
+fn create(kind: &'static str, base: &Value, patch: Value, says: &[&'static str]) -> Case {
+    Case { kind, old: None, new: merged(base, patch), says: says.to_vec() }
+}
+
+/// A case where the object was `base` with `old` before, and is to become `base` with `new`.
+fn update(kind: &'static str, base: &Value, old: Value, new: Value, says: &[&'static str]) -> Case {
+    Case { kind, old: Some(merged(base, old)), new: merged(base, new), says: says.to_vec() }
+}
+
+fn merged(base: &Value, patch: Value) -> Value {
+    let Value::Object(patch) = patch else { return patch };
+    let mut all = base.as_object().cloned().unwrap_or_default();
+    for (name, value) in patch {
+        match value {
+            Value::Null => drop(all.remove(&name)),
+            value => {
+                let below = all.get(&name).cloned().unwrap_or_default();
+                all.insert(name, merged(&below, value));
+            }
+        }
+    }
+    Value::Object(all)
+}
+
+/// The openAPIV3Schema of a kind, as it is installed.
+fn schema(kind: &str) -> Value {
+    let crd = super::all().into_iter().find(|crd| crd.spec.names.kind == kind).expect("a kind of ours");
+    serde_json::to_value(&crd.spec.versions[0].schema.as_ref().expect("a schema").open_api_v3_schema)
+        .expect("a schema is plain data")
+}
+
+/// The part of a kind's schema that is about `spec`.
+fn spec_schema(kind: &str) -> Value {
+    schema(kind)["properties"]["spec"].clone()
+}
+
+/// A kind's schema with its rules compiled, which takes a second for the large ones.
+struct Compiled {
+    schema: Value,
+    rules: CompiledSchema,
+}
+
+fn compiled(kind: &'static str) -> Arc<Compiled> {
+    static KINDS: Mutex<BTreeMap<&str, Arc<Compiled>>> = Mutex::new(BTreeMap::new());
+    let mut kinds = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = kinds.entry(kind).or_insert_with(|| {
+        let schema = spec_schema(kind);
+        let mut ruled = schema.clone();
+        if kind == "BatchJob" {
+            // The types of inline definitions are those of JobDefinition, whose cases try their rules.
+            for member in ["containerProperties", "ecsProperties", "eksProperties", "nodeProperties"] {
+                ruled["properties"][member] = json!({ "type": "object" });
+            }
+        }
+        Arc::new(Compiled { schema, rules: compile_schema(&ruled) })
+    });
+    Arc::clone(entry)
+}
+
+/// What the API server would say: structural errors, else the messages of the rules that fail.
+fn verdict(kind: &'static str, old: Option<&Value>, new: &Value) -> Vec<String> {
+    let compiled = compiled(kind);
+    let structural = structure::errors(&compiled.schema, new, "spec");
+    if !structural.is_empty() {
+        return structural;
+    }
+    let mut said: Vec<String> = match Validator::new().validate_compiled(&compiled.rules, new, old) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.into_iter().map(|e| e.message.clone()).collect(),
+    };
+    said.sort();
+    said.dedup();
+    said
+}
+
+fn all_cases() -> Vec<Case> {
+    [environments::cases(), queues::cases(), jobs::definitions(), jobs::containers(), jobs::submissions()]
+        .concat()
+}
+
+/// A JSON array of `n` copies.
+fn times(n: usize, value: Value) -> Value {
+    json!(vec![value; n])
+}
