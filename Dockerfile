@@ -1,0 +1,25 @@
+# The operator's image.
+#
+#   docker build -t batchyard/batchyard:0.1.0 .
+
+# The version of rust-toolchain.toml; that file itself would make rustup fetch components that a
+# build does not need.
+FROM rust:1.95.0-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY xtask xtask
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --package batchyard --bin batchyard && \
+    strip --strip-debug target/release/batchyard && \
+    cp target/release/batchyard /batchyard
+
+# glibc and libgcc, no shell, no package manager.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /batchyard /usr/local/bin/batchyard
+COPY LICENSE /usr/share/doc/batchyard/LICENSE
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["/usr/local/bin/batchyard"]
+CMD ["operator"]

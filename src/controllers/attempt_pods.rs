@@ -1,0 +1,169 @@
+//! Pods that outlive their job.
+//!
+//! A BatchJob has no finalizer, so that deleting it never hangs. Its pods have one, for as long as
+//! somebody may want to know how they ended. Once the job is gone nobody does: they are deleted
+//! and let go, also when `kubectl delete --cascade=orphan` took their owner reference off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchyard_core::job::decide::Deletion;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Context;
+use crate::crd::BatchJob;
+use crate::k8s::error::{Error, chain};
+use crate::k8s::pods::{self, AttemptPod};
+use crate::k8s::read::read;
+use crate::k8s::watch::key;
+use crate::k8s::{meta, observe};
+
+/// Whatever no change told of is found within this time.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Changes that come together are looked at together.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How many jobs are looked after at a time.
+const CONCURRENCY: usize = 8;
+
+/// Looks for such pods whenever it is woken, and now and then, until it is told to stop.
+pub async fn run(context: Arc<Context>, wake: Arc<Notify>, stop: CancellationToken) {
+    loop {
+        sweep(&context).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wake.notified() => sleep(SETTLE).await,
+            () = sleep(SWEEP) => {}
+        }
+    }
+}
+
+async fn sweep(context: &Context) {
+    let caches = &context.caches;
+    let ownerless = caches.pods.owners().into_iter().filter(|uid| caches.job_ref(uid).is_none());
+    let of_gone_jobs = stream::iter(ownerless).for_each_concurrent(CONCURRENCY, |uid| async move {
+        let pods = context.caches.pods.of_job(&uid);
+        match pods.first() {
+            Some(first) if is_gone(first, context).await => {
+                for AttemptPod { pod, .. } in &pods {
+                    clear(pod, context).await;
+                }
+            }
+            _ => {}
+        }
+    });
+    of_gone_jobs.await;
+    let orphans = stream::iter(caches.pods.orphans()).for_each_concurrent(CONCURRENCY, |pod| async move {
+        if is_abandoned(&pod, context).await {
+            clear(&pod, context).await;
+        }
+    });
+    orphans.await;
+}
+
+/// True if the API server knows no job with the uid that the pod names as its owner.
+async fn is_gone(attempt: &AttemptPod, context: &Context) -> bool {
+    let pod = &attempt.pod;
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let Some(owner) = owners.into_iter().find(|owner| owner.uid == attempt.job_uid) else { return false };
+    let api = jobs(pod, context);
+    let found = read(format!("get BatchJob {}", owner.name), api.get_opt(&owner.name)).await;
+    believed(found).is_some_and(|found| found.is_none_or(|job| job.uid().as_ref() != Some(&attempt.job_uid)))
+}
+
+/// True if no job holds on to a pod that has no owner: there is none with its id, or that one has
+/// put another pod in its place.
+async fn is_abandoned(pod: &Pod, context: &Context) -> bool {
+    let Some(id) = pod.labels().get(meta::JOB_ID) else { return true };
+    let params = ListParams::default().fields(&format!("status.jobId={id}"));
+    let found = read(format!("list BatchJobs {id}"), jobs(pod, context).list(&params)).await;
+    let pod_uid = pod.uid().unwrap_or_default();
+    let holds = |job: &BatchJob| {
+        let current = job.status.as_ref().and_then(|status| status.record.current.as_ref());
+        current.is_some_and(|current| current.pod_uid == pod_uid)
+    };
+    believed(found).is_some_and(|found| !found.items.iter().any(holds))
+}
+
+fn jobs(pod: &Pod, context: &Context) -> Api<BatchJob> {
+    Api::namespaced(context.writer.client().clone(), &pod.namespace().unwrap_or_default())
+}
+
+/// Without an answer nothing is done; the next sweep asks again.
+fn believed<T>(answer: Result<T, Error>) -> Option<T> {
+    answer.inspect_err(|error| warn!("{}; looking again later", chain(error))).ok()
+}
+
+/// What a pod without a job still needs. Deletion comes first: it lets the program end in peace
+/// even though the finalizer is gone by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Needs {
+    deletion: Option<Deletion>,
+    release: bool,
+}
+
+fn needs(pod: &Pod, node_exists: bool) -> Needs {
+    let deleting = pod.metadata.deletion_timestamp.is_some();
+    let lost = observe::node_name(pod).is_some() && !node_exists;
+    let deletion = match (deleting, lost) {
+        // Nobody is there who could end it.
+        (_, true) => Some(Deletion::Forced),
+        (false, false) => Some(Deletion::Graceful),
+        (true, false) => None,
+    };
+    Needs { deletion, release: pods::is_held(pod) }
+}
+
+async fn clear(pod: &Pod, context: &Context) {
+    let node = observe::node_name(pod).and_then(|node| context.caches.nodes.get(&ObjectRef::new(node)));
+    let Needs { deletion, release } = needs(pod, node.is_some());
+    let done = async {
+        if let Some(how) = deletion {
+            context.writer.delete_pod(pod, how).await?;
+        }
+        if release {
+            context.writer.release_pod(pod).await?;
+        }
+        Ok::<_, Error>(deletion.is_some() || release)
+    };
+    match done.await {
+        Ok(true) => info!(pod = key(pod), "pod outlived its job: deleted"),
+        Ok(false) => {}
+        Err(error) => warn!("{}; trying again later", chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_pod_is_deleted_once_and_let_go() {
+        let node = Some("n1");
+        for (node, node_exists, held, deleting, deletion, release) in [
+            (node, true, true, false, Some(Deletion::Graceful), true),
+            (node, true, true, true, None, true),
+            (node, true, false, true, None, false),
+            (node, true, false, false, Some(Deletion::Graceful), false),
+            (node, false, true, true, Some(Deletion::Forced), true),
+            (node, false, false, false, Some(Deletion::Forced), false),
+            (None, false, true, false, Some(Deletion::Graceful), true),
+            (None, false, true, true, None, true),
+        ] {
+            let finalizers = if held { vec![meta::ATTEMPT_FINALIZER] } else { vec![] };
+            let pod = json!({"metadata": {"name": "p", "finalizers": finalizers,
+                    "deletionTimestamp": deleting.then_some("2026-01-01T00:00:00Z")},
+                "spec": {"nodeName": node, "containers": []}});
+            let pod = serde_json::from_value(pod).expect("a pod");
+            assert_eq!(needs(&pod, node_exists), Needs { deletion, release }, "{pod:?}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Everything that a decision about a job is made from. Only reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchyard_core::job::decide::{Job, Readiness, Seen};
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::Record;
+use batchyard_core::name::{self, DefinitionRef};
+use batchyard_core::termination::Tolerances;
+use batchyard_core::{reason, waits};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+
+use super::identity;
+use crate::controllers::{Context, job_queue};
+use crate::crd::convert::{self, Plan};
+use crate::crd::ignored::{self, Kind};
+use crate::crd::{BatchJob, JobDefinition, JobDefinitionSpec};
+use crate::dispatcher::cycle::DWELL;
+use crate::k8s::error::Error;
+use crate::k8s::watch::key;
+use crate::k8s::{meta, observe};
+
+/// What is known of a job and its surroundings.
+pub(super) struct Dereferenced {
+    pub job: Job,
+    pub readiness: Readiness,
+    pub seen: Seen,
+    pub tolerances: Tolerances,
+    /// The pods behind `seen.pods`.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+/// Reads what a decision about this job needs.
+pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Dereferenced, Error> {
+    let record = job.status.clone().unwrap_or_default().record;
+    let pods = pods(job, &record, context).await?;
+    let mut world = Dereferenced {
+        job: wishes(job, context),
+        readiness: Readiness::Ready(record.job_definition.clone().unwrap_or_default()),
+        seen: seen(job, &pods, context),
+        tolerances: tolerances(&record, context),
+        pods,
+    };
+    let plan = match record.phase() {
+        phase if phase.is_terminal() => None,
+        Phase::Submitted | Phase::Pending => match readiness(job, context).await? {
+            Ok((definition, plan)) => {
+                world.readiness = Readiness::Ready(definition);
+                Some(plan)
+            }
+            Err(readiness) => {
+                world.readiness = readiness;
+                None
+            }
+        },
+        _ => context.caches.definition_of(job).map(|definition| convert::plan(&job.spec, &definition)),
+    };
+    if let Some(plan) = plan {
+        world.job.strategy = plan.strategy;
+        world.job.timeout = plan.timeout;
+    }
+    Ok(world)
+}
+
+/// What the job's owner wants, apart from what the definition says.
+fn wishes(job: &BatchJob, context: &Context) -> Job {
+    let queue = context.caches.queue_of(job);
+    let deleted_queue = queue.is_some_and(|queue| job_queue::is_failing_jobs(&queue));
+    let stop = if job.metadata.deletion_timestamp.is_some() {
+        Some(reason::JOB_DELETED)
+    } else {
+        deleted_queue.then_some(reason::QUEUE_DELETED)
+    };
+    Job {
+        terminate: job.spec.terminate.clone(),
+        cancel: job.spec.cancel.clone(),
+        stop: stop.map(str::to_owned),
+        ..Job::default()
+    }
+}
+
+/// The job's pods. One that the record speaks of and the cache does not show is asked for.
+async fn pods(job: &BatchJob, record: &Record, context: &Context) -> Result<Vec<Arc<Pod>>, Error> {
+    let uid = job.uid().unwrap_or_default();
+    let mut pods: Vec<_> = context.caches.pods.of_job(&uid).into_iter().map(|pod| pod.pod).collect();
+    let Some(current) = &record.current else { return Ok(pods) };
+    if pods.iter().any(|pod| pod.uid().as_deref() == Some(&current.pod_uid)) {
+        return Ok(pods);
+    }
+    let api: Api<Pod> =
+        Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
+    let found = read(format!("get Pod {}", current.pod_name), api.get_opt(&current.pod_name)).await?;
+    pods.extend(found.filter(|pod| pod.uid().as_deref() == Some(&current.pod_uid)).map(Arc::new));
+    Ok(pods)
+}
+
+fn seen(job: &BatchJob, pods: &[Arc<Pod>], context: &Context) -> Seen {
+    let uid = job.uid().unwrap_or_default();
+    let mut nodes = BTreeMap::new();
+    for name in pods.iter().filter_map(|pod| observe::node_name(pod)) {
+        if let Some(node) = context.caches.nodes.get(&ObjectRef::new(name)) {
+            nodes.insert(name.to_owned(), observe::node(&node));
+        }
+    }
+    Seen {
+        pods: pods.iter().filter_map(|pod| observe::pod(pod)).collect(),
+        nodes,
+        creating: context.dispatch.is_creating(&uid),
+        waits_for: waits_for(job, &uid, context),
+        refused: context.dispatch.refused(&uid),
+    }
+}
+
+/// What the dispatcher says, once it has said so for a while; for a job that comes new to a queue
+/// in which others wait, that it is behind them.
+fn waits_for(job: &BatchJob, uid: &str, context: &Context) -> Option<String> {
+    let now = Timestamp::now();
+    match context.dispatch.waits_for(uid) {
+        Some(wait) => (now.duration_since(wait.since) >= DWELL).then_some(wait.text),
+        None => {
+            let submitted = job.status.as_ref().is_none_or(|s| s.record.phase() == Phase::Submitted);
+            let queue = context.caches.queue_of(job).filter(|_| submitted)?;
+            let queue = key(queue.as_ref());
+            context.dispatch.is_blocked(&queue).then(|| waits::behind_head(&queue))
+        }
+    }
+}
+
+fn tolerances(record: &Record, context: &Context) -> Tolerances {
+    let environment = record.current.as_ref().and_then(|current| current.compute_environment.as_deref());
+    let environment = environment.and_then(|name| context.caches.environments.get(&ObjectRef::new(name)));
+    let seconds = environment.and_then(|environment| environment.spec.node_lost_timeout_seconds);
+    let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    context.settings.tolerances(seconds.map(Duration::from_secs))
+}
+
+type Resolved<T> = Result<T, Readiness>;
+
+/// Whether everything that a SUBMITTED job names is there.
+async fn readiness(job: &BatchJob, context: &Context) -> Result<Resolved<(String, Plan)>, Error> {
+    if let Some(readiness) = refused_by_spec(job, context).or_else(|| waits_for_queue(job, context)) {
+        return Ok(Err(readiness));
+    }
+    let (name, definition) = match convert::inline_definition(&job.spec) {
+        Some(definition) => (inline_name(job), definition),
+        None => match resolve(job, context).await? {
+            Ok(found) => found,
+            Err(readiness) => return Ok(Err(readiness)),
+        },
+    };
+    if let Some(refusal) = unsupported(Kind::JobDefinition, &definition) {
+        return Ok(Err(refusal));
+    }
+    let plan = convert::plan(&job.spec, &definition);
+    let effective = match &plan.effective {
+        Ok(effective) => effective,
+        Err(why) => return Ok(Err(Readiness::Refused(reason::invalid_job_definition(why)))),
+    };
+    if let Some(role) = &effective.properties.job_role {
+        let namespace = job.namespace().unwrap_or_default();
+        if let Err(why) = identity::service_account(context.writer.client(), &namespace, role).await? {
+            return Ok(Err(wait_or_refuse(job, why, context)));
+        }
+    }
+    Ok(Ok((name, plan)))
+}
+
+/// A definition that stands in the job itself has no revision.
+fn inline_name(job: &BatchJob) -> String {
+    job.name_any()
+}
+
+fn refused_by_spec(job: &BatchJob, context: &Context) -> Option<Readiness> {
+    unsupported(Kind::BatchJob, &job.spec).or_else(|| {
+        let id = job.spec.job_id.as_ref()?;
+        let age = |job: &BatchJob| (job.creation_timestamp().map(|time| time.0), job.uid());
+        let mut others = context.caches.jobs().into_iter();
+        let first = others.find(|other| {
+            other.spec.job_id.as_ref() == Some(id) && other.uid() != job.uid() && age(other) < age(job)
+        })?;
+        Some(Readiness::Refused(reason::job_id_taken(id, &key(first.as_ref()))))
+    })
+}
+
+fn unsupported(kind: Kind, spec: &impl serde::Serialize) -> Option<Readiness> {
+    let spec = serde_json::to_value(spec).unwrap_or_default();
+    let fields = ignored::unsupported_fields(kind, &spec);
+    (!fields.is_empty()).then(|| Readiness::Refused(reason::unsupported_fields(&fields.join(", "))))
+}
+
+fn waits_for_queue(job: &BatchJob, context: &Context) -> Option<Readiness> {
+    let name = &job.spec.job_queue;
+    let text = match context.caches.queue_of(job) {
+        None => waits::queue_missing(name),
+        Some(queue) if queue.metadata.deletion_timestamp.is_some() => waits::queue_deleting(name),
+        Some(queue) if !queue.spec.state.unwrap_or_default().is_enabled() => waits::queue_disabled(name),
+        Some(_) => return None,
+    };
+    Some(Readiness::Waiting(text))
+}
+
+/// What is missing may still come, but not for ever.
+fn wait_or_refuse(job: &BatchJob, why: String, context: &Context) -> Readiness {
+    let limit = SignedDuration::from_secs(i64::from(context.settings.missing_config_seconds));
+    let age = job.creation_timestamp().map(|created| Timestamp::now().duration_since(created.0));
+    match age.is_some_and(|age| age >= limit) {
+        true => Readiness::Refused(reason::invalid_job_definition(&why)),
+        false => Readiness::Waiting(why),
+    }
+}
+
+/// Resolves the definition that a job names by live reads, to `name:revision` and its spec.
+///
+/// An unpinned name means the latest ACTIVE revision, and only a definition whose controller has
+/// seen its newest spec can say which one that is.
+async fn resolve(job: &BatchJob, context: &Context) -> Result<Resolved<(String, JobDefinitionSpec)>, Error> {
+    let reference = job.spec.job_definition.as_deref().unwrap_or_default();
+    let parsed = match DefinitionRef::parse(reference) {
+        Ok(parsed) => parsed,
+        Err(why) => return Ok(Err(Readiness::Refused(reason::invalid_job_definition(&why)))),
+    };
+    let waiting = |text: String| Ok(Err(Readiness::Waiting(text)));
+    let Some(definition) = definition(job, &parsed.name, context).await? else {
+        return waiting(waits::definition_missing(reference));
+    };
+    let status = definition.status.clone().unwrap_or_default();
+    if status.observed_generation != definition.metadata.generation {
+        return waiting(waits::definition_settling(reference));
+    }
+    let latest = status.latest_active.and_then(|number| u32::try_from(number).ok());
+    let Some(number) = parsed.revision.or(latest) else {
+        return waiting(waits::definition_inactive(reference));
+    };
+    let object = definition.name_any();
+    let revision = format!("{object}-{number}");
+    let api: Api<ControllerRevision> =
+        Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
+    let Some(found) = read(format!("get ControllerRevision {revision}"), api.get_opt(&revision)).await?
+    else {
+        return waiting(waits::definition_missing(reference));
+    };
+    if found.labels().get(meta::REVISION_STATUS).is_none_or(|status| status != "ACTIVE") {
+        return waiting(waits::definition_inactive(reference));
+    }
+    let spec = found.data.as_ref().and_then(|data| serde_json::from_value(data.0.clone()).ok());
+    match spec {
+        Some(spec) => Ok(Ok((format!("{}:{number}", aws_name(&definition)), spec))),
+        None => waiting(waits::definition_missing(reference)),
+    }
+}
+
+/// The definition that a name means: AWS's name or the object's.
+async fn definition(job: &BatchJob, name: &str, context: &Context) -> Result<Option<JobDefinition>, Error> {
+    let api: Api<JobDefinition> =
+        Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
+    for name in name::candidates(name) {
+        // An AWS name with capitals is no object's name; the API server would refuse it.
+        if name::slug(&name) == name {
+            let found = read(format!("get JobDefinition {name}"), api.get_opt(&name)).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// AWS's name of a definition where the object is named by its slug, else the object's name.
+fn aws_name(definition: &JobDefinition) -> String {
+    let object = definition.name_any();
+    definition.spec.job_definition_name.clone().filter(|name| name::slug(name) == object).unwrap_or(object)
+}
+
+async fn read<T>(what: String, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    let limit = Duration::from_secs(10);
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map_err(|source| Error::Api { what, source: Box::new(source) }),
+        Err(_) => Err(Error::Deadline { what, limit }),
+    }
+}

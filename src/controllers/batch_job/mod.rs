@@ -1,0 +1,121 @@
+//! BatchJob: follows one job from SUBMITTED to its end.
+//!
+//! `dereference` reads, `batchyard_core::job::decide` decides, `status` turns the decision into a
+//! status, and here is the order of effects: the status first, then the actions, then the news.
+//! The pods themselves are made by the dispatcher.
+
+mod dereference;
+pub mod identity;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchyard_core::job::decide::{Action, Decision, Deletion, decide};
+use batchyard_core::job::phase::Phase;
+use jiff::Timestamp;
+use kube::{Api, Resource, ResourceExt};
+use tracing::info;
+
+use super::{Context, Outcome, Wake};
+use crate::crd::BatchJob;
+use crate::k8s::error::Error;
+use crate::k8s::watch::key;
+use dereference::Dereferenced;
+
+/// Steps of progress are written at most so often for each job; ends and orders always at once.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// How often a job that waits for something missing is looked at although nothing changed.
+const MISSING: Duration = Duration::from_secs(10);
+
+/// Looks at one job.
+pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome {
+    let job = context.caches.newest_job(cached);
+    let now = Timestamp::now();
+    let world = dereference::dereference(&job, &context).await?;
+    let record = job.status.clone().unwrap_or_default().record;
+    let decision = decide(now, &world.job, &world.readiness, &record, &world.seen, &world.tolerances);
+    let next = status::next(&job, &world, &decision, context.settings.log_tail, now);
+    let mut current = job.clone();
+    if job.status.as_ref() != Some(&next) {
+        if let Some(pause) = pause(&job, &decision, &context) {
+            return Ok(Wake::After(pause));
+        }
+        let mut wanted = job.as_ref().clone();
+        wanted.status = Some(next);
+        let namespace = job.namespace().unwrap_or_default();
+        let api = Api::namespaced(context.writer.client().clone(), &namespace);
+        current = context.caches.wrote_job(context.writer.replace_status(&api, &wanted).await?);
+        tell(&job, &current, &context);
+        context.dispatch.poke();
+    }
+    for action in &decision.actions {
+        carry_out(action, &world, &context).await?;
+    }
+    if decision.record.phase().is_terminal() {
+        context.dispatch.forget(&current.uid().unwrap_or_default());
+    }
+    Ok(match (decision.record.phase(), decision.wake) {
+        // What it waits for is announced, but for ServiceAccounts, which nobody watches.
+        (Phase::Submitted | Phase::Pending, None) => Wake::After(MISSING),
+        (_, wake) => Wake::at(wake, now),
+    })
+}
+
+async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> Result<(), Error> {
+    let pod = |uid: &str| world.pods.iter().find(|pod| pod.uid().as_deref() == Some(uid));
+    match action {
+        Action::Delete { uid, how, .. } => {
+            let Some(pod) = pod(uid) else { return Ok(()) };
+            match context.writer.delete_pod(pod, *how).await {
+                // The scheduler was faster, or the pod changed: look again.
+                Err(error) if error.is_conflict() && *how == Deletion::IfUnbound => Ok(()),
+                answer => answer,
+            }
+        }
+        Action::Release { uid, .. } => {
+            let Some(pod) = pod(uid) else { return Ok(()) };
+            context.writer.release_pod(pod).await
+        }
+    }
+}
+
+/// How long a step that is nothing but progress waits for the next one, so that a job's status is
+/// written at most once a second while it starts.
+fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Duration> {
+    let progress = matches!(decision.record.phase(), Phase::Starting | Phase::Running)
+        && decision.record.intent.is_none()
+        && decision.actions.is_empty();
+    let last = context.caches.since_own_write(&job.uid()?).filter(|_| progress)?;
+    PROGRESS.checked_sub(last).filter(|pause| !pause.is_zero())
+}
+
+/// Logs, counts and Events of what changed.
+fn tell(before: &BatchJob, after: &BatchJob, context: &Context) {
+    let old = before.status.clone().unwrap_or_default().record;
+    let new = after.status.clone().unwrap_or_default().record;
+    if old.phase != new.phase {
+        let phase = new.phase().as_str();
+        context.metrics.transition(phase);
+        info!(
+            job = key(after),
+            from = old.phase().as_str(),
+            to = phase,
+            attempt = after.status.as_ref().and_then(|status| status.attempt),
+            reason = new.status_reason.as_deref().unwrap_or_default(),
+            "phase"
+        );
+    }
+    if old.phase() == Phase::Runnable && new.current.is_some() && old.current.is_none() {
+        if let (Some(since), Some(current)) = (old.runnable_at, &new.current) {
+            let waited = current.bound_at.unwrap_or(since).duration_since(since);
+            context.metrics.waited(waited.as_secs_f64().max(0.0));
+        }
+    }
+    for attempt in new.attempts.iter().skip(old.attempts.len()) {
+        context.metrics.attempt(status::action_word(attempt));
+    }
+    for news in status::news(&old, &new) {
+        context.events.publish(after.object_ref(&()), news);
+    }
+}

@@ -1,0 +1,180 @@
+//! From a decision to what people see: status, conditions, Events. Pure.
+
+use batchyard_core::job::decide::{Decision, Readiness};
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::{Attempt, Record, RetryAction};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::dereference::Dereferenced;
+use crate::crd::conditions::{self, ConditionStatus, ConditionType, NewCondition};
+use crate::crd::ignored::{self, Kind};
+use crate::crd::{BatchJob, BatchJobStatus};
+use crate::k8s::events::News;
+
+/// The status that a job gets by a decision.
+pub(super) fn next(
+    job: &BatchJob,
+    world: &Dereferenced,
+    decision: &Decision,
+    log_tail: bool,
+    now: Timestamp,
+) -> BatchJobStatus {
+    let mut status = job.status.clone().unwrap_or_default();
+    status.record = decision.record.clone();
+    let record = &mut status.record;
+    let id = job.spec.job_id.clone().or_else(|| job.uid());
+    record.job_id = record.job_id.take().or(id);
+    record.created_at = job.creation_timestamp().map(|time| time.0).or(record.created_at);
+    if !log_tail {
+        record.log_tail = None;
+    }
+    if world.readiness == Readiness::Ready(String::new()) {
+        record.job_definition = None;
+    }
+    status.attempt = attempt(&status.record);
+    status.observed_generation = job.metadata.generation;
+    status.scheduling_priority = job.spec.scheduling_priority_override;
+    status.share_identifier = job.spec.share_identifier.clone();
+    set_conditions(&mut status, job, decision, now);
+    status
+}
+
+/// The number of the current or last attempt; none before the first one has a pod.
+fn attempt(record: &Record) -> Option<i32> {
+    let current = record.current.as_ref().map(|current| current.attempt);
+    let number = current.or_else(|| record.attempts.last().map(|attempt| attempt.attempt));
+    number.and_then(|number| i32::try_from(number).ok())
+}
+
+fn set_conditions(status: &mut BatchJobStatus, job: &BatchJob, decision: &Decision, now: Timestamp) {
+    let record = status.record.clone();
+    let phase = record.phase();
+    let why = record.status_reason.clone().unwrap_or_default();
+    let mut wanted = Vec::new();
+    let waits = !phase.is_terminal() && phase <= Phase::Runnable && !why.is_empty();
+    wanted.push((ConditionType::Waiting, waits.then(|| (reason_word(phase), why.clone()))));
+    let succeeded = phase == Phase::Succeeded;
+    wanted.push((ConditionType::Complete, succeeded.then(|| ("JobSucceeded", why.clone()))));
+    wanted.push((ConditionType::Failed, (phase == Phase::Failed).then(|| (failure_word(&record), why))));
+    let silent =
+        decision.unreachable.then(|| ("NodeNotReady", batchyard_core::reason::NODE_SILENT.to_owned()));
+    wanted.push((ConditionType::NodeUnreachable, silent));
+    wanted.push((ConditionType::EditIgnored, late_edit(job, &record).map(|text| ("TooLate", text))));
+    let ignored = ignored_fields(job);
+    wanted.push((ConditionType::FieldsIgnored, ignored.map(|paths| ("NotSupported", paths))));
+    for (type_, content) in wanted {
+        match content {
+            Some((reason, message)) => {
+                let status_true = ConditionStatus::True;
+                let observed_generation = job.metadata.generation;
+                let new = NewCondition { type_, status: status_true, reason, message, observed_generation };
+                conditions::set(&mut status.conditions, new, now);
+            }
+            None => {
+                conditions::remove(&mut status.conditions, type_);
+            }
+        }
+    }
+}
+
+fn reason_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Submitted => "Submitted",
+        Phase::Pending => "Pending",
+        _ => "Runnable",
+    }
+}
+
+fn failure_word(record: &Record) -> &'static str {
+    if record.is_terminated == Some(true) {
+        "Terminated"
+    } else if record.is_cancelled == Some(true) {
+        "Cancelled"
+    } else if record.attempts.is_empty() {
+        "NeverStarted"
+    } else {
+        "AttemptFailed"
+    }
+}
+
+/// A wish that came when it could have no effect any more.
+fn late_edit(job: &BatchJob, record: &Record) -> Option<String> {
+    let phase = record.phase();
+    let ended = |wish: &str| format!("{wish}: the job had ended already");
+    if job.spec.terminate.is_some() && phase.is_terminal() && record.is_terminated != Some(true) {
+        let cancelled = record.is_cancelled == Some(true);
+        return (!cancelled).then(|| ended("terminate"));
+    }
+    if job.spec.cancel.is_none() || record.is_cancelled == Some(true) || record.is_terminated == Some(true) {
+        return None;
+    }
+    match phase {
+        Phase::Starting | Phase::Running => {
+            Some("cancel: the job had started already; use terminate".to_owned())
+        }
+        _ if phase.is_terminal() => Some(ended("cancel")),
+        _ => None,
+    }
+}
+
+fn ignored_fields(job: &BatchJob) -> Option<String> {
+    let spec = serde_json::to_value(&job.spec).unwrap_or_default();
+    let fields = ignored::ignored_fields(Kind::BatchJob, &spec);
+    (!fields.is_empty()).then(|| fields.join(", "))
+}
+
+/// RETRY or EXIT, for metrics.
+pub(super) fn action_word(attempt: &Attempt) -> &'static str {
+    match attempt.decision.as_ref().map(|decision| decision.action) {
+        Some(RetryAction::Retry) => "retry",
+        Some(RetryAction::Exit) | None => "exit",
+    }
+}
+
+/// What to tell people of the step from one record to the next.
+pub(super) fn news(old: &Record, new: &Record) -> Vec<News> {
+    let mut news = Vec::new();
+    for attempt in new.attempts.iter().skip(old.attempts.len()) {
+        news.push(ended(attempt));
+    }
+    for placement in new.placements.iter().filter(|p| !old.placements.contains(p)) {
+        let note = format!("Pod {}: {}", placement.pod_name, placement.status_reason);
+        news.push(News::warning("PlacementLost", note));
+    }
+    if old.phase == new.phase {
+        return news;
+    }
+    let why = new.status_reason.clone().unwrap_or_default();
+    match new.phase() {
+        Phase::Submitted => news.push(News::normal("Submitted", why)),
+        Phase::Pending => news.push(News::normal("Pending", why)),
+        Phase::Runnable if old.phase() >= Phase::Runnable => {
+            news.push(News::normal("Requeued", why).important())
+        }
+        Phase::Runnable => news.push(News::normal("Runnable", "Waiting for its turn")),
+        Phase::Starting => news.push(News::normal("Starting", placed(new))),
+        Phase::Running => news.push(News::normal("Running", placed(new))),
+        Phase::Succeeded => news.push(News::normal("Succeeded", why).important()),
+        Phase::Failed => news.push(News::warning("Failed", why)),
+    }
+    news
+}
+
+fn placed(record: &Record) -> String {
+    record.current.as_ref().map_or_else(String::new, |current| {
+        let node = current.node_name.as_deref().unwrap_or("?");
+        format!("Attempt {} in pod {} on node {node}", current.attempt, current.pod_name)
+    })
+}
+
+fn ended(attempt: &Attempt) -> News {
+    let code = attempt.container.exit_code.map_or_else(String::new, |code| format!(", exit code {code}"));
+    let reason = attempt.container.reason.as_ref().map_or_else(String::new, |reason| format!(", {reason}"));
+    let rule = attempt.decision.as_ref().map_or("", |decision| decision.rule.as_str());
+    let note = format!("Attempt {}: {}{code}{reason}; {rule}", attempt.attempt, attempt.status_reason);
+    match attempt.container.exit_code {
+        Some(0) => News::normal("AttemptEnded", note),
+        _ => News::warning("AttemptFailed", note),
+    }
+}

@@ -1,0 +1,314 @@
+//! Environments: whether they are in order, what their nodes offer, and what keeps them from going.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use batchyard_core::reason::resources;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::core::{Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+
+use super::standing::{Conditions, count, first, ignored_fields, is_deleting, is_held, vcpus};
+use super::{Context, Outcome, Wake};
+use crate::crd::aws_compute::ComputeResourceType;
+use crate::crd::compute_environment::LargestJob;
+use crate::crd::ignored::Kind;
+use crate::crd::shared::ResourceStatus;
+use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec, ComputeEnvironmentStatus, JobQueue};
+use crate::k8s::build::VCPU_REQUEST_PERCENT;
+use crate::k8s::caches::Caches;
+use crate::k8s::pool::{Pool, vcpus_of};
+use crate::k8s::watch::key;
+use crate::k8s::{meta, observe};
+
+/// True if queues of the namespace may use the environment. The first entry that selects the
+/// namespace counts; without entries every namespace may.
+pub fn allows(environment: &ComputeEnvironment, namespace: &str, caches: &Caches) -> bool {
+    let namespace = caches.namespaces.get(&ObjectRef::new(namespace));
+    let labels = namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default();
+    selects(&environment.spec, &labels)
+}
+
+fn selects(spec: &ComputeEnvironmentSpec, namespace: &BTreeMap<String, String>) -> bool {
+    let selectors = spec.allowed_namespaces.iter().filter_map(|allowed| allowed.selector.clone());
+    // A selector that cannot be read selects nothing.
+    let mut selectors = selectors.filter_map(|selector| Selector::try_from(selector).ok());
+    spec.allowed_namespaces.is_empty() || selectors.any(|selector| selector.matches(namespace))
+}
+
+/// Looks at one environment.
+pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Context>) -> Outcome {
+    let api: Api<ComputeEnvironment> = Api::all(context.writer.client().clone());
+    let deleting = is_deleting(environment.as_ref());
+    if !deleting && !is_held(environment.as_ref()) {
+        // The change of the environment wakes this controller again.
+        context.writer.set_in_use(&api, environment.as_ref(), true).await?;
+        return Ok(Wake::OnChange);
+    }
+    let pause = context.refresh.pause(environment.as_ref()).filter(|_| is_told(&environment));
+    if let Some(pause) = pause.filter(|_| !deleting) {
+        return Ok(Wake::After(pause));
+    }
+    let usage = Usage::of(&environment, &context.caches);
+    if deleting && usage.queues.is_empty() && usage.jobs.is_empty() {
+        if is_held(environment.as_ref()) {
+            context.writer.set_in_use(&api, environment.as_ref(), false).await?;
+        }
+        return Ok(Wake::OnChange);
+    }
+    if let Some(pause) = pause {
+        return Ok(Wake::After(pause));
+    }
+    let offer = Offer::of(&environment.spec, &context.caches.nodes.state());
+    let status = status(&environment, &usage, offer, Timestamp::now());
+    if environment.status.as_ref() != Some(&status) {
+        let changed = ComputeEnvironment { status: Some(status), ..ComputeEnvironment::clone(&environment) };
+        context.writer.replace_status(&api, &changed).await?;
+    }
+    context.refresh.done(environment.as_ref());
+    Ok(Wake::OnChange)
+}
+
+/// True if the status is about this spec and this state: only counts can have changed since.
+fn is_told(environment: &ComputeEnvironment) -> bool {
+    environment.status.as_ref().is_some_and(|status| {
+        status.observed_generation == environment.metadata.generation
+            && (status.status == Some(ResourceStatus::Deleting)) == is_deleting(environment)
+    })
+}
+
+/// Who uses an environment.
+#[derive(Default)]
+struct Usage {
+    queues: Vec<String>,
+    jobs: Vec<String>,
+    vcpus_milli: i64,
+}
+
+impl Usage {
+    fn of(environment: &ComputeEnvironment, caches: &Caches) -> Self {
+        let name = environment.name_any();
+        let names_it = |queue: &JobQueue| {
+            let namespace = queue.metadata.namespace.as_deref().unwrap_or_default();
+            let order = queue.spec.compute_environment_order.iter();
+            let mut found =
+                order.filter_map(|entry| caches.environment(namespace, &entry.compute_environment));
+            found.any(|found| found.metadata.name.as_ref() == Some(&name))
+        };
+        let queues = caches.queues.state_filter(names_it);
+        let attempts = caches.pods.attempts().into_iter();
+        let attempts: Vec<_> = attempts.filter(|pod| !pod.finished && pod.environment == name).collect();
+        Self {
+            queues: queues.iter().map(|queue| key(queue.as_ref())).collect(),
+            vcpus_milli: attempts.iter().map(|pod| pod.vcpus_milli).sum(),
+            jobs: attempts
+                .iter()
+                .map(|attempt| {
+                    let job = attempt.pod.labels().get(meta::JOB_NAME).cloned();
+                    let job = job.unwrap_or_else(|| attempt.pod.name_any());
+                    format!("{}/{job}", attempt.pod.namespace().unwrap_or_default())
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What the nodes of an environment offer.
+#[derive(Default)]
+struct Offer {
+    nodes: usize,
+    vcpus: i64,
+    largest: Option<LargestJob>,
+}
+
+impl Offer {
+    fn of(spec: &ComputeEnvironmentSpec, nodes: &[Arc<Node>]) -> Self {
+        let pool = Pool::of(spec, nodes);
+        let own: Vec<_> = nodes.iter().filter(|node| pool.owns(node)).collect();
+        Self {
+            nodes: own.len(),
+            vcpus: own.iter().map(|node| vcpus_of(node)).sum(),
+            largest: own
+                .iter()
+                .map(|node| largest_job(spec, node))
+                .max_by_key(|l| (l.vcpus, l.memory, l.gpus)),
+        }
+    }
+}
+
+/// The largest job that an empty node takes.
+fn largest_job(spec: &ComputeEnvironmentSpec, node: &Node) -> LargestJob {
+    let room = observe::allocatable(node);
+    let percent = spec.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from).max(1);
+    let at_most = spec.compute_resources.as_ref().map_or(i64::MAX, |compute| i64::from(compute.maxv_cpus));
+    let number = |n: i64| Some(i32::try_from(n.max(0)).unwrap_or(i32::MAX));
+    LargestJob {
+        vcpus: number((room.cpu_milli.saturating_mul(100) / percent / 1000).min(at_most)),
+        memory: number(room.memory >> 20),
+        gpus: number(room.gpus),
+    }
+}
+
+/// What makes the environment INVALID, if anything.
+fn obstacle(spec: &ComputeEnvironmentSpec) -> Option<String> {
+    let provisioner = spec.provisioner.as_ref();
+    if provisioner.is_some_and(|provisioner| provisioner.karpenter.is_some()) {
+        return Some(resources::karpenter_unsupported());
+    }
+    let kind = match spec.compute_resources.as_ref()?.type_ {
+        ComputeResourceType::Ec2 | ComputeResourceType::Spot => return None,
+        ComputeResourceType::Fargate => "FARGATE",
+        ComputeResourceType::FargateSpot => "FARGATE_SPOT",
+        ComputeResourceType::EcsManagedInstances => "ECS_MANAGED_INSTANCES",
+    };
+    Some(resources::type_unsupported(kind))
+}
+
+/// The status that follows from what is seen. What others keep in it stays.
+fn status(
+    environment: &ComputeEnvironment,
+    usage: &Usage,
+    offer: Offer,
+    now: Timestamp,
+) -> ComputeEnvironmentStatus {
+    let mut status = environment.status.clone().unwrap_or_default();
+    let spec = &environment.spec;
+    let (state, reason, why) = match obstacle(spec) {
+        _ if is_deleting(environment) => {
+            (ResourceStatus::Deleting, resources::BEING_DELETED.to_owned(), "Deleting")
+        }
+        Some(obstacle) => (ResourceStatus::Invalid, obstacle, "Invalid"),
+        None => (ResourceStatus::Valid, resources::ENVIRONMENT_HEALTHY.to_owned(), "Healthy"),
+    };
+    let aws_name = spec.compute_environment_name.as_deref();
+    let ignored =
+        ignored_fields(Kind::ComputeEnvironment, environment, spec, "computeEnvironmentName", aws_name);
+    let mut conditions = Conditions::of(environment, &mut status.conditions, now);
+    conditions.ready(state == ResourceStatus::Valid, why, reason.clone());
+    conditions.fields_ignored(&ignored);
+    conditions.deletion_blocked(is_deleting(environment).then(|| blocked(usage)));
+    ComputeEnvironmentStatus {
+        observed_generation: environment.metadata.generation,
+        status: Some(state),
+        status_reason: Some(reason),
+        nodes: Some(count(offer.nodes)),
+        vcpus: Some(i32::try_from(offer.vcpus).unwrap_or(i32::MAX)),
+        vcpus_in_use: Some(vcpus(usage.vcpus_milli)),
+        jobs: Some(count(usage.jobs.len())),
+        largest_job: offer.largest,
+        ..status
+    }
+}
+
+fn blocked(usage: &Usage) -> String {
+    let mut holders = Vec::new();
+    if !usage.queues.is_empty() {
+        let (count, first) = first(usage.queues.clone());
+        holders.push(resources::held_by_queues(count, &first));
+    }
+    if !usage.jobs.is_empty() {
+        let (count, first) = first(usage.jobs.clone());
+        holders.push(resources::held_by_placed_jobs(count, &first));
+    }
+    holders.join(". ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::conditions::{ConditionType, find};
+    use serde_json::{Value, json};
+
+    fn environment(metadata: Value, spec: Value) -> ComputeEnvironment {
+        let mut object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "ComputeEnvironment",
+            "metadata": {"name": "spot", "generation": 2},
+            "spec": {"type": "MANAGED", "computeResources": {"type": "EC2", "maxvCpus": 16}}});
+        for (section, more) in [("metadata", metadata), ("spec", spec)] {
+            for (key, value) in more.as_object().expect("an object") {
+                object[section][key] = value.clone();
+            }
+        }
+        serde_json::from_value(object).expect("an environment")
+    }
+
+    fn node(capacity: &str, allocatable: &str, memory: &str) -> Arc<Node> {
+        let node = json!({"metadata": {"name": "n"}, "status": {
+            "capacity": {"cpu": capacity, "memory": memory},
+            "allocatable": {"cpu": allocatable, "memory": memory}}});
+        Arc::new(serde_json::from_value(node).expect("a node"))
+    }
+
+    #[test]
+    fn what_nodes_offer() {
+        let nodes = [node("8", "7910m", "32Gi"), node("3900m", "3500m", "64Gi")];
+        for (spec, vcpus) in
+            [(json!({}), 8), (json!({"vcpuRequestPercent": 100}), 7), (json!({"vcpuRequestPercent": 10}), 16)]
+        {
+            let offer = Offer::of(&environment(json!({}), spec.clone()).spec, &nodes);
+            assert_eq!((offer.nodes, offer.vcpus), (2, 11), "{spec}");
+            let largest = offer.largest.expect("a node");
+            assert_eq!((largest.vcpus, largest.gpus), (Some(vcpus), Some(0)), "{spec}");
+        }
+        assert_eq!(Offer::of(&environment(json!({}), json!({})).spec, &[]).largest, None);
+    }
+
+    #[test]
+    fn obstacles() {
+        let compute = |kind: &str| json!({"computeResources": {"type": kind, "maxvCpus": 1}});
+        for (spec, want) in [
+            (compute("EC2"), "ComputeEnvironment Healthy"),
+            (compute("SPOT"), "ComputeEnvironment Healthy"),
+            (compute("FARGATE"), "CLIENT_ERROR - computeResources.type: FARGATE is not supported yet"),
+            (
+                compute("FARGATE_SPOT"),
+                "CLIENT_ERROR - computeResources.type: FARGATE_SPOT is not supported yet",
+            ),
+            (
+                json!({"provisioner": {"karpenter": {}}}),
+                "CLIENT_ERROR - provisioner.karpenter is not supported yet; provisioner.static selects existing nodes",
+            ),
+            (json!({"provisioner": {"static": {}}}), "ComputeEnvironment Healthy"),
+        ] {
+            let environment = environment(json!({}), spec.clone());
+            let status =
+                super::status(&environment, &Usage::default(), Offer::default(), Timestamp::UNIX_EPOCH);
+            assert_eq!(status.status_reason.as_deref(), Some(want), "{spec}");
+            let ready = find(&status.conditions, ConditionType::Ready).expect("a condition");
+            assert_eq!(ready.status == "True", status.status == Some(ResourceStatus::Valid), "{spec}");
+        }
+    }
+
+    #[test]
+    fn namespaces() {
+        let team = |name: &str| BTreeMap::from([("team".to_owned(), name.to_owned())]);
+        for (allowed, want) in [
+            (json!([]), true),
+            (json!([{}]), false),
+            (json!([{"selector": {}}]), true),
+            (json!([{"selector": {"matchLabels": {"team": "a"}}}]), true),
+            (json!([{"selector": {"matchLabels": {"team": "b"}}}]), false),
+            (
+                json!([{"selector": {"matchLabels": {"team": "b"}}}, {"selector": {"matchLabels": {"team": "a"}}}]),
+                true,
+            ),
+            (json!([{"selector": {"matchExpressions": [{"key": "x", "operator": "Exists"}]}}]), false),
+            (json!([{"selector": {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]}}]), true),
+            (json!([{"selector": {"matchExpressions": [{"key": "team", "operator": "Like"}]}}]), false),
+        ] {
+            let environment = environment(json!({}), json!({"allowedNamespaces": allowed}));
+            assert_eq!(selects(&environment.spec, &team("a")), want, "{allowed}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_says_what_blocks_it() {
+        let environment = environment(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), json!({}));
+        let usage = Usage { queues: vec!["ns/q".into()], jobs: vec!["ns/a".into()], vcpus_milli: 1500 };
+        let status = super::status(&environment, &usage, Offer::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!((status.status, status.vcpus_in_use), (Some(ResourceStatus::Deleting), Some(2)));
+        let blocked = find(&status.conditions, ConditionType::DeletionBlocked).expect("a condition");
+        assert_eq!(blocked.message, "1 queue names it: ns/q. Waiting for 1 job to end: ns/a");
+    }
+}

@@ -1,0 +1,301 @@
+//! Queues: whether they are in order, how many jobs they hold, and what keeps them from going.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use batchyard_core::job::phase::Phase;
+use batchyard_core::reason::resources;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use super::compute_environment::allows;
+use super::standing::{Conditions, first, ignored_fields, is_deleting, is_held, vcpus};
+use super::{Context, Outcome, Wake};
+use crate::crd::ignored::Kind;
+use crate::crd::job_queue::JobCounts;
+use crate::crd::shared::ResourceStatus;
+use crate::crd::{BatchJob, JobQueue, JobQueueSpec, JobQueueStatus};
+use crate::k8s::caches::Caches;
+use crate::k8s::meta;
+
+/// True if the queue's jobs are to fail because it is being deleted.
+///
+/// That needs a word beside the deletion, since a queue may vanish from a Git folder by mistake:
+/// it is DISABLED, or annotated.
+pub fn is_failing_jobs(queue: &JobQueue) -> bool {
+    let disabled = !queue.spec.state.unwrap_or_default().is_enabled();
+    let annotated = queue.annotations().get(meta::DELETE_JOBS).is_some_and(|value| value == "true");
+    is_deleting(queue) && (disabled || annotated)
+}
+
+/// Looks at one queue.
+pub async fn reconcile(queue: Arc<JobQueue>, context: Arc<Context>) -> Outcome {
+    let namespace = queue.namespace().unwrap_or_default();
+    if is_deleting(queue.as_ref()) {
+        return end(&queue, &namespace, &context).await;
+    }
+    if context.caches.is_terminating(&namespace) {
+        return Ok(Wake::OnChange);
+    }
+    if !is_held(queue.as_ref()) {
+        // The change of the queue wakes this controller again.
+        context.writer.set_in_use(&api(&namespace, &context), queue.as_ref(), true).await?;
+        return Ok(Wake::OnChange);
+    }
+    let obstacle = obstacle(&queue.spec, &namespace, |reference| {
+        let environment = context.caches.environment(&namespace, reference)?;
+        Some((environment.name_any(), allows(&environment, &namespace, &context.caches)))
+    });
+    if let Some(pause) = context.refresh.pause(queue.as_ref())
+        && says(&queue, obstacle.as_deref())
+    {
+        return Ok(Wake::After(pause));
+    }
+    let tally = Tally::of(&queue, &context.caches);
+    for (phase, count) in &tally.phases {
+        context.metrics.jobs(&namespace, &queue.name_any(), phase.as_str(), *count);
+    }
+    update(&queue, &tally, obstacle, &context).await
+}
+
+/// A queue that is being deleted goes once no job is left in it. In a namespace that is being
+/// deleted too its jobs go anyway.
+async fn end(queue: &JobQueue, namespace: &str, context: &Context) -> Outcome {
+    let tally = Tally::of(queue, &context.caches);
+    if !tally.unfinished.is_empty() && !context.caches.is_terminating(namespace) {
+        let told =
+            queue.status.as_ref().is_some_and(|status| status.status == Some(ResourceStatus::Deleting));
+        return match context.refresh.pause(queue).filter(|_| told) {
+            Some(pause) => Ok(Wake::After(pause)),
+            None => update(queue, &tally, None, context).await,
+        };
+    }
+    context.metrics.forget_queue(namespace, &queue.name_any(), Phase::ALL.map(Phase::as_str));
+    if is_held(queue) {
+        context.writer.set_in_use(&api(namespace, context), queue, false).await?;
+    }
+    Ok(Wake::OnChange)
+}
+
+async fn update(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, context: &Context) -> Outcome {
+    let status = status(queue, tally, obstacle, Timestamp::now());
+    if queue.status.as_ref() != Some(&status) {
+        let changed = JobQueue { status: Some(status), ..JobQueue::clone(queue) };
+        context
+            .writer
+            .replace_status(&api(&queue.namespace().unwrap_or_default(), context), &changed)
+            .await?;
+    }
+    context.refresh.done(queue);
+    Ok(Wake::OnChange)
+}
+
+fn api(namespace: &str, context: &Context) -> Api<JobQueue> {
+    Api::namespaced(context.writer.client().clone(), namespace)
+}
+
+/// True if the status says the same but for its counts, which may wait.
+fn says(queue: &JobQueue, obstacle: Option<&str>) -> bool {
+    let status = queue.status.as_ref();
+    status.is_some_and(|status| {
+        status.observed_generation == queue.metadata.generation
+            && status.status_reason.as_deref() == Some(obstacle.unwrap_or(resources::QUEUE_HEALTHY))
+    })
+}
+
+/// The jobs of a queue.
+#[derive(Default)]
+struct Tally {
+    phases: Vec<(Phase, i64)>,
+    unfinished: Vec<String>,
+    vcpus_milli: i64,
+}
+
+impl Tally {
+    fn of(queue: &JobQueue, caches: &Caches) -> Self {
+        let jobs = caches.jobs_of_queue(queue);
+        let phase =
+            |job: &BatchJob| job.status.as_ref().map(|status| status.record.phase()).unwrap_or_default();
+        let count = |of: Phase| jobs.iter().filter(|job| phase(job) == of).count();
+        let unfinished = || jobs.iter().filter(|job| !phase(job).is_terminal());
+        let pods = unfinished().filter_map(|job| job.uid()).flat_map(|uid| caches.pods.of_job(&uid));
+        Self {
+            phases: Phase::ALL
+                .iter()
+                .map(|phase| (*phase, i64::try_from(count(*phase)).unwrap_or(i64::MAX)))
+                .collect(),
+            vcpus_milli: pods.filter(|pod| !pod.finished).map(|pod| pod.vcpus_milli).sum(),
+            unfinished: unfinished().map(|job| job.name_any()).collect(),
+        }
+    }
+
+    fn counts(&self) -> JobCounts {
+        let count =
+            |of: Phase| Some(self.phases.iter().find(|(phase, _)| *phase == of).map_or(0, |(_, n)| *n));
+        JobCounts {
+            submitted: count(Phase::Submitted),
+            pending: count(Phase::Pending),
+            runnable: count(Phase::Runnable),
+            starting: count(Phase::Starting),
+            running: count(Phase::Running),
+            succeeded: count(Phase::Succeeded),
+            failed: count(Phase::Failed),
+        }
+    }
+}
+
+/// What makes the queue INVALID, if anything. `resolve` finds the environment that a reference
+/// means, and whether the queue's namespace may use it. Whatever is missing may still come.
+fn obstacle(
+    spec: &JobQueueSpec,
+    namespace: &str,
+    resolve: impl Fn(&str) -> Option<(String, bool)>,
+) -> Option<String> {
+    if !spec.service_environment_order.is_empty() {
+        return Some(resources::service_environments());
+    }
+    if spec.compute_environment_order.is_empty() {
+        return Some(resources::no_environment_order());
+    }
+    let mut orders = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for entry in &spec.compute_environment_order {
+        let reference = &entry.compute_environment;
+        let Some((name, allowed)) = resolve(reference) else {
+            return Some(resources::environment_missing(reference));
+        };
+        if !allowed {
+            return Some(resources::environment_not_allowed(reference, namespace));
+        }
+        if !names.insert(name) {
+            return Some(resources::environment_twice(reference));
+        }
+        if !orders.insert(entry.order) {
+            return Some(resources::order_twice(i64::from(entry.order)));
+        }
+    }
+    None
+}
+
+/// The status that follows from what is seen. What others keep in it stays.
+fn status(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, now: Timestamp) -> JobQueueStatus {
+    let mut status = queue.status.clone().unwrap_or_default();
+    let blocked = is_deleting(queue).then(|| {
+        let (count, first) = first(tally.unfinished.clone());
+        resources::held_by_jobs(count, &first, is_failing_jobs(queue))
+    });
+    let aws_name = queue.spec.job_queue_name.as_deref();
+    let ignored = ignored_fields(Kind::JobQueue, queue, &queue.spec, "jobQueueName", aws_name);
+    let (state, reason, why) = match (&blocked, obstacle) {
+        (Some(_), _) => (ResourceStatus::Deleting, resources::BEING_DELETED.to_owned(), "Deleting"),
+        (None, Some(obstacle)) => (ResourceStatus::Invalid, obstacle, "Invalid"),
+        (None, None) => (ResourceStatus::Valid, resources::QUEUE_HEALTHY.to_owned(), "Healthy"),
+    };
+    let mut conditions = Conditions::of(queue, &mut status.conditions, now);
+    conditions.ready(state == ResourceStatus::Valid, why, reason.clone());
+    conditions.fields_ignored(&ignored);
+    conditions.deletion_blocked(blocked);
+    JobQueueStatus {
+        observed_generation: queue.metadata.generation,
+        status: Some(state),
+        status_reason: Some(reason),
+        jobs: Some(tally.counts()),
+        vcpus_in_use: Some(vcpus(tally.vcpus_milli)),
+        ..status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::conditions::{ConditionType, find};
+    use serde_json::{Value, json};
+
+    fn queue(metadata: Value, spec: Value) -> JobQueue {
+        let mut object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "JobQueue",
+            "metadata": {"name": "q", "namespace": "ns", "generation": 2},
+            "spec": {"priority": 1, "computeEnvironmentOrder": [{"order": 1, "computeEnvironment": "spot"}]}});
+        for (section, more) in [("metadata", metadata), ("spec", spec)] {
+            for (key, value) in more.as_object().expect("an object") {
+                object[section][key] = value.clone();
+            }
+        }
+        serde_json::from_value(object).expect("a queue")
+    }
+
+    fn deleted() -> Value {
+        json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})
+    }
+
+    #[test]
+    fn jobs_fail_only_if_somebody_said_so() {
+        let annotated = |value: &str| json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": {meta::DELETE_JOBS: value}});
+        for (metadata, spec, want) in [
+            (json!({}), json!({"state": "DISABLED"}), false),
+            (deleted(), json!({}), false),
+            (deleted(), json!({"state": "ENABLED"}), false),
+            (deleted(), json!({"state": "DISABLED"}), true),
+            (annotated("true"), json!({}), true),
+            (annotated("false"), json!({}), false),
+        ] {
+            assert_eq!(is_failing_jobs(&queue(metadata.clone(), spec.clone())), want, "{metadata} {spec}");
+        }
+    }
+
+    #[test]
+    fn obstacles() {
+        let resolve = |reference: &str| match reference {
+            "spot" | "arn:spot" => Some(("spot".to_owned(), true)),
+            "ec2" => Some(("ec2".to_owned(), true)),
+            "theirs" => Some(("theirs".to_owned(), false)),
+            _ => None,
+        };
+        let entry = |order: i32, name: &str| json!({"order": order, "computeEnvironment": name});
+        for (order, want) in [
+            (vec![entry(1, "spot"), entry(2, "ec2")], ""),
+            (vec![], "no ComputeEnvironment"),
+            (vec![entry(1, "spot"), entry(2, "gone")], "gone does not exist"),
+            (vec![entry(1, "spot"), entry(2, "arn:spot")], "arn:spot is named twice"),
+            (vec![entry(1, "spot"), entry(1, "ec2")], "order 1 is given twice"),
+            (vec![entry(1, "theirs")], "does not allow namespace ns"),
+        ] {
+            let queue = queue(json!({}), json!({"computeEnvironmentOrder": order}));
+            let got = obstacle(&queue.spec, "ns", resolve);
+            assert_eq!(got.is_some(), !want.is_empty(), "{order:?}: {got:?}");
+            assert!(got.unwrap_or_default().contains(want), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn the_status_is_a_fixpoint_and_keeps_what_others_wrote() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut queue = queue(json!({}), json!({"schedulingPolicyArn": "p"}));
+        queue.status = Some(JobQueueStatus { front_updated_at: Some(now), ..JobQueueStatus::default() });
+        let tally =
+            Tally { phases: vec![(Phase::Running, 2)], unfinished: vec!["a".into()], vcpus_milli: 250 };
+        let status = super::status(&queue, &tally, None, now);
+        assert_eq!(status.status_reason.as_deref(), Some("JobQueue Healthy"));
+        assert_eq!((status.vcpus_in_use, status.front_updated_at), (Some(1), Some(now)));
+        let counts = serde_json::to_value(&status.jobs).expect("counts");
+        assert_eq!((&counts["RUNNING"], &counts["FAILED"]), (&json!(2), &json!(0)));
+        let ignored = find(&status.conditions, ConditionType::FieldsIgnored).expect("a condition");
+        assert!(ignored.message.contains("schedulingPolicyArn"), "{}", ignored.message);
+        assert!(!says(&queue, None), "nothing is said yet");
+        queue.status = Some(status.clone());
+        assert!(says(&queue, None) && !says(&queue, Some("CLIENT_ERROR - why")));
+        let later = now + jiff::SignedDuration::from_secs(60);
+        assert_eq!(super::status(&queue, &tally, None, later), status);
+    }
+
+    #[test]
+    fn a_deletion_says_what_blocks_it() {
+        let tally = Tally { unfinished: vec!["b".into(), "a".into()], ..Tally::default() };
+        let blocked = |spec: Value| {
+            let status = super::status(&queue(deleted(), spec), &tally, None, Timestamp::UNIX_EPOCH);
+            assert_eq!(status.status, Some(ResourceStatus::Deleting));
+            find(&status.conditions, ConditionType::DeletionBlocked).expect("a condition").message.clone()
+        };
+        assert!(blocked(json!({})).starts_with("2 jobs have not ended: a, b."));
+        assert_eq!(blocked(json!({"state": "DISABLED"})), "Waiting for 2 jobs to end: a, b");
+    }
+}

@@ -1,0 +1,168 @@
+//! One controller per kind. Each looks at one object at a time in the same five steps:
+//! dereference, decide, apply, update status, tell.
+//!
+//! Controllers never call each other; they talk through objects. What every controller needs
+//! around a reconcile (backoff per object, panics kept to one object, metrics) is here.
+
+pub mod attempt_pods;
+pub mod batch_job;
+pub mod compute_environment;
+pub mod job_definition;
+pub mod job_queue;
+pub mod retention;
+pub mod revision;
+pub mod standing;
+pub mod triggers;
+
+use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, StreamExt};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info_span, warn};
+
+use crate::dispatcher::Dispatch;
+use crate::k8s::apply::Writer;
+use crate::k8s::backoff::Backoff;
+use crate::k8s::caches::Caches;
+use crate::k8s::error::{Error, chain};
+use crate::k8s::events::Events;
+use crate::k8s::watch;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+/// What all controllers share.
+pub struct Context {
+    /// Every write goes through it.
+    pub writer: Writer,
+    /// What is known of the cluster.
+    pub caches: Caches,
+    /// The dispatcher's verdicts.
+    pub dispatch: Dispatch,
+    /// Tells people.
+    pub events: Events,
+    /// Counts.
+    pub metrics: Metrics,
+    /// What the operator was started with.
+    pub settings: Settings,
+    /// How often jobs are counted for the statuses of queues and environments.
+    pub refresh: standing::Refresh,
+}
+
+/// What came of looking at an object.
+pub type Outcome = Result<Wake, Error>;
+
+/// When to look at the object again although nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Only when something changes.
+    OnChange,
+    /// After this long.
+    After(Duration),
+}
+
+impl Wake {
+    /// At a point in time; at once if it has passed.
+    pub fn at(when: Option<jiff::Timestamp>, now: jiff::Timestamp) -> Self {
+        when.map_or(Self::OnChange, |when| {
+            let pause = Duration::try_from(when.duration_since(now)).unwrap_or_default();
+            // Never spin, even if a clock jumps.
+            Self::After(pause.max(Duration::from_millis(50)))
+        })
+    }
+}
+
+/// Runs a controller until it is told to stop; what is under way is finished.
+pub async fn run<K, F, R>(
+    name: &'static str,
+    store: Store<K>,
+    triggers: UnboundedReceiver<ObjectRef<K>>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+    reconcile: F,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    F: Fn(Arc<K>, Arc<Context>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Outcome> + Send + 'static,
+{
+    let backoff = Arc::new(Backoff::default());
+    let succeeded = backoff.clone();
+    let concurrency = context.settings.concurrency;
+    let triggers = futures::stream::unfold(triggers, |mut triggers| async {
+        triggers.recv().await.map(|object| (object, triggers))
+    });
+    Controller::for_shared_stream(futures::stream::pending(), store)
+        .with_config(Config::default().concurrency(concurrency))
+        .reconcile_on(triggers)
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(
+            move |object, context| {
+                let (reconcile, backoff) = (reconcile.clone(), succeeded.clone());
+                async move { observed(name, object, context, &backoff, reconcile).await }
+            },
+            move |object, error, _| {
+                let pause = backoff.failed(&object.uid().unwrap_or_default());
+                warn!(controller = name, object = watch::key(object.as_ref()), ?pause, "{}", chain(error));
+                Action::requeue(pause)
+            },
+            context,
+        )
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// A reconcile that went wrong.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("reconcile failed")]
+    Error(#[from] Error),
+    #[error("reconcile panicked: {0}")]
+    Panic(String),
+}
+
+async fn observed<K, F, R>(
+    name: &'static str,
+    object: Arc<K>,
+    context: Arc<Context>,
+    backoff: &Backoff,
+    reconcile: F,
+) -> Result<Action, Failure>
+where
+    K: Resource<DynamicType = ()>,
+    F: Fn(Arc<K>, Arc<Context>) -> R,
+    R: Future<Output = Outcome>,
+{
+    let span = info_span!("reconcile", controller = name, object = watch::key(object.as_ref()));
+    let uid = object.uid().unwrap_or_default();
+    let begun = Instant::now();
+    let metrics = context.metrics.clone();
+    let answer = AssertUnwindSafe(reconcile(object, context)).catch_unwind().instrument(span).await;
+    let (outcome, result) = match answer {
+        Ok(Ok(wake)) => {
+            backoff.forget(&uid);
+            ("ok", Ok(wake))
+        }
+        // Somebody else changed the object: decide again on what it is now.
+        Ok(Err(error)) if error.is_conflict() => ("conflict", Ok(Wake::After(Duration::from_millis(100)))),
+        Ok(Err(error)) => (error.kind(), Err(error.into())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text =
+                text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned())).unwrap_or_default();
+            error!(controller = name, text, "reconcile panicked; the others go on");
+            ("panic", Err(Failure::Panic(text)))
+        }
+    };
+    metrics.reconciled(name, outcome, begun.elapsed());
+    result.map(|wake| match wake {
+        Wake::OnChange => Action::await_change(),
+        Wake::After(pause) => Action::requeue(pause),
+    })
+}

@@ -1,0 +1,275 @@
+//! From the caches to a snapshot: what one scheduling cycle decides on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use batchyard_core::job::phase::Phase;
+use batchyard_core::name;
+use batchyard_core::queue::schedule::tightest;
+use batchyard_core::queue::{Candidate, Environment, NodeRoom, Queue, Rank, Resources, Snapshot};
+use batchyard_core::waits;
+use k8s_openapi::api::core::v1::Node;
+use kube::ResourceExt;
+use kube::core::{Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
+
+use super::Dispatch;
+use crate::crd::compute_environment::EnvironmentType;
+use crate::crd::convert::{self, Plan};
+use crate::crd::shared::ResourceStatus;
+use crate::crd::{BatchJob, ComputeEnvironment, JobQueue};
+use crate::k8s::build::VCPU_REQUEST_PERCENT;
+use crate::k8s::caches::Caches;
+use crate::k8s::observe;
+use crate::k8s::pool::Pool;
+use crate::k8s::watch::key;
+
+/// What is kept between cycles: plans of waiting jobs, which never change while they wait.
+#[derive(Default)]
+pub struct Index {
+    plans: HashMap<String, Arc<Plan>>,
+}
+
+/// One cycle's view, with what is needed to carry its verdicts out.
+pub struct View {
+    /// For `core::queue::schedule`.
+    pub snapshot: Snapshot,
+    /// The jobs that wait, by uid.
+    pub jobs: HashMap<String, Waiting>,
+    /// The environments with their pools, by name.
+    pub pools: HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>,
+}
+
+/// A job that waits for a pod.
+#[derive(Clone)]
+pub struct Waiting {
+    /// The job.
+    pub job: Arc<BatchJob>,
+    /// Its queue.
+    pub queue: Arc<JobQueue>,
+    /// What it runs.
+    pub plan: Arc<Plan>,
+    /// What it takes.
+    pub candidate: Candidate,
+}
+
+impl Index {
+    /// Looks at the caches.
+    pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch) -> View {
+        let nodes = caches.nodes.state();
+        let (environments, pools) = environments(caches, &nodes);
+        let rooms = rooms(caches, &nodes);
+        let mut snapshot = Snapshot { queues: Vec::new(), environments, nodes: rooms };
+        take_room_of_unbound(&mut snapshot, caches, dispatch);
+
+        let mut queues: BTreeMap<String, (Arc<JobQueue>, Queue)> = caches
+            .queues
+            .state()
+            .into_iter()
+            .map(|queue| (key(queue.as_ref()), (queue.clone(), self::queue(&queue, caches))))
+            .collect();
+        let mut jobs = HashMap::new();
+        let mut plans = HashMap::new();
+        for job in caches.jobs() {
+            let Some(uid) = job.uid() else { continue };
+            let Some((object, queue)) = queue_of(&job, &mut queues) else { continue };
+            if dispatch.is_creating(&uid) || has_unfinished_pod(caches, &uid) {
+                queue.running += 1;
+                continue;
+            }
+            if !is_waiting(&job, &uid, caches, dispatch) {
+                continue;
+            }
+            let Some(plan) = self.plans.remove(&uid).or_else(|| plan(&job, caches)) else { continue };
+            plans.insert(uid.clone(), plan.clone());
+            let Ok(effective) = &plan.effective else { continue };
+            let candidate = candidate(&effective.amounts);
+            queue.waiting.insert(rank(&job, &uid), candidate.clone());
+            jobs.insert(uid, Waiting { job, queue: object.clone(), plan, candidate });
+        }
+        self.plans = plans;
+        snapshot.queues = queues.into_values().map(|(_, queue)| queue).collect();
+        View { snapshot, jobs, pools }
+    }
+}
+
+/// A job's definition with its overrides, once the definition is resolved.
+pub fn plan(job: &BatchJob, caches: &Caches) -> Option<Arc<Plan>> {
+    caches.definition_of(job).map(|definition| Arc::new(convert::plan(&job.spec, &definition)))
+}
+
+fn candidate(amounts: &batchyard_core::definition::requirements::Amounts) -> Candidate {
+    Candidate {
+        vcpus_milli: amounts.vcpus_milli,
+        pod: Resources {
+            cpu_milli: amounts.vcpus_milli,
+            memory: amounts.memory_mib << 20,
+            gpus: amounts.gpus,
+            pods: 1,
+        },
+    }
+}
+
+fn rank(job: &BatchJob, uid: &str) -> Rank {
+    let record = job.status.as_ref().map(|status| &status.record);
+    let has_run = record.is_some_and(|record| !record.attempts.is_empty() || !record.placements.is_empty());
+    let created_at = job.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
+    Rank { fresh: !has_run, created_at, uid: uid.to_owned() }
+}
+
+/// RUNNABLE, wanted, and without a pod or a reason to leave it alone for now.
+fn is_waiting(job: &BatchJob, uid: &str, caches: &Caches, dispatch: &Dispatch) -> bool {
+    let Some(record) = job.status.as_ref().map(|status| &status.record) else { return false };
+    let wanted = job.metadata.deletion_timestamp.is_none()
+        && job.spec.terminate.is_none()
+        && job.spec.cancel.is_none()
+        && record.intent.is_none();
+    record.phase() == Phase::Runnable
+        && record.current.is_none()
+        && wanted
+        && !has_open_pod(job, caches, uid)
+        && dispatch.refused(uid).is_none()
+        && !caches.is_terminating(&job.namespace().unwrap_or_default())
+}
+
+/// A pod whose outcome is not recorded yet.
+fn has_open_pod(job: &BatchJob, caches: &Caches, uid: &str) -> bool {
+    let record = job.status.as_ref().map(|status| &status.record);
+    caches.pods.of_job(uid).iter().any(|pod| {
+        let pod_uid = pod.pod.uid().unwrap_or_default();
+        !record.is_some_and(|record| record.has_counted(&pod_uid))
+    })
+}
+
+fn has_unfinished_pod(caches: &Caches, uid: &str) -> bool {
+    caches.pods.of_job(uid).iter().any(|pod| !pod.finished)
+}
+
+fn queue_of<'q>(
+    job: &BatchJob,
+    queues: &'q mut BTreeMap<String, (Arc<JobQueue>, Queue)>,
+) -> Option<(Arc<JobQueue>, &'q mut Queue)> {
+    let namespace = job.namespace()?;
+    let found = name::candidates(&job.spec.job_queue).into_iter().map(|name| format!("{namespace}/{name}"));
+    let found = found.into_iter().find(|key| queues.contains_key(key))?;
+    queues.get_mut(&found).map(|(object, queue)| (object.clone(), queue))
+}
+
+fn queue(object: &JobQueue, caches: &Caches) -> Queue {
+    let namespace = object.namespace().unwrap_or_default();
+    let mut order = object.spec.compute_environment_order.clone();
+    order.sort_by_key(|entry| entry.order);
+    let mut environments = Vec::new();
+    let mut obstacle = None;
+    for entry in &order {
+        let Some(environment) = caches.environment(&namespace, &entry.compute_environment) else { continue };
+        let name = environment.name_any();
+        if allows(&environment, &namespace, caches) {
+            environments.push(name);
+        } else {
+            obstacle.get_or_insert_with(|| waits::namespace_not_allowed(&name, &namespace));
+        }
+    }
+    Queue {
+        id: key(object),
+        priority: i64::from(object.spec.priority),
+        environments,
+        max_running: object.spec.max_running.and_then(|max| u32::try_from(max).ok()),
+        obstacle,
+        ..Queue::default()
+    }
+}
+
+/// Whether `allowedNamespaces` of an environment selects a namespace. Without entries every
+/// namespace may use it.
+fn allows(environment: &ComputeEnvironment, namespace: &str, caches: &Caches) -> bool {
+    let allowed = &environment.spec.allowed_namespaces;
+    if allowed.is_empty() {
+        return true;
+    }
+    let labels = caches.namespaces.get(&ObjectRef::new(namespace)).and_then(|ns| ns.metadata.labels.clone());
+    let labels = labels.unwrap_or_default();
+    allowed.iter().filter_map(|entry| entry.selector.clone()).any(|selector| {
+        // A selector that makes no sense selects nothing.
+        Selector::try_from(selector).is_ok_and(|selector| selector.matches(&labels))
+    })
+}
+
+type Pools = HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>;
+
+fn environments(caches: &Caches, nodes: &[Arc<Node>]) -> (BTreeMap<String, Environment>, Pools) {
+    let used = vcpus_in_use(caches);
+    let mut environments = BTreeMap::new();
+    let mut pools = HashMap::new();
+    for object in caches.environments.state() {
+        let name = object.name_any();
+        let pool = Pool::of(&object.spec, nodes);
+        let takers = nodes.iter().enumerate().filter(|(_, node)| pool.takes_pods(node));
+        let (indexes, takers): (Vec<_>, Vec<_>) = takers.unzip();
+        let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));
+        let max =
+            object.spec.compute_resources.as_ref().map(|resources| i64::from(resources.maxv_cpus) * 1000);
+        let environment = Environment {
+            open: is_open(&object),
+            max_vcpus_milli: max.filter(|_| object.spec.type_ == EnvironmentType::Managed),
+            used_vcpus_milli: used.get(&name).copied().unwrap_or(0),
+            cpu_percent: Some(object.spec.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from)),
+            nodes: indexes,
+            largest,
+        };
+        environments.insert(name.clone(), environment);
+        pools.insert(name, (object, Arc::new(pool)));
+    }
+    (environments, pools)
+}
+
+fn is_open(environment: &ComputeEnvironment) -> bool {
+    let status = environment.status.as_ref().and_then(|status| status.status);
+    environment.metadata.deletion_timestamp.is_none()
+        && environment.spec.state.unwrap_or_default().is_enabled()
+        && status == Some(ResourceStatus::Valid)
+}
+
+fn vcpus_in_use(caches: &Caches) -> HashMap<String, i64> {
+    let mut used = HashMap::new();
+    for pod in caches.pods.attempts().into_iter().filter(|pod| !pod.finished) {
+        *used.entry(pod.environment).or_insert(0) += pod.vcpus_milli;
+    }
+    used
+}
+
+fn rooms(caches: &Caches, nodes: &[Arc<Node>]) -> Vec<NodeRoom> {
+    let used = caches.pods.used_by_node();
+    let room = |node: &Arc<Node>| {
+        let name = node.name_any();
+        let mut free = observe::allocatable(node);
+        if let Some(used) = used.get(&name) {
+            free.charge(used);
+        }
+        NodeRoom { name, free }
+    };
+    nodes.iter().map(room).collect()
+}
+
+/// Pods that are not bound yet, or not even seen, will take room on some node of their pool.
+fn take_room_of_unbound(snapshot: &mut Snapshot, caches: &Caches, dispatch: &Dispatch) {
+    let mut charges: Vec<(String, Resources)> = Vec::new();
+    for attempt in caches.pods.attempts() {
+        if !attempt.finished && observe::node_name(&attempt.pod).is_none() {
+            charges.push((attempt.environment, observe::requests(&attempt.pod)));
+        }
+    }
+    for creating in dispatch.creating().into_values() {
+        if let Some(environment) = snapshot.environments.get_mut(&creating.environment) {
+            environment.used_vcpus_milli += creating.candidate.vcpus_milli;
+            let requests = creating.candidate.requests_in(environment);
+            charges.push((creating.environment, requests));
+        }
+    }
+    for (environment, requests) in charges {
+        let Some(environment) = snapshot.environments.get(&environment) else { continue };
+        if let Some(node) = tightest(environment, &snapshot.nodes, &requests) {
+            snapshot.nodes[node].free.charge(&requests);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The only place that creates, changes or deletes API objects.
+//!
+//! Every write has a deadline. None is retried here: whoever asked looks again at the world first,
+//! since a write without an answer may well have been carried out.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use batchyard_core::job::decide::Deletion;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::error::Error;
+use super::lease::Leadership;
+use super::meta;
+use crate::metrics::Metrics;
+
+/// How long an answer is waited for.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Writes to the API server.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    leadership: Leadership,
+    metrics: Metrics,
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+impl Writer {
+    /// A writer that creates only while this process leads.
+    pub fn new(client: Client, leadership: Leadership, metrics: Metrics) -> Self {
+        Self { client, leadership, metrics }
+    }
+
+    /// The client, for reads.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Creates an attempt pod.
+    pub async fn create_pod(&self, pod: &Pod) -> Result<Pod> {
+        let what = format!("create Pod {}", super::watch::key(pod));
+        if !self.leadership.is_fresh() {
+            return Err(Error::NotLeading { what });
+        }
+        let api = self.namespaced::<Pod>(pod);
+        self.bounded("create", what, api.create(&params(), pod)).await
+    }
+
+    /// Deletes an attempt pod. One that is gone, or is another by the same name, counts as deleted.
+    pub async fn delete_pod(&self, pod: &Pod, how: Deletion) -> Result<()> {
+        let preconditions = Preconditions {
+            uid: pod.uid(),
+            resource_version: pod.resource_version().filter(|_| how == Deletion::IfUnbound),
+        };
+        let delete = DeleteParams {
+            preconditions: Some(preconditions),
+            grace_period_seconds: (how == Deletion::Forced).then_some(0),
+            ..DeleteParams::default()
+        };
+        let what = format!("delete Pod {}", super::watch::key(pod));
+        let api = self.namespaced::<Pod>(pod);
+        gone_is_fine(self.bounded("delete", what, api.delete(&pod.name_any(), &delete)).await)
+    }
+
+    /// Takes the attempt finalizer off a pod, and leaves those of others.
+    pub async fn release_pod(&self, pod: &Pod) -> Result<()> {
+        // Naming the uid makes it a precondition.
+        let patch = json!({"metadata": {
+            "uid": pod.uid(),
+            "$deleteFromPrimitiveList/finalizers": [meta::ATTEMPT_FINALIZER],
+        }});
+        let what = format!("release Pod {}", super::watch::key(pod));
+        let api = self.namespaced::<Pod>(pod);
+        let patch = Patch::Strategic(patch);
+        gone_is_fine(self.bounded("patch", what, api.patch(&pod.name_any(), &patch_params(), &patch)).await)
+    }
+
+    /// Replaces an object's status if the object did not change since it was read.
+    pub async fn replace_status<K>(&self, api: &Api<K>, object: &K) -> Result<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let what = format!("replace status of {} {}", K::kind(&()), super::watch::key(object));
+        self.bounded("update_status", what, api.replace_status(&object.name_any(), &params(), object)).await
+    }
+
+    /// Sets or removes our finalizer on a queue or an environment.
+    pub async fn set_in_use<K>(&self, api: &Api<K>, object: &K, in_use: bool) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let mut finalizers = object.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != meta::IN_USE_FINALIZER);
+        if in_use {
+            finalizers.push(meta::IN_USE_FINALIZER.to_owned());
+        }
+        let patch = json!({"metadata": {
+            "resourceVersion": object.resource_version(),
+            "finalizers": finalizers,
+        }});
+        let what = format!("set finalizers of {} {}", K::kind(&()), super::watch::key(object));
+        let patch = Patch::Merge(patch);
+        gone_is_fine(
+            self.bounded("patch", what, api.patch(&object.name_any(), &patch_params(), &patch)).await,
+        )
+    }
+
+    /// Creates a revision; a conflict means that its number is taken.
+    pub async fn create_revision(&self, revision: &ControllerRevision) -> Result<ControllerRevision> {
+        let what = format!("create ControllerRevision {}", super::watch::key(revision));
+        let api = self.namespaced::<ControllerRevision>(revision);
+        self.bounded("create", what, api.create(&params(), revision)).await
+    }
+
+    /// Marks a revision INACTIVE.
+    pub async fn deactivate_revision(
+        &self,
+        revision: &ControllerRevision,
+        now: jiff::Timestamp,
+    ) -> Result<()> {
+        let patch = json!({"metadata": {
+            "uid": revision.uid(),
+            "labels": {meta::REVISION_STATUS: meta::INACTIVE},
+            "annotations": {meta::INACTIVE_SINCE: now.to_string()},
+        }});
+        let what = format!("deactivate ControllerRevision {}", super::watch::key(revision));
+        let api = self.namespaced::<ControllerRevision>(revision);
+        let patch = Patch::Merge(patch);
+        gone_is_fine(
+            self.bounded("patch", what, api.patch(&revision.name_any(), &patch_params(), &patch)).await,
+        )
+    }
+
+    /// Deletes an object that nothing needs any more.
+    pub async fn delete<K>(&self, api: &Api<K>, object: &K) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+        let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let what = format!("delete {} {}", K::kind(&()), super::watch::key(object));
+        gone_is_fine(self.bounded("delete", what, api.delete(&object.name_any(), &delete)).await)
+    }
+
+    fn namespaced<K>(&self, object: &K) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    async fn bounded<T>(
+        &self,
+        verb: &'static str,
+        what: String,
+        call: impl Future<Output = std::result::Result<T, kube::Error>>,
+    ) -> Result<T> {
+        let answer = match tokio::time::timeout(DEADLINE, call).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => Err(Error::Api { what, source: Box::new(source) }),
+            Err(_) => Err(Error::Deadline { what, limit: DEADLINE }),
+        };
+        self.metrics.wrote(verb, answer.as_ref().err().map_or("ok", Error::kind));
+        answer
+    }
+}
+
+fn gone_is_fine<T>(answer: Result<T>) -> Result<()> {
+    match answer {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(meta::OPERATOR.to_owned()), ..PostParams::default() }
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(meta::OPERATOR.to_owned()), ..PatchParams::default() }
+}

@@ -1,0 +1,251 @@
+//! What the operator knows of the cluster: one cache per kind, fed by one watch each.
+//!
+//! The watches begin after this process has become the leader, so that no cache is ever older
+//! than its leadership.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use batchyard_core::name;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::meta;
+use super::own_writes::OwnWrites;
+use super::pods::{self, PodIndex};
+use super::watch::{Change, Feed};
+use crate::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobDefinitionSpec, JobQueue, convert};
+
+/// The caches, cheap to clone.
+#[derive(Clone)]
+pub struct Caches {
+    jobs: Store<BatchJob>,
+    own: Arc<OwnWrites<BatchJob>>,
+    by_uid: Arc<RwLock<HashMap<String, ObjectRef<BatchJob>>>>,
+    /// Pods, by job and by node.
+    pub pods: PodIndex,
+    /// Nodes.
+    pub nodes: Store<Node>,
+    /// Namespaces.
+    pub namespaces: Store<Namespace>,
+    /// Queues.
+    pub queues: Store<JobQueue>,
+    /// Environments.
+    pub environments: Store<ComputeEnvironment>,
+    /// Definitions.
+    pub definitions: Store<JobDefinition>,
+    /// Revisions of definitions.
+    pub revisions: Store<ControllerRevision>,
+    pods_store: Store<Pod>,
+}
+
+/// The watches that feed [`Caches`]; listeners are added before they run.
+pub struct Feeds {
+    /// Of BatchJobs.
+    pub jobs: Feed<BatchJob>,
+    /// Of pods.
+    pub pods: Feed<Pod>,
+    /// Of nodes.
+    pub nodes: Feed<Node>,
+    /// Of namespaces.
+    pub namespaces: Feed<Namespace>,
+    /// Of queues.
+    pub queues: Feed<JobQueue>,
+    /// Of environments.
+    pub environments: Feed<ComputeEnvironment>,
+    /// Of definitions.
+    pub definitions: Feed<JobDefinition>,
+    /// Of revisions.
+    pub revisions: Feed<ControllerRevision>,
+}
+
+/// Prepares all caches; nothing is watched until [`Feeds::run`].
+pub fn prepare(client: &Client) -> (Caches, Feeds) {
+    fn all<K>(client: &Client) -> Feed<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        Feed::new(Api::all(client.clone()), "", |_| {})
+    }
+    let revisions = format!("{}={}", meta::MANAGED_BY, meta::OPERATOR);
+    let mut feeds = Feeds {
+        jobs: all(client),
+        pods: Feed::new(Api::all(client.clone()), "", pods::trim),
+        nodes: Feed::new(Api::all(client.clone()), "", trim_node),
+        namespaces: all(client),
+        queues: all(client),
+        environments: all(client),
+        definitions: all(client),
+        revisions: Feed::new(Api::all(client.clone()), &revisions, |_| {}),
+    };
+    let caches = Caches {
+        jobs: feeds.jobs.store(),
+        own: Arc::default(),
+        by_uid: Arc::default(),
+        pods: PodIndex::default(),
+        nodes: feeds.nodes.store(),
+        namespaces: feeds.namespaces.store(),
+        queues: feeds.queues.store(),
+        environments: feeds.environments.store(),
+        definitions: feeds.definitions.store(),
+        revisions: feeds.revisions.store(),
+        pods_store: feeds.pods.store(),
+    };
+    let index = caches.clone();
+    feeds.jobs.listen(move |change| index.index(change));
+    (caches, feeds)
+}
+
+impl Feeds {
+    /// Begins all watches; they end when the set is dropped.
+    pub fn run(self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.jobs.run());
+        tasks.spawn(self.pods.run());
+        tasks.spawn(self.nodes.run());
+        tasks.spawn(self.namespaces.run());
+        tasks.spawn(self.queues.run());
+        tasks.spawn(self.environments.run());
+        tasks.spawn(self.definitions.run());
+        tasks.spawn(self.revisions.run());
+        tasks
+    }
+}
+
+impl Caches {
+    /// Waits until every cache holds its first complete list.
+    pub async fn ready(&self) {
+        // An error means that the watches ended, and then nothing is ever ready.
+        let (jobs, pods, nodes, namespaces, queues, environments, definitions, revisions) = tokio::join!(
+            self.jobs.wait_until_ready(),
+            self.pods_store.wait_until_ready(),
+            self.nodes.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+            self.queues.wait_until_ready(),
+            self.environments.wait_until_ready(),
+            self.definitions.wait_until_ready(),
+            self.revisions.wait_until_ready(),
+        );
+        let all = [jobs, pods, nodes, namespaces, queues, environments, definitions, revisions];
+        if all.iter().any(Result::is_err) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The store that the job controller runs on.
+    pub fn job_store(&self) -> Store<BatchJob> {
+        self.jobs.clone()
+    }
+
+    /// Every job, each as new as this process knows it.
+    pub fn jobs(&self) -> Vec<Arc<BatchJob>> {
+        self.jobs.state().into_iter().map(|job| self.newest_job(job)).collect()
+    }
+
+    /// A job by its object's uid.
+    pub fn job(&self, uid: &str) -> Option<Arc<BatchJob>> {
+        let reference = self.job_ref(uid)?;
+        self.jobs
+            .get(&reference)
+            .filter(|job| job.uid().as_deref() == Some(uid))
+            .map(|job| self.newest_job(job))
+    }
+
+    /// Where to find a job by its object's uid.
+    pub fn job_ref(&self, uid: &str) -> Option<ObjectRef<BatchJob>> {
+        self.by_uid.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+    }
+
+    /// The newer of a cached job and what this process wrote of it.
+    pub fn newest_job(&self, cached: Arc<BatchJob>) -> Arc<BatchJob> {
+        self.own.newest(cached)
+    }
+
+    /// Remembers the API server's answer to a write.
+    pub fn wrote_job(&self, job: BatchJob) -> Arc<BatchJob> {
+        self.own.wrote(job)
+    }
+
+    /// How long ago this process wrote a job's status, while that matters.
+    pub fn since_own_write(&self, job_uid: &str) -> Option<Duration> {
+        self.own.since(job_uid)
+    }
+
+    /// The queue that a reference in a namespace means, if it exists.
+    pub fn queue(&self, namespace: &str, reference: &str) -> Option<Arc<JobQueue>> {
+        let names = name::candidates(reference);
+        names.iter().find_map(|name| self.queues.get(&ObjectRef::new(name).within(namespace)))
+    }
+
+    /// The environment that a queue of the namespace names: `<namespace>.<name>` if it exists,
+    /// else `<name>`.
+    pub fn environment(&self, namespace: &str, reference: &str) -> Option<Arc<ComputeEnvironment>> {
+        let names = name::environments(namespace, reference);
+        names.iter().find_map(|name| self.environments.get(&ObjectRef::new(name)))
+    }
+
+    /// The jobs that name a queue, each as new as this process knows it.
+    pub fn jobs_of_queue(&self, queue: &JobQueue) -> Vec<Arc<BatchJob>> {
+        let jobs = self.jobs.state_filter(|job| names_queue(job, queue));
+        jobs.into_iter().map(|job| self.newest_job(job)).collect()
+    }
+
+    /// The queue that a job names.
+    pub fn queue_of(&self, job: &BatchJob) -> Option<Arc<JobQueue>> {
+        self.queue(&job.namespace()?, &job.spec.job_queue)
+    }
+
+    /// What a job runs: the definition that stands in it, else the revision that it was resolved
+    /// to. `None` until the cache shows that revision.
+    pub fn definition_of(&self, job: &BatchJob) -> Option<JobDefinitionSpec> {
+        convert::inline_definition(&job.spec).or_else(|| {
+            let resolved = job.status.as_ref()?.record.job_definition.as_deref()?;
+            let (name, number) = resolved.rsplit_once(':')?;
+            let revision =
+                ObjectRef::new(&format!("{}-{number}", name::slug(name))).within(&job.namespace()?);
+            let data = self.revisions.get(&revision)?.data.clone()?;
+            serde_json::from_value(data.0).ok()
+        })
+    }
+
+    /// True if the namespace is being deleted: nothing can be created there any more.
+    pub fn is_terminating(&self, namespace: &str) -> bool {
+        let namespace = self.namespaces.get(&ObjectRef::new(namespace));
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
+    fn index(&self, change: &Change<BatchJob>) {
+        let Some(uid) = change.object().uid() else { return };
+        let mut by_uid = self.by_uid.write().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Applied(job) => {
+                by_uid.insert(uid, ObjectRef::from_obj(job.as_ref()));
+            }
+            Change::Deleted(_) => {
+                by_uid.remove(&uid);
+                self.own.forget(&uid);
+            }
+        }
+    }
+}
+
+/// True if the job's `jobQueue` means this queue.
+pub fn names_queue(job: &BatchJob, queue: &JobQueue) -> bool {
+    let reference = &job.spec.job_queue;
+    let queue_name = queue.metadata.name.as_deref().unwrap_or_default();
+    job.metadata.namespace == queue.metadata.namespace
+        && (reference == queue_name || name::candidates(reference).iter().any(|name| name == queue_name))
+}
+
+/// Images are most of a node's status, and nobody looks at them.
+fn trim_node(node: &mut Node) {
+    if let Some(status) = &mut node.status {
+        status.images = None;
+    }
+}

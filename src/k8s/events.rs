@@ -1,0 +1,109 @@
+//! Kubernetes Events: the story of an object for people.
+//!
+//! Warnings and ends are always told; other Events within a rate, so that ten thousand jobs do
+//! not flood the API server with good news. Nothing is decided from Events.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tracing::debug;
+
+use super::meta;
+
+/// News per second that are not important.
+const RATE: f64 = 20.0;
+/// How long one Event may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The API server's limit of a note.
+const NOTE: usize = 1024;
+
+/// Something to tell about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Something went wrong.
+    pub warning: bool,
+    /// Told even when there is much else to tell.
+    pub important: bool,
+    /// A word for machines, in CamelCase.
+    pub reason: String,
+    /// A sentence for people.
+    pub note: String,
+}
+
+impl News {
+    /// Good or neutral news that may be left out.
+    pub fn normal(reason: &str, note: impl Into<String>) -> Self {
+        Self { warning: false, important: false, reason: reason.to_owned(), note: note.into() }
+    }
+
+    /// Bad news.
+    pub fn warning(reason: &str, note: impl Into<String>) -> Self {
+        Self { warning: true, important: true, reason: reason.to_owned(), note: note.into() }
+    }
+
+    /// The same, told in any case.
+    pub fn important(mut self) -> Self {
+        self.important = true;
+        self
+    }
+}
+
+/// Publishes Events in the background.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+    bucket: Arc<Mutex<Bucket>>,
+}
+
+impl Events {
+    /// Events that say which operator sent them.
+    pub fn new(client: Client, instance: &str) -> Self {
+        let reporter =
+            Reporter { controller: meta::OPERATOR.to_owned(), instance: Some(instance.to_owned()) };
+        let bucket = Arc::new(Mutex::new(Bucket { tokens: RATE, at: Instant::now() }));
+        Self { recorder: Recorder::new(client, reporter), bucket }
+    }
+
+    /// Tells about an object, without waiting for the API server.
+    pub fn publish(&self, about: ObjectReference, news: News) {
+        let allowed = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !news.important && !allowed {
+            return;
+        }
+        let recorder = self.recorder.clone();
+        tokio::spawn(async move {
+            let event = Event {
+                type_: if news.warning { EventType::Warning } else { EventType::Normal },
+                action: news.reason.clone(),
+                reason: news.reason,
+                note: Some(news.note.chars().take(NOTE).collect()),
+                secondary: None,
+            };
+            match tokio::time::timeout(DEADLINE, recorder.publish(&event, &about)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "event not published"),
+                Err(_) => debug!("event not published in time"),
+            }
+        });
+    }
+}
+
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self) -> bool {
+        self.tokens = (self.tokens + self.at.elapsed().as_secs_f64() * RATE).min(RATE);
+        self.at = Instant::now();
+        let allowed = self.tokens >= 1.0;
+        if allowed {
+            self.tokens -= 1.0;
+        }
+        allowed
+    }
+}

@@ -1,0 +1,45 @@
+//! The names that the operator writes into metadata. Users may read them and never set them.
+
+/// Finalizer of attempt pods: a pod cannot vanish before its outcome is recorded.
+pub const ATTEMPT_FINALIZER: &str = "batchyard.io/attempt";
+/// Finalizer of queues and environments: they go once nothing uses them.
+pub const IN_USE_FINALIZER: &str = "batchyard.io/in-use";
+/// On a queue: deleting it fails its jobs even though it was not disabled before.
+pub const DELETE_JOBS: &str = "batchyard.io/delete-jobs";
+
+/// Label: the BatchJob's name, cut to a label's length.
+pub const JOB_NAME: &str = "batchyard.io/job-name";
+/// Label: the job's id.
+pub const JOB_ID: &str = "batchyard.io/job-id";
+/// Label: the queue's name.
+pub const JOB_QUEUE: &str = "batchyard.io/job-queue";
+/// Label of pods and revisions: the definition's name.
+pub const JOB_DEFINITION: &str = "batchyard.io/job-definition";
+/// Label and annotation: the attempt's number.
+pub const ATTEMPT: &str = "batchyard.io/attempt";
+/// Annotation: which pod of the attempt it is.
+pub const PLACEMENT: &str = "batchyard.io/placement";
+/// Label and annotation: the environment that the pod was placed in.
+pub const COMPUTE_ENVIRONMENT: &str = "batchyard.io/compute-environment";
+/// Annotation: vCPUs as the job states them, in thousandths.
+pub const VCPUS_MILLI: &str = "batchyard.io/vcpus-milli";
+/// Annotation: containers of the pod whose end alone ends nothing, separated by commas.
+pub const AUXILIARY: &str = "batchyard.io/auxiliary-containers";
+
+/// Label of a revision: ACTIVE or INACTIVE.
+pub const REVISION_STATUS: &str = "batchyard.io/revision-status";
+/// A value of [`REVISION_STATUS`]: new jobs may use it.
+pub const ACTIVE: &str = "ACTIVE";
+/// A value of [`REVISION_STATUS`]: they may not.
+pub const INACTIVE: &str = "INACTIVE";
+/// Annotation of a revision: when it became INACTIVE.
+pub const INACTIVE_SINCE: &str = "batchyard.io/inactive-since";
+/// Annotation of a revision: the uid of the JobDefinition that it was made from.
+pub const DEFINITION_UID: &str = "batchyard.io/job-definition-uid";
+/// Annotation of a revision: the `registration` text that it was made under.
+pub const REGISTRATION: &str = "batchyard.io/registration";
+
+/// Says who made an object (<https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/>).
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`], and the field manager of every write.
+pub const OPERATOR: &str = "batchyard";

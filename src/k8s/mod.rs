@@ -1,0 +1,17 @@
+//! The edge to Kubernetes: what is seen of it, what is built for it, and the only writes to it.
+
+pub mod apply;
+pub mod backoff;
+pub mod build;
+pub mod caches;
+pub mod error;
+pub mod events;
+pub mod lease;
+pub mod meta;
+pub mod observe;
+pub mod own_writes;
+pub mod pods;
+pub mod pool;
+mod quantity;
+pub mod read;
+pub mod watch;

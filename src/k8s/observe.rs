@@ -1,0 +1,180 @@
+//! API objects as the core sees them. Pure: reads objects, asks nobody.
+
+use std::collections::BTreeMap;
+
+use batchyard_core::pod::{
+    ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
+};
+use batchyard_core::queue::Resources;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+
+use super::meta;
+use super::quantity;
+
+/// The extended resource that GPUs are requested by.
+pub const GPU: &str = "nvidia.com/gpu";
+
+/// An attempt pod; `None` if its annotations do not tell which attempt it was made for.
+pub fn pod(pod: &core::Pod) -> Option<PodView> {
+    let status = pod.status.clone().unwrap_or_default();
+    let number = |key: &str| pod.annotations().get(key).and_then(|text| text.parse().ok());
+    let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
+    let role = |name: &str| match auxiliary.split(',').any(|other| other == name) {
+        true => ContainerRole::Auxiliary,
+        false => ContainerRole::Essential,
+    };
+    let inits = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+    let init_role = |name: &str| {
+        let restarts = inits.iter().any(|c| c.name == name && c.restart_policy.as_deref() == Some("Always"));
+        if restarts { ContainerRole::Sidecar } else { ContainerRole::Init }
+    };
+    Some(PodView {
+        name: pod.name_any(),
+        uid: pod.uid()?,
+        attempt: number(meta::ATTEMPT)?,
+        placement: number(meta::PLACEMENT)?,
+        compute_environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned(),
+        created_at: pod.creation_timestamp().map(|time| time.0),
+        deleted_at: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+        deletion_grace_seconds: pod.metadata.deletion_grace_period_seconds,
+        held: pod.finalizers().iter().any(|finalizer| finalizer == meta::ATTEMPT_FINALIZER),
+        node_name: node_name(pod).map(str::to_owned),
+        phase: phase(status.phase.as_deref()),
+        reason: status.reason,
+        message: status.message,
+        conditions: status.conditions.unwrap_or_default().into_iter().map(condition).collect(),
+        init_containers: containers(status.init_container_statuses, init_role),
+        containers: containers(status.container_statuses, role),
+    })
+}
+
+/// The node that a pod is bound to.
+pub fn node_name(pod: &core::Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// True once all of a pod's containers ended: it needs no more room.
+pub fn is_finished(pod: &core::Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn phase(text: Option<&str>) -> PodPhase {
+    match text {
+        None | Some("Pending") => PodPhase::Pending,
+        Some("Running") => PodPhase::Running,
+        Some("Succeeded") => PodPhase::Succeeded,
+        Some("Failed") => PodPhase::Failed,
+        Some(_) => PodPhase::Unknown,
+    }
+}
+
+fn condition(condition: core::PodCondition) -> PodCondition {
+    PodCondition {
+        kind: condition.type_,
+        status: condition.status == "True",
+        reason: condition.reason,
+        message: condition.message,
+        since: condition.last_transition_time.map(|time| time.0),
+    }
+}
+
+fn containers(
+    statuses: Option<Vec<core::ContainerStatus>>,
+    role: impl Fn(&str) -> ContainerRole,
+) -> Vec<ContainerView> {
+    let view = |status: core::ContainerStatus| ContainerView {
+        role: role(&status.name),
+        name: status.name,
+        container_id: status.container_id.filter(|id| !id.is_empty()),
+        state: state(status.state),
+        last_state: status.last_state.map(|last| state(Some(last))).filter(|s| *s != ContainerState::Unknown),
+    };
+    statuses.unwrap_or_default().into_iter().map(view).collect()
+}
+
+fn state(state: Option<core::ContainerState>) -> ContainerState {
+    let Some(state) = state else { return ContainerState::Unknown };
+    if let Some(ended) = state.terminated {
+        return ContainerState::Terminated {
+            exit_code: ended.exit_code,
+            reason: ended.reason,
+            message: ended.message,
+            started_at: ended.started_at.map(|time| time.0),
+            finished_at: ended.finished_at.map(|time| time.0),
+        };
+    }
+    if let Some(running) = state.running {
+        return ContainerState::Running { started_at: running.started_at.map(|time| time.0) };
+    }
+    state.waiting.map_or(ContainerState::Unknown, |waiting| ContainerState::Waiting {
+        reason: waiting.reason,
+        message: waiting.message,
+    })
+}
+
+/// What matters of a node for the pods on it.
+pub fn node(node: &core::Node) -> NodeView {
+    let spec = node.spec.clone().unwrap_or_default();
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+    let name = node.name_any();
+    NodeView {
+        instance: instance(spec.provider_id.as_deref()).unwrap_or(&name).to_owned(),
+        name,
+        exists: true,
+        deleting: node.metadata.deletion_timestamp.is_some(),
+        ready: ready.is_some_and(|condition| condition.status == "True"),
+        ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
+        unschedulable: spec.unschedulable.unwrap_or(false),
+        taints: spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect(),
+    }
+}
+
+/// The EC2 instance id in a provider id like `aws:///eu-west-1a/i-0123456789abcdef0`.
+fn instance(provider_id: Option<&str>) -> Option<&str> {
+    provider_id?.rsplit('/').next().filter(|id| id.starts_with("i-"))
+}
+
+/// What a node offers to pods.
+pub fn allocatable(node: &core::Node) -> Resources {
+    let status = node.status.as_ref();
+    amounts(status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref())), 0)
+}
+
+/// What the scheduler counts for a pod: the sum over its containers, or the largest init
+/// container where that is more, with sidecars counted along
+/// (<https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>).
+pub fn requests(pod: &core::Pod) -> Resources {
+    let Some(spec) = &pod.spec else { return Resources { pods: 1, ..Resources::default() } };
+    let of = |container: &core::Container| {
+        let resources = container.resources.as_ref();
+        amounts(resources.and_then(|r| r.requests.as_ref().or(r.limits.as_ref())), 0)
+    };
+    let mut total = Resources { pods: 1, ..amounts(spec.overhead.as_ref(), 0) };
+    let mut peak = total;
+    for init in spec.init_containers.iter().flatten() {
+        let mut with_init = total;
+        with_init.add(&of(init));
+        peak = peak.max(&with_init);
+        if init.restart_policy.as_deref() == Some("Always") {
+            total = with_init;
+        }
+    }
+    for container in &spec.containers {
+        total.add(&of(container));
+    }
+    total.max(&peak)
+}
+
+fn amounts(list: Option<&BTreeMap<String, Quantity>>, pods: i64) -> Resources {
+    let amount = |name: &str| list.and_then(|list| list.get(name));
+    Resources {
+        cpu_milli: amount("cpu").map_or(0, |q| quantity::milli(&q.0)),
+        memory: amount("memory").map_or(0, |q| quantity::whole(&q.0)),
+        gpus: amount(GPU).map_or(0, |q| quantity::whole(&q.0)),
+        pods: amount("pods").map_or(pods, |q| quantity::whole(&q.0)),
+    }
+}

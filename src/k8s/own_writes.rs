@@ -1,0 +1,103 @@
+//! What this process wrote and its caches may not show yet.
+//!
+//! A cache lags behind the API server. Whoever decides on a job must not see it as it was before
+//! this process's own last write: it would make the same pod again. Whenever a status is written,
+//! the answer is kept here until the cache is at least as new
+//! (compare `StaleControllerConsistency` in `pkg/controller/util/consistency`, Kubernetes 1.36).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::{Resource, ResourceExt};
+
+/// What this process wrote, by uid.
+#[derive(Debug)]
+pub struct OwnWrites<K> {
+    inner: Mutex<Inner<K>>,
+}
+
+#[derive(Debug)]
+struct Inner<K> {
+    /// Versions that the cache does not show yet.
+    newest: HashMap<String, Arc<K>>,
+    /// When each object was last written.
+    last: HashMap<String, Instant>,
+}
+
+impl<K> Default for OwnWrites<K> {
+    fn default() -> Self {
+        Self { inner: Mutex::new(Inner { newest: HashMap::new(), last: HashMap::new() }) }
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
+    /// Remembers the API server's answer to a write.
+    pub fn wrote(&self, object: K) -> Arc<K> {
+        let object = Arc::new(object);
+        if let Some(uid) = object.uid() {
+            let mut inner = self.lock();
+            inner.last.insert(uid.clone(), Instant::now());
+            inner.newest.insert(uid, object.clone());
+        }
+        object
+    }
+
+    /// The newer of what the cache shows and what this process wrote.
+    pub fn newest(&self, cached: Arc<K>) -> Arc<K> {
+        let Some(uid) = cached.uid() else { return cached };
+        let mut inner = self.lock();
+        match inner.newest.get(&uid) {
+            Some(written) if version(written.as_ref()) > version(cached.as_ref()) => written.clone(),
+            Some(_) => {
+                inner.newest.remove(&uid);
+                cached
+            }
+            None => cached,
+        }
+    }
+
+    /// How long ago this process wrote the object.
+    pub fn since(&self, uid: &str) -> Option<Duration> {
+        self.lock().last.get(uid).map(Instant::elapsed)
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        let mut inner = self.lock();
+        inner.newest.remove(uid);
+        inner.last.remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<K>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resource versions of one kind are numbers that grow (KEP-5504).
+fn version<K: Resource>(object: &K) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    fn at(version: &str) -> ConfigMap {
+        let mut object = ConfigMap::default();
+        object.metadata.uid = Some("u".into());
+        object.metadata.resource_version = Some(version.into());
+        object
+    }
+
+    #[test]
+    fn hides_a_cache_that_is_older_than_the_own_write() {
+        let own = OwnWrites::default();
+        own.wrote(at("100"));
+        let seen = |cached: &str| own.newest(Arc::new(at(cached))).resource_version().expect("set");
+        assert_eq!(seen("99"), "100", "numbers, not texts, are compared");
+        assert_eq!(seen("100"), "100");
+        assert_eq!(seen("99"), "99", "caught up: nothing is kept any longer");
+    }
+}

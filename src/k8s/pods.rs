@@ -1,0 +1,251 @@
+//! The pods of the cluster, as far as they matter: attempt pods whole, others as an amount of
+//! room on a node.
+//!
+//! Indexed by the uid of the job that owns them and by node, so that neither a reconcile nor a
+//! scheduling cycle looks at all pods.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use batchyard_core::queue::Resources;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use kube::ResourceExt;
+
+use super::watch::Change;
+use super::{meta, observe};
+
+/// A shared, always current index of pods.
+#[derive(Clone, Debug, Default)]
+pub struct PodIndex {
+    inner: Arc<RwLock<Inner>>,
+}
+
+/// An attempt pod.
+#[derive(Clone, Debug)]
+pub struct AttemptPod {
+    /// The uid of the BatchJob that owns it.
+    pub job_uid: String,
+    /// The environment it was placed in.
+    pub environment: String,
+    /// vCPUs as the job states them, in thousandths.
+    pub vcpus_milli: i64,
+    /// Its containers ended: it needs no more room.
+    pub finished: bool,
+    /// The whole object.
+    pub pod: Arc<Pod>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    node: Option<String>,
+    requests: Resources,
+    attempt: Option<AttemptPod>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pods: HashMap<String, Entry>,
+    by_job: HashMap<String, BTreeMap<String, AttemptPod>>,
+    by_node: HashMap<String, Resources>,
+    orphans: HashMap<String, Arc<Pod>>,
+}
+
+impl PodIndex {
+    /// Takes one change. Returns the uid of the job whose pod it is.
+    pub fn take(&self, change: &Change<Pod>) -> Option<String> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let uid = change.object().uid()?;
+        let job = inner.remove(&uid);
+        match change {
+            Change::Applied(pod) => inner.insert(uid, pod).or(job),
+            Change::Deleted(_) => job,
+        }
+    }
+
+    /// The pods that a job owns, by uid.
+    pub fn of_job(&self, job_uid: &str) -> Vec<AttemptPod> {
+        self.read().by_job.get(job_uid).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Uids of the jobs that own pods on a node.
+    pub fn jobs_on(&self, node: &str) -> Vec<String> {
+        let inner = self.read();
+        let on_node = inner.pods.values().filter(|entry| entry.node.as_deref() == Some(node));
+        on_node.filter_map(|entry| Some(entry.attempt.as_ref()?.job_uid.clone())).collect()
+    }
+
+    /// Uids of all jobs that own pods.
+    pub fn owners(&self) -> Vec<String> {
+        self.read().by_job.keys().cloned().collect()
+    }
+
+    /// What the pods bound to each node take of it.
+    pub fn used_by_node(&self) -> HashMap<String, Resources> {
+        self.read().by_node.clone()
+    }
+
+    /// Every attempt pod.
+    pub fn attempts(&self) -> Vec<AttemptPod> {
+        self.read().by_job.values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Pods that bear our finalizer and belong to no job any more.
+    pub fn orphans(&self) -> Vec<Arc<Pod>> {
+        self.read().orphans.values().cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn insert(&mut self, uid: String, pod: &Arc<Pod>) -> Option<String> {
+        let finished = observe::is_finished(pod);
+        let entry = Entry {
+            node: observe::node_name(pod).map(str::to_owned),
+            requests: if finished { Resources::default() } else { observe::requests(pod) },
+            attempt: attempt(pod, finished),
+        };
+        if let Some(node) = &entry.node {
+            self.by_node.entry(node.clone()).or_default().add(&entry.requests);
+        }
+        let job = entry.attempt.as_ref().map(|attempt| {
+            let pods = self.by_job.entry(attempt.job_uid.clone()).or_default();
+            pods.insert(uid.clone(), attempt.clone());
+            attempt.job_uid.clone()
+        });
+        if is_orphan(pod) {
+            self.orphans.insert(uid.clone(), pod.clone());
+        }
+        self.pods.insert(uid, entry);
+        job
+    }
+
+    fn remove(&mut self, uid: &str) -> Option<String> {
+        self.orphans.remove(uid);
+        let entry = self.pods.remove(uid)?;
+        if let Some(used) = entry.node.and_then(|node| self.by_node.get_mut(&node)) {
+            used.charge(&entry.requests);
+        }
+        let job = entry.attempt?.job_uid;
+        if let Some(pods) = self.by_job.get_mut(&job) {
+            pods.remove(uid);
+            if pods.is_empty() {
+                self.by_job.remove(&job);
+            }
+        }
+        Some(job)
+    }
+}
+
+fn attempt(pod: &Arc<Pod>, finished: bool) -> Option<AttemptPod> {
+    Some(AttemptPod {
+        job_uid: owner(pod)?.to_owned(),
+        environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned().unwrap_or_default(),
+        vcpus_milli: pod.annotations().get(meta::VCPUS_MILLI).and_then(|n| n.parse().ok()).unwrap_or(0),
+        finished,
+        pod: pod.clone(),
+    })
+}
+
+/// The uid of the BatchJob that controls a pod.
+pub fn owner(pod: &Pod) -> Option<&str> {
+    let owners = pod.metadata.owner_references.as_deref()?;
+    let job = owners.iter().find(|o| {
+        o.kind == "BatchJob" && o.api_version.starts_with("batchyard.io/") && o.controller == Some(true)
+    })?;
+    Some(&job.uid)
+}
+
+/// True if our finalizer keeps the pod.
+pub fn is_held(pod: &Pod) -> bool {
+    pod.finalizers().iter().any(|finalizer| finalizer == meta::ATTEMPT_FINALIZER)
+}
+
+/// True if a pod was made for a job and has no owner: deleting a job with `--cascade=orphan`
+/// takes the owner reference off.
+pub fn is_orphan(pod: &Pod) -> bool {
+    is_held(pod) && owner(pod).is_none()
+}
+
+/// Takes off a pod what no decision looks at: of others' pods all but their place and their
+/// requests.
+pub fn trim(pod: &mut Pod) {
+    let ours = owner(pod).is_some() || is_held(pod);
+    if let Some(spec) = &mut pod.spec {
+        let small = |container: &Container| Container {
+            name: container.name.clone(),
+            resources: container.resources.clone(),
+            restart_policy: container.restart_policy.clone(),
+            ..Container::default()
+        };
+        *spec = PodSpec {
+            node_name: spec.node_name.take(),
+            containers: spec.containers.iter().map(small).collect(),
+            init_containers: spec.init_containers.as_ref().map(|inits| inits.iter().map(small).collect()),
+            overhead: spec.overhead.take(),
+            ..PodSpec::default()
+        };
+    }
+    if !ours {
+        pod.metadata.annotations = None;
+        pod.metadata.labels = None;
+        if let Some(status) = &mut pod.status {
+            *status =
+                k8s_openapi::api::core::v1::PodStatus { phase: status.phase.take(), ..Default::default() };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(uid: &str, job: Option<&str>, node: &str, cpu: &str, phase: &str) -> Arc<Pod> {
+        let owners = job.map(|job| {
+            json!([{"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob", "name": job, "uid": job,
+                    "controller": true}])
+        });
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": uid, "namespace": "ns", "uid": uid, "ownerReferences": owners},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]},
+            "status": {"phase": phase},
+        }));
+        let mut pod = pod.expect("a pod");
+        trim(&mut pod);
+        Arc::new(pod)
+    }
+
+    #[test]
+    fn counts_the_room_that_pods_take() {
+        let index = PodIndex::default();
+        let used = || index.used_by_node()["n1"].cpu_milli;
+        let running = pod("a", Some("job"), "n1", "500m", "Running");
+        assert_eq!(index.take(&Change::Applied(running)).as_deref(), Some("job"));
+        assert_eq!(index.take(&Change::Applied(pod("b", None, "n1", "250m", "Running"))), None);
+        assert_eq!(used(), 750);
+        let ended = pod("a", Some("job"), "n1", "500m", "Succeeded");
+        index.take(&Change::Applied(ended.clone()));
+        assert_eq!(used(), 250, "an ended pod takes no room");
+        assert_eq!(index.of_job("job").len(), 1);
+        assert_eq!(index.take(&Change::Deleted(ended)).as_deref(), Some("job"));
+        assert!(index.of_job("job").is_empty() && index.owners().is_empty());
+    }
+
+    #[test]
+    fn remembers_pods_that_lost_their_owner() {
+        let index = PodIndex::default();
+        let mut orphan = Pod::clone(&pod("a", None, "n1", "1", "Running"));
+        orphan.metadata.finalizers = Some(vec![meta::ATTEMPT_FINALIZER.to_owned()]);
+        let orphan = Arc::new(orphan);
+        index.take(&Change::Applied(orphan.clone()));
+        assert_eq!(index.orphans().len(), 1);
+        index.take(&Change::Applied(pod("a", None, "n1", "1", "Running")));
+        assert!(index.orphans().is_empty(), "released");
+        index.take(&Change::Applied(orphan.clone()));
+        index.take(&Change::Deleted(orphan));
+        assert!(index.orphans().is_empty(), "gone");
+    }
+}

@@ -1,0 +1,15 @@
+//! Batchyard: AWS Batch semantics for any Kubernetes cluster.
+//!
+//! ARCHITECTURE.md has the map. The rooms, from the outside in: [`operator`] starts what runs,
+//! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once,
+//! [`k8s`] sees and writes API objects, [`crd`] holds the wire types, and `batchyard_core` decides.
+
+pub mod controllers;
+pub mod crd;
+pub mod dispatcher;
+pub mod k8s;
+pub mod metrics;
+pub mod operator;
+pub mod serve;
+pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,55 @@
+//! The `batchyard` program.
+
+use std::process::ExitCode;
+
+use batchyard::k8s::error::chain;
+use batchyard::settings::Settings;
+use batchyard::{crd, operator, telemetry};
+use clap::{Parser, Subcommand};
+
+/// AWS Batch semantics for any Kubernetes cluster.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the controllers and the dispatcher.
+    Operator {
+        #[command(flatten)]
+        settings: Box<Settings>,
+        /// How log lines look.
+        #[arg(long, env = "BATCHYARD_LOG_FORMAT", default_value = "json")]
+        log_format: telemetry::Format,
+    },
+    /// Print the CustomResourceDefinitions as YAML, one document each.
+    Crds,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Operator { settings, log_format } => {
+            telemetry::start(log_format);
+            operator::operate(*settings).await
+        }
+        Command::Crds => print_crds(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("batchyard: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_crds() -> anyhow::Result<()> {
+    for (_, yaml) in crd::render() {
+        println!("---\n{yaml}");
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Starts what runs, in order: lease, watches, caches, controllers and dispatcher; and stops it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use kube::{Api, Client, Config};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::controllers::standing::Refresh;
+use crate::controllers::triggers::{self, Triggers};
+use crate::controllers::{
+    Context, attempt_pods, batch_job, compute_environment, job_definition, job_queue, retention, revision,
+    run,
+};
+use crate::dispatcher::{self, Dispatch};
+use crate::k8s::apply::Writer;
+use crate::k8s::caches;
+use crate::k8s::events::Events;
+use crate::k8s::lease::{self, Candidate, Leadership};
+use crate::metrics::Metrics;
+use crate::serve::{Readiness, serve};
+use crate::settings::Settings;
+
+/// How long work under way may take to end after SIGTERM.
+const WIND_DOWN: Duration = Duration::from_secs(20);
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or when it lost its lease: another process leads now, and this one must
+/// begin anew.
+pub async fn operate(settings: Settings) -> Result<()> {
+    let metrics = Metrics::default();
+    let ready = Readiness::default();
+    let stop = CancellationToken::new();
+    // Served to the very end, so that winding down can be watched.
+    let unserved = CancellationToken::new();
+    let server =
+        tokio::spawn(serve(settings.metrics_address, metrics.clone(), ready.clone(), unserved.clone()));
+    let client = connect().await?;
+    let leases = Api::namespaced(client.clone(), &settings.namespace);
+    let candidate = candidate(&settings);
+    let (leadership, election) = lease::campaign(leases.clone(), candidate.clone());
+    // A stand-by is ready: there is nothing that it should do and cannot.
+    ready.set(true);
+    let outcome = tokio::select! {
+        outcome = lead(client, settings, metrics, leadership, ready.clone(), stop.clone()) => outcome,
+        () = signalled(stop.clone()) => Ok(()),
+        answer = server => bail!("the metrics server ended: {answer:?}"),
+    };
+    ready.set(false);
+    stop.cancel();
+    election.abort();
+    lease::release(&leases, &candidate).await;
+    unserved.cancel();
+    outcome
+}
+
+fn candidate(settings: &Settings) -> Candidate {
+    let identity = settings.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
+    Candidate {
+        lease: "batchyard-operator".to_owned(),
+        identity,
+        duration: Duration::from_secs(settings.lease_duration_seconds),
+    }
+}
+
+async fn connect() -> Result<Client> {
+    let mut config =
+        Config::infer().await.context("no way to an API server: neither in a cluster nor a kubeconfig")?;
+    // Retries hidden in the client would hold a reconcile for minutes; ours look at the world first.
+    config.default_retry = false;
+    Client::try_from(config).context("the API server's address or credentials cannot be used")
+}
+
+/// Waits for the lease, works while it holds, and winds down.
+async fn lead(
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    mut leadership: Leadership,
+    ready: Readiness,
+    stop: CancellationToken,
+) -> Result<()> {
+    tokio::select! {
+        () = leadership.acquired() => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    metrics.leading(true);
+    ready.set(false);
+    let dispatch = Dispatch::default();
+    let (caches, mut feeds) = caches::prepare(&client);
+    let triggers = triggers::wire(&mut feeds, &caches, &dispatch);
+    let identity = settings.pod_name.clone().unwrap_or_default();
+    let context = Arc::new(Context {
+        writer: Writer::new(client.clone(), leadership.clone(), metrics.clone()),
+        caches: caches.clone(),
+        dispatch,
+        events: Events::new(client, &identity),
+        metrics,
+        settings,
+        refresh: Refresh::default(),
+    });
+    let watches = feeds.run();
+    tokio::select! {
+        () = caches.ready() => {}
+        () = leadership.lost() => bail!("the lease was lost before the caches were complete"),
+        () = stop.cancelled() => return Ok(()),
+    }
+    info!(jobs = caches.jobs().len(), "caches complete");
+    let mut work = start(&context, triggers, &stop);
+    ready.set(true);
+    let lost = tokio::select! {
+        () = leadership.lost() => true,
+        () = stop.cancelled() => false,
+        ended = work.join_next() => bail!("a controller ended: {ended:?}"),
+    };
+    stop.cancel();
+    let wound_down =
+        tokio::time::timeout(WIND_DOWN, async { while work.join_next().await.is_some() {} }).await;
+    if wound_down.is_err() {
+        warn!("work under way did not end in time; it will be taken up again");
+    }
+    drop(watches);
+    if lost {
+        bail!("the lease was lost");
+    }
+    Ok(())
+}
+
+fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -> JoinSet<()> {
+    let mut work = JoinSet::new();
+    let caches = &context.caches;
+    let args = || (context.clone(), stop.clone());
+    let (c, s) = args();
+    work.spawn(dispatcher::cycle::run(c, triggers.job_sender, s));
+    let (c, s) = args();
+    work.spawn(run("BatchJob", caches.job_store(), triggers.jobs, c, s, batch_job::reconcile));
+    let (c, s) = args();
+    work.spawn(run("JobQueue", caches.queues.clone(), triggers.queues, c, s, job_queue::reconcile));
+    let (c, s) = args();
+    let environments = caches.environments.clone();
+    work.spawn(run(
+        "ComputeEnvironment",
+        environments,
+        triggers.environments,
+        c,
+        s,
+        compute_environment::reconcile,
+    ));
+    let (c, s) = args();
+    let definitions = caches.definitions.clone();
+    work.spawn(run("JobDefinition", definitions, triggers.definitions, c, s, job_definition::reconcile));
+    let (c, s) = args();
+    work.spawn(run(
+        "ControllerRevision",
+        caches.revisions.clone(),
+        triggers.revisions,
+        c,
+        s,
+        revision::reconcile,
+    ));
+    let (c, s) = args();
+    work.spawn(attempt_pods::run(c, triggers.attempt_pods, s));
+    let (c, s) = args();
+    work.spawn(retention::run(c, s));
+    work
+}
+
+/// Waits for SIGTERM or SIGINT, then for the work to wind down.
+async fn signalled(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            info!("asked to stop");
+            stop.cancel();
+            // `lead` winds down and thereby ends the process.
+            std::future::pending().await
+        }
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! What the operator is started with; the chart's values end here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use batchyard_core::termination::Tolerances;
+use clap::Args;
+use jiff::SignedDuration;
+
+/// Settings of the operator. Each can be given as an argument or in the environment.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, env = "BATCHYARD_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub metrics_address: SocketAddr,
+    /// The operator's own namespace, where its lease is.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
+    pub namespace: String,
+    /// The name of this process; the pod's name.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: Option<String>,
+    /// How long the lease holds without being renewed.
+    #[arg(long, env = "BATCHYARD_LEASE_DURATION_SECONDS", default_value_t = 15)]
+    pub lease_duration_seconds: u64,
+    /// How many objects each controller looks at at a time.
+    #[arg(long, env = "BATCHYARD_CONCURRENCY", default_value_t = 16)]
+    pub concurrency: u16,
+    /// How long an image may be missing or forbidden before the attempt fails.
+    #[arg(long, env = "BATCHYARD_PULL_DENIED_SECONDS", default_value_t = 20)]
+    pub pull_denied_seconds: u32,
+    /// How long a registry may be out of reach before the attempt fails.
+    #[arg(long, env = "BATCHYARD_PULL_NETWORK_SECONDS", default_value_t = 300)]
+    pub pull_network_seconds: u32,
+    /// How long a Secret, ConfigMap or ServiceAccount may be missing before the attempt fails.
+    #[arg(long, env = "BATCHYARD_MISSING_CONFIG_SECONDS", default_value_t = 120)]
+    pub missing_config_seconds: u32,
+    /// How long a pod may take to start for any other reason before the attempt fails.
+    #[arg(long, env = "BATCHYARD_START_SECONDS", default_value_t = 600)]
+    pub start_seconds: u32,
+    /// How long pods of succeeded attempts stay for their logs.
+    #[arg(long, env = "BATCHYARD_KEEP_SUCCEEDED_PODS_SECONDS", default_value_t = 600)]
+    pub keep_succeeded_pods_seconds: u32,
+    /// How long pods of failed attempts stay for their logs.
+    #[arg(long, env = "BATCHYARD_KEEP_FAILED_PODS_SECONDS", default_value_t = 86_400)]
+    pub keep_failed_pods_seconds: u32,
+    /// How many finished pods stay at most, the newest.
+    #[arg(long, env = "BATCHYARD_KEEP_FINISHED_PODS", default_value_t = 2000)]
+    pub keep_finished_pods: usize,
+    /// How long jobs that were submitted, not applied, stay after they ended.
+    #[arg(long, env = "BATCHYARD_FINISHED_JOB_TTL_SECONDS", default_value_t = 604_800)]
+    pub finished_job_ttl_seconds: u32,
+    /// Whether the last lines of a failed attempt are kept in its job's status.
+    #[arg(long, env = "BATCHYARD_LOG_TAIL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub log_tail: bool,
+    /// How long a program has between SIGTERM and SIGKILL.
+    #[arg(long, env = "BATCHYARD_TERMINATE_GRACE_SECONDS", default_value_t = 30)]
+    pub terminate_grace_seconds: u32,
+}
+
+impl Settings {
+    /// How long states that may heal are tolerated.
+    pub fn tolerances(&self, node_lost: Option<Duration>) -> Tolerances {
+        let seconds = |n: u32| SignedDuration::from_secs(i64::from(n));
+        Tolerances {
+            pull_denied: seconds(self.pull_denied_seconds),
+            pull_network: seconds(self.pull_network_seconds),
+            config: seconds(self.missing_config_seconds),
+            start: seconds(self.start_seconds),
+            node_lost: node_lost.and_then(|limit| SignedDuration::try_from(limit).ok()),
+            ..Tolerances::default()
+        }
+    }
+}
