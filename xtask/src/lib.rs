@@ -1,0 +1,9 @@
+//! What `cargo xtask` is made of, as a library: the command line and the tests call the same
+//! functions.
+
+pub mod cluster;
+pub mod demo;
+pub mod install;
+pub mod interrupt;
+pub mod process;
+pub mod step;

@@ -1,0 +1,36 @@
+//! `cargo xtask`: what people run.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{cluster, demo};
+
+/// What people run in this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// A real Kubernetes on this machine, with or without Docker
+    Cluster(cluster::cli::ClusterArgs),
+    /// The retry example on a real cluster, with nodes drained and switched off
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Task::Cluster(args) => cluster::cli::run(args),
+        Task::Demo(args) => demo::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
