@@ -161,15 +161,18 @@ fn settle(world: &mut World) {
     broken.iter().for_each(|line| _ = play(world, line));
     let names: Vec<_> = world.jobs.keys().cloned().collect();
     for _ in 0..40 {
-        let open = |world: &World, job: &String| !world.jobs[job].record.phase().is_terminal();
-        for job in names.iter().filter(|job| open(world, job)).collect::<Vec<_>>() {
-            for deed in [
-                format!("bind {job} big"),
-                format!("container starts {job}"),
-                format!("container exits {job} 0"),
-            ] {
-                play(world, &deed);
+        for job in &names {
+            if world.jobs[job].record.phase().is_terminal() {
+                let mut live = world.cluster.pods.values().filter(|p| p.job == *job && p.is_live());
+                assert!(
+                    live.all(|p| p.view.deleted_at.is_some()),
+                    "{job} has ended and its pod is left alone"
+                );
+            } else {
+                play(world, &format!("bind {job} big"));
+                play(world, &format!("container starts {job}"));
             }
+            play(world, &format!("container exits {job} 0"));
             while play(world, &format!("kubelet stops {job}")) {}
         }
         play(world, "PodGC runs");

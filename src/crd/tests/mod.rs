@@ -13,8 +13,9 @@ mod rules;
 mod structure;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Value, json};
 
@@ -52,9 +53,15 @@ fn merged(base: &Value, patch: Value) -> Value {
     Value::Object(all)
 }
 
+/// Every CRD; made once, since that takes a moment.
+fn crds() -> &'static [CustomResourceDefinition] {
+    static CRDS: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(super::all);
+    &CRDS
+}
+
 /// The openAPIV3Schema of a kind, as it is installed.
 fn schema(kind: &str) -> Value {
-    let crd = super::all().into_iter().find(|crd| crd.spec.names.kind == kind).expect("a kind of ours");
+    let crd = crds().iter().find(|crd| crd.spec.names.kind == kind).expect("a kind of ours");
     serde_json::to_value(&crd.spec.versions[0].schema.as_ref().expect("a schema").open_api_v3_schema)
         .expect("a schema is plain data")
 }

@@ -406,6 +406,9 @@ impl World {
                 pods().filter(|p| p.runs() && p.view.deleted_at.is_none()).count() <= 1,
                 "{name} runs twice"
             );
+            let obeyed =
+                job.record.intent.is_none() || pods().all(|p| !p.is_live() || p.view.deleted_at.is_some());
+            assert!(obeyed, "{name} shall end and its pod is left alone");
             if let Some(why) = self.memory.verdicts.get(&job.uid) {
                 assert_eq!(job.record.status_reason.as_ref(), Some(why), "{name} does not say why it waits");
             }

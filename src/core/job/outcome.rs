@@ -1,0 +1,199 @@
+//! What an outcome means for the job: the second half of [`super::decide`].
+//!
+//! Only the record changes here; pods are let go afterwards.
+
+use super::decide::{MAX_PLACEMENTS, MAX_REJECTIONS, Step};
+use super::phase::Phase;
+use super::record::{
+    Attempt, ContainerOutcome, Current, Intent, IntentKind, Placement, RetryAction, RetryDecision,
+};
+use super::{retry, rules};
+use crate::pod::PodView;
+use crate::termination::{Class, Ending};
+use crate::waits;
+
+impl Step<'_> {
+    /// Records the outcome of a pod and what follows from it.
+    pub(super) fn settle(&mut self, ran: &Ran, ending: Ending) {
+        let ending = Ending { stopped_at: ending.stopped_at.or(Some(self.now)), ..ending };
+        self.next.record.current = None;
+        if let Some(intent) = self.next.record.intent.clone() {
+            return match ran.bound {
+                true => self.end_by_order(ran, &intent, ending),
+                false => self.end_unstarted(&intent),
+            };
+        }
+        match ending.class {
+            Class::Unplaced => self.lose_placement(ran, &ending),
+            Class::Rejected if self.rejections() < MAX_REJECTIONS => self.lose_placement(ran, &ending),
+            Class::Succeeded => {
+                let decision = exit_decision(rules::SUCCEEDED);
+                self.end(Phase::Succeeded, ran.attempt(&ending, decision));
+            }
+            Class::Timeout => self.end(Phase::Failed, ran.attempt(&ending, exit_decision(rules::TIMED_OUT))),
+            Class::Rejected
+            | Class::Application
+            | Class::Image
+            | Class::Configuration
+            | Class::Host
+            | Class::Deleted
+            | Class::Unknown => self.retry_or_fail(ran, &ending),
+        }
+    }
+
+    fn retry_or_fail(&mut self, ran: &Ran, ending: &Ending) {
+        let used = self.next.record.next_attempt();
+        let decision = retry::decide(
+            &self.job.strategy,
+            used,
+            &ending.status_reason,
+            ending.container.reason.as_deref(),
+            ending.container.exit_code,
+        );
+        self.next.record.log_tail.clone_from(&ending.log_tail);
+        let action = decision.action;
+        let attempt = ran.attempt(ending, decision);
+        match action {
+            RetryAction::Exit => self.end(Phase::Failed, attempt),
+            RetryAction::Retry => {
+                let why = waits::retry(used, self.job.strategy.attempts, &ending.status_reason);
+                self.next.record.attempts.push(attempt);
+                self.become_runnable(Some(why));
+            }
+        }
+    }
+
+    /// The job ends since somebody wanted it to; whatever the container said comes second.
+    fn end_by_order(&mut self, ran: &Ran, intent: &Intent, ending: Ending) {
+        let rule = match intent.kind {
+            IntentKind::Timeout => rules::TIMED_OUT,
+            IntentKind::Cancel => rules::CANCELLED,
+            IntentKind::Terminate => rules::TERMINATED,
+        };
+        let ending = Ending { status_reason: intent.reason.clone(), ..ending };
+        self.next.record.log_tail.clone_from(&ending.log_tail);
+        self.flag(intent.kind);
+        self.end(Phase::Failed, ran.attempt(&ending, exit_decision(rule)));
+    }
+
+    pub(super) fn end_unstarted(&mut self, intent: &Intent) {
+        self.flag(intent.kind);
+        self.fail(intent.reason.clone());
+    }
+
+    fn flag(&mut self, kind: IntentKind) {
+        match kind {
+            IntentKind::Cancel => self.next.record.is_cancelled = Some(true),
+            IntentKind::Terminate => self.next.record.is_terminated = Some(true),
+            IntentKind::Timeout => {}
+        }
+    }
+
+    fn end(&mut self, phase: Phase, attempt: Attempt) {
+        let record = &mut self.next.record;
+        record.phase = Some(phase);
+        record.status_reason = Some(attempt.status_reason.clone());
+        record.started_at = attempt.started_at;
+        record.stopped_at = Some(attempt.stopped_at.unwrap_or(self.now));
+        record.intent = None;
+        record.attempts.push(attempt);
+    }
+
+    pub(super) fn fail(&mut self, why: String) {
+        let record = &mut self.next.record;
+        record.phase = Some(Phase::Failed);
+        record.status_reason = Some(why);
+        record.stopped_at = Some(self.now);
+        record.intent = None;
+    }
+
+    fn rejections(&self) -> usize {
+        let attempt = self.next.record.next_attempt();
+        self.next.record.placements.iter().filter(|p| p.attempt == attempt && p.rejected).count()
+    }
+
+    fn lose_placement(&mut self, ran: &Ran, ending: &Ending) {
+        let cause = ending.container.reason.as_ref().unwrap_or(&ending.status_reason).clone();
+        let why = waits::placement(&cause);
+        let placements = &mut self.next.record.placements;
+        placements.push(Placement {
+            attempt: ran.attempt,
+            placement: ran.placement,
+            pod_name: ran.pod_name.clone(),
+            pod_uid: ran.pod_uid.clone(),
+            node_name: ran.node_name.clone(),
+            status_reason: cause,
+            rejected: ending.class == Class::Rejected,
+            at: Some(self.now),
+        });
+        if placements.len() > MAX_PLACEMENTS {
+            placements.remove(0);
+        }
+        self.become_runnable(Some(why));
+    }
+}
+
+/// Which pod an outcome belongs to.
+pub(super) struct Ran {
+    attempt: u32,
+    placement: u32,
+    pod_name: String,
+    pod_uid: String,
+    compute_environment: Option<String>,
+    node_name: Option<String>,
+    instance: Option<String>,
+    bound: bool,
+}
+
+impl Ran {
+    pub(super) fn from_pod(pod: &PodView) -> Self {
+        Self {
+            attempt: pod.attempt,
+            placement: pod.placement,
+            pod_name: pod.name.clone(),
+            pod_uid: pod.uid.clone(),
+            compute_environment: pod.compute_environment.clone(),
+            node_name: None,
+            instance: None,
+            bound: false,
+        }
+    }
+
+    fn attempt(&self, ending: &Ending, decision: RetryDecision) -> Attempt {
+        Attempt {
+            attempt: self.attempt,
+            pod_name: self.pod_name.clone(),
+            pod_uid: self.pod_uid.clone(),
+            compute_environment: self.compute_environment.clone(),
+            node_name: self.node_name.clone(),
+            instance: self.instance.clone(),
+            started_at: ending.started_at,
+            stopped_at: ending.stopped_at,
+            status_reason: ending.status_reason.clone(),
+            container: ContainerOutcome {
+                exit_code: ending.container.exit_code,
+                reason: ending.container.reason.clone(),
+            },
+            decision: Some(decision),
+        }
+    }
+}
+
+impl From<&Current> for Ran {
+    fn from(current: &Current) -> Self {
+        Self {
+            attempt: current.attempt,
+            placement: current.placement,
+            pod_name: current.pod_name.clone(),
+            pod_uid: current.pod_uid.clone(),
+            compute_environment: current.compute_environment.clone(),
+            node_name: current.node_name.clone(),
+            instance: current.instance.clone(),
+            bound: true,
+        }
+    }
+}
+
+fn exit_decision(rule: &str) -> RetryDecision {
+    RetryDecision { action: RetryAction::Exit, entry: None, rule: rule.to_owned() }
+}
