@@ -2,6 +2,8 @@
 //!
 //! Why a job or an attempt ended is told by [`crate::reason`].
 
+use crate::reason::clean::{STATUS_REASON_LIMIT, shorten};
+
 /// SUBMITTED: the queue is not there, or not yet.
 pub fn queue_missing(queue: &str) -> String {
     format!("Waiting for JobQueue {queue}, which does not exist")
@@ -107,8 +109,15 @@ pub fn resource(environment: &str, resource: &str) -> String {
 
 /// RUNNABLE: the pod exists and the scheduler finds no node for it.
 pub fn unschedulable(message: &str) -> String {
-    format!("Waiting for a node: {message}")
+    shorten(&format!("{UNSCHEDULABLE}{message}"), STATUS_REASON_LIMIT)
 }
+
+/// True for a text made by [`unschedulable`].
+pub fn is_unschedulable(text: &str) -> bool {
+    text.starts_with(UNSCHEDULABLE)
+}
+
+const UNSCHEDULABLE: &str = "Waiting for a node: ";
 
 /// RUNNABLE: the namespace's ResourceQuota leaves no room.
 pub fn quota(message: &str) -> String {

@@ -25,11 +25,15 @@ use super::retry::RetryStrategy;
 use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
 use crate::reason;
 use crate::termination::{self, Ending, Sight, Tolerances};
+use crate::waits;
 
 /// Refusals by nodes within one attempt that are free of charge; the next one fails the attempt.
 pub const MAX_REJECTIONS: usize = 5;
 /// Placements remembered; a job that is withdrawn more often forgets the oldest.
 pub const MAX_PLACEMENTS: usize = 32;
+
+/// A pod that the scheduler found no node for is spoken of after this long.
+const UNSCHEDULABLE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -273,8 +277,19 @@ impl Step<'_> {
         } else if self.phase() != Phase::Runnable {
             // A pod made by a dispatcher that knew a later record than this reader.
             self.become_runnable(None);
-        } else if self.seen.waits_for.is_some() {
-            self.next.record.status_reason.clone_from(&self.seen.waits_for);
+        } else if let Some((since, message)) = unschedulable(pod) {
+            self.tell_unschedulable(since, message);
+        }
+    }
+
+    /// Told once it lasts, and then once: the scheduler's text counts nodes and changes often.
+    fn tell_unschedulable(&mut self, since: Timestamp, message: &str) {
+        let told = self.next.record.status_reason.as_deref().is_some_and(waits::is_unschedulable);
+        let due = since.checked_add(UNSCHEDULABLE).unwrap_or(Timestamp::MAX);
+        match self.now >= due {
+            true if !told => self.next.record.status_reason = Some(waits::unschedulable(message)),
+            true => {}
+            false => self.wake_at(Some(due)),
         }
     }
 
@@ -389,6 +404,14 @@ impl Step<'_> {
     fn wake_at(&mut self, at: Option<Timestamp>) {
         self.next.wake = [self.next.wake, at].into_iter().flatten().min();
     }
+}
+
+/// Since when the scheduler finds no node, and what it says.
+fn unschedulable(pod: &PodView) -> Option<(Timestamp, &str)> {
+    let scheduled = pod.conditions.iter().find(|c| c.kind == "PodScheduled" && !c.status)?;
+    let since = scheduled.since.or(pod.created_at)?;
+    (scheduled.reason.as_deref() == Some("Unschedulable"))
+        .then(|| (since, scheduled.message.as_deref().unwrap_or_default()))
 }
 
 fn is_terminal(pod: &PodView) -> bool {

@@ -44,7 +44,10 @@ fn summary(world: &World, out: &mut String) {
     for (name, job) in &world.jobs {
         let record = &job.record;
         let why = record.status_reason.as_deref().unwrap_or("no reason");
-        writeln!(out, "  {name} {}, attempts {}: {why}", record.phase(), record.attempts.len())
+        let (phase, attempts) = (record.phase(), record.attempts.len());
+        let cancelled = if record.is_cancelled == Some(true) { ", isCancelled" } else { "" };
+        let terminated = if record.is_terminated == Some(true) { ", isTerminated" } else { "" };
+        writeln!(out, "  {name} {phase}{cancelled}{terminated}, attempts {attempts}: {why}")
             .expect("a string");
     }
     for (name, pod) in &world.cluster.pods {
