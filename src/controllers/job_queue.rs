@@ -63,8 +63,7 @@ pub async fn reconcile(queue: Arc<JobQueue>, context: Arc<Context>) -> Outcome {
 async fn end(queue: &JobQueue, namespace: &str, context: &Context) -> Outcome {
     let tally = Tally::of(queue, &context.caches);
     if !tally.unfinished.is_empty() && !context.caches.is_terminating(namespace) {
-        let told =
-            queue.status.as_ref().is_some_and(|status| status.status == Some(ResourceStatus::Deleting));
+        let told = queue.status.as_ref().and_then(|status| status.status) == Some(ResourceStatus::Deleting);
         return match context.refresh.pause(queue).filter(|_| told) {
             Some(pause) => Ok(Wake::After(pause)),
             None => update(queue, &tally, None, context).await,
@@ -81,10 +80,8 @@ async fn update(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, conte
     let status = status(queue, tally, obstacle, Timestamp::now());
     if queue.status.as_ref() != Some(&status) {
         let changed = JobQueue { status: Some(status), ..JobQueue::clone(queue) };
-        context
-            .writer
-            .replace_status(&api(&queue.namespace().unwrap_or_default(), context), &changed)
-            .await?;
+        let api = api(&queue.namespace().unwrap_or_default(), context);
+        context.writer.replace_status(&api, &changed).await?;
     }
     context.refresh.done(queue);
     Ok(Wake::OnChange)

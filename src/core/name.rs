@@ -80,6 +80,12 @@ pub fn environments(namespace: &str, reference: &str) -> Vec<String> {
     names.iter().map(|name| format!("{namespace}.{name}")).chain(names.iter().cloned()).collect()
 }
 
+/// True if an object may have this name; an AWS name with capitals or underscores is none.
+pub fn is_object_name(name: &str) -> bool {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.');
+    !name.is_empty() && name.len() <= 253 && name.chars().all(allowed)
+}
+
 /// A reference to a job definition: a name and perhaps a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefinitionRef {

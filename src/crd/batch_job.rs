@@ -231,7 +231,7 @@ pub struct BatchJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<String>,
     /// Cancels or terminates single children of an array.
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub child_actions: Vec<ChildAction>,
     /// Delete the job so many seconds after it ended; default: 7 days for submitted jobs, never for those with a fixed name.

@@ -88,7 +88,7 @@ pub struct ContainerProperties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_role_arn: Option<String>,
     /// Volumes that mountPoints refer to.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 48))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
     /// Environment variables.
@@ -96,7 +96,7 @@ pub struct ContainerProperties {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<KeyValuePair>,
     /// Where volumes appear in the container.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 48))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_points: Vec<MountPoint>,
     /// Make the container's root file system read-only; default false.

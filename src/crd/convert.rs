@@ -97,7 +97,6 @@ fn properties(wire: &ContainerProperties) -> Properties {
         privileged: wire.privileged.unwrap_or(false),
         volumes: wire.volumes.iter().filter_map(volume).collect(),
         mounts: wire.mount_points.iter().filter_map(mount).collect(),
-        devices: linux.devices.iter().map(device).collect(),
         shared_memory_mib: linux.shared_memory_size.filter(|size| *size > 0).map(i64::from),
         tmpfs: linux.tmpfs.iter().map(tmpfs).collect(),
     }
@@ -134,11 +133,6 @@ fn mount(wire: &super::container::MountPoint) -> Option<Mount> {
         path: wire.container_path.clone()?,
         read_only: wire.read_only.unwrap_or(false),
     })
-}
-
-fn device(wire: &super::container::Device) -> definition::Device {
-    let container_path = wire.container_path.clone().unwrap_or_else(|| wire.host_path.clone());
-    definition::Device { host_path: wire.host_path.clone(), container_path }
 }
 
 fn tmpfs(wire: &super::container::Tmpfs) -> definition::Tmpfs {

@@ -69,7 +69,7 @@ const TASK: &[Rule] = &[
 #[schemars(extend("x-kubernetes-validations" = cel::rules(TASK)))]
 pub struct EcsTaskProperties {
     /// Up to 10 containers; when an essential one ends, the others are stopped.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 12))]
     pub containers: Vec<TaskContainerProperties>,
     /// For Fargate: room for temporary files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,7 +136,7 @@ pub struct TaskContainerProperties {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Containers that must have got so far before this one starts.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 12))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<TaskContainerDependency>,
     /// Environment variables.

@@ -4,6 +4,7 @@
 //! here. An entry stands for the member and all below it; `[]` is each element of a list. Paths below
 //! `containerProperties` are the same for definitions and for jobs with an inline definition.
 
+use batchyard_core::definition::User;
 use serde_json::Value;
 
 /// The kinds that have a table.
@@ -46,7 +47,6 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "podDefaults.imagePullPolicy",
     "network",
     "nodeLostTimeoutSeconds",
-    "capacityTimeoutSeconds",
     "vcpuRequestPercent",
     "cpuLimit",
     "allowedNamespaces[].selector",
@@ -109,16 +109,17 @@ const CONTAINER: &[&str] = &[
     "containerProperties.volumes[].name",
     "containerProperties.volumes[].host.sourcePath",
     "containerProperties.mountPoints",
-    "containerProperties.linuxParameters.devices[].hostPath",
-    "containerProperties.linuxParameters.devices[].containerPath",
     "containerProperties.linuxParameters.sharedMemorySize",
     "containerProperties.linuxParameters.tmpfs[].containerPath",
     "containerProperties.linuxParameters.tmpfs[].size",
 ];
 
+/// Says whether a value is one of those that are honoured.
+type Test = fn(&Value) -> bool;
+
 /// Members that are honoured for some values only.
-const HONOURED_VALUES: &[(&str, fn(&Value) -> bool)] =
-    &[("containerProperties.user", is_numeric_user), ("platformCapabilities[]", is_ec2)];
+const HONOURED_VALUES: &[(&str, Test)] =
+    &[("containerProperties.user", is_known_user), ("platformCapabilities[]", is_ec2)];
 
 /// Values that say the same as their absence, beside null, false, "", [] and {}.
 const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
@@ -259,9 +260,8 @@ fn is_neutral(pattern: &str, value: &Value) -> bool {
 }
 
 /// A number, or two with a colon between: a name would have to be looked up in the image.
-fn is_numeric_user(value: &Value) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    value.as_str().is_some_and(|text| text.splitn(2, ':').all(is_number))
+fn is_known_user(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| User::parse(text).is_some())
 }
 
 fn is_ec2(value: &Value) -> bool {

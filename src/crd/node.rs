@@ -34,7 +34,7 @@ pub struct NodeProperties {
     /// Index of the main node; when it ends, the job ends.
     pub main_node: i32,
     /// Up to 5 groups of nodes; together they must cover all nodes.
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 6))]
     pub node_range_properties: Vec<NodeRangeProperty>,
 }
 

@@ -244,13 +244,6 @@ fn volumes(properties: &Properties) -> Vec<Volume> {
         made.name.truncate(63);
         volumes.push(made);
     }
-    for (index, device) in properties.devices.iter().enumerate() {
-        volumes.push(Volume {
-            name: format!("device-{index}"),
-            host_path: Some(HostPathVolumeSource { path: device.host_path.clone(), type_: None }),
-            ..Volume::default()
-        });
-    }
     let in_memory = |mib: i64| EmptyDirVolumeSource {
         medium: Some("Memory".to_owned()),
         size_limit: Some(Quantity(format!("{mib}Mi"))),
@@ -282,8 +275,6 @@ fn mounts(properties: &Properties) -> Vec<VolumeMount> {
             mount(name, &m.path, m.read_only)
         })
         .collect();
-    let devices = properties.devices.iter().enumerate();
-    mounts.extend(devices.map(|(i, device)| mount(format!("device-{i}"), &device.container_path, false)));
     let tmpfs = properties.tmpfs.iter().enumerate();
     mounts.extend(tmpfs.map(|(i, tmpfs)| mount(format!("tmpfs-{i}"), &tmpfs.path, false)));
     mounts.extend(properties.shared_memory_mib.map(|_| mount(SHARED_MEMORY.to_owned(), "/dev/shm", false)));
@@ -297,7 +288,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use batchyard_core::definition::requirements::Amounts;
-    use batchyard_core::definition::{Device, Mount, Tmpfs, User, Volume};
+    use batchyard_core::definition::{Mount, Tmpfs, User, Volume};
     use serde_json::{Value, json};
 
     use super::*;
@@ -397,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn volumes_devices_and_memory_file_systems() {
+    fn volumes_and_memory_file_systems() {
         let job = effective(Properties {
             user: Some(User { uid: 1000, gid: Some(100) }),
             privileged: true,
@@ -410,7 +401,6 @@ mod tests {
                 Mount { volume: "Data_Set".into(), path: "/in".into(), read_only: true },
                 Mount { volume: "scratch".into(), path: "/tmp".into(), read_only: false },
             ],
-            devices: vec![Device { host_path: "/dev/fuse".into(), container_path: "/dev/fuse".into() }],
             tmpfs: vec![Tmpfs { path: "/run".into(), size_mib: 64 }],
             shared_memory_mib: Some(512),
             ..Properties::default()
@@ -424,7 +414,7 @@ mod tests {
         assert_eq!(names(&spec["containers"][0]["volumeMounts"]), volumes, "each volume is mounted once");
         assert!(volumes.iter().all(|name| name.len() <= 63 && !name.contains(['_', 'D'])), "{volumes:?}");
         assert_eq!(spec["volumes"][0]["hostPath"]["path"], "/data");
-        assert_eq!(spec["volumes"][4]["emptyDir"], json!({"medium": "Memory", "sizeLimit": "512Mi"}));
+        assert_eq!(spec["volumes"][3]["emptyDir"], json!({"medium": "Memory", "sizeLimit": "512Mi"}));
         assert_eq!(
             spec["containers"][0]["securityContext"],
             json!({"privileged": true, "readOnlyRootFilesystem": true, "runAsUser": 1000, "runAsGroup": 100})

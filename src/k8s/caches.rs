@@ -207,9 +207,12 @@ impl Caches {
         convert::inline_definition(&job.spec).or_else(|| {
             let resolved = job.status.as_ref()?.record.job_definition.as_deref()?;
             let (name, number) = resolved.rsplit_once(':')?;
-            let revision =
-                ObjectRef::new(&format!("{}-{number}", name::slug(name))).within(&job.namespace()?);
-            let data = self.revisions.get(&revision)?.data.clone()?;
+            let namespace = job.namespace()?;
+            // The record holds AWS's name, or the object's where that one means nothing.
+            let revision = name::candidates(name).iter().find_map(|name| {
+                self.revisions.get(&ObjectRef::new(&format!("{name}-{number}")).within(&namespace))
+            })?;
+            let data = revision.data.clone()?;
             serde_json::from_value(data.0).ok()
         })
     }

@@ -17,12 +17,13 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::identity;
-use crate::controllers::{Context, job_queue};
+use crate::controllers::{Context, job_definition, job_queue};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, JobDefinition, JobDefinitionSpec};
 use crate::dispatcher::cycle::DWELL;
 use crate::k8s::error::Error;
+use crate::k8s::read::read;
 use crate::k8s::watch::key;
 use crate::k8s::{meta, observe};
 
@@ -250,7 +251,7 @@ async fn resolve(job: &BatchJob, context: &Context) -> Result<Resolved<(String, 
     }
     let spec = found.data.as_ref().and_then(|data| serde_json::from_value(data.0.clone()).ok());
     match spec {
-        Some(spec) => Ok(Ok((format!("{}:{number}", aws_name(&definition)), spec))),
+        Some(spec) => Ok(Ok((format!("{}:{number}", job_definition::aws_name(&definition)), spec))),
         None => waiting(waits::definition_missing(reference)),
     }
 }
@@ -260,8 +261,7 @@ async fn definition(job: &BatchJob, name: &str, context: &Context) -> Result<Opt
     let api: Api<JobDefinition> =
         Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
     for name in name::candidates(name) {
-        // An AWS name with capitals is no object's name; the API server would refuse it.
-        if name::slug(&name) == name {
+        if name::is_object_name(&name) {
             let found = read(format!("get JobDefinition {name}"), api.get_opt(&name)).await?;
             if found.is_some() {
                 return Ok(found);
@@ -269,18 +269,4 @@ async fn definition(job: &BatchJob, name: &str, context: &Context) -> Result<Opt
         }
     }
     Ok(None)
-}
-
-/// AWS's name of a definition where the object is named by its slug, else the object's name.
-fn aws_name(definition: &JobDefinition) -> String {
-    let object = definition.name_any();
-    definition.spec.job_definition_name.clone().filter(|name| name::slug(name) == object).unwrap_or(object)
-}
-
-async fn read<T>(what: String, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
-    let limit = Duration::from_secs(10);
-    match tokio::time::timeout(limit, call).await {
-        Ok(answer) => answer.map_err(|source| Error::Api { what, source: Box::new(source) }),
-        Err(_) => Err(Error::Deadline { what, limit }),
-    }
 }

@@ -106,11 +106,9 @@ fn tell(before: &BatchJob, after: &BatchJob, context: &Context) {
             "phase"
         );
     }
-    if old.phase() == Phase::Runnable && new.current.is_some() && old.current.is_none() {
-        if let (Some(since), Some(current)) = (old.runnable_at, &new.current) {
-            let waited = current.bound_at.unwrap_or(since).duration_since(since);
-            context.metrics.waited(waited.as_secs_f64().max(0.0));
-        }
+    if let (None, Some(current), Some(since)) = (&old.current, &new.current, old.runnable_at) {
+        let waited = current.bound_at.unwrap_or(since).duration_since(since);
+        context.metrics.waited(waited.as_secs_f64().max(0.0));
     }
     for attempt in new.attempts.iter().skip(old.attempts.len()) {
         context.metrics.attempt(status::action_word(attempt));

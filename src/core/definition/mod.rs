@@ -33,8 +33,6 @@ pub struct Properties {
     pub volumes: Vec<Volume>,
     /// Where they are mounted.
     pub mounts: Vec<Mount>,
-    /// `linuxParameters.devices`.
-    pub devices: Vec<Device>,
     /// `linuxParameters.sharedMemorySize`, MiB.
     pub shared_memory_mib: Option<i64>,
     /// `linuxParameters.tmpfs`.
@@ -93,15 +91,6 @@ pub struct Mount {
     pub path: String,
     /// Whether it can be written.
     pub read_only: bool,
-}
-
-/// A device of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its path on the host.
-    pub host_path: String,
-    /// Its path in the container.
-    pub container_path: String,
 }
 
 /// A file system in memory.

@@ -223,9 +223,8 @@ pub fn vanished(
 /// T1: exit code 0 everywhere, whatever else happened to the pod.
 fn succeeded(pod: &PodView) -> Ending {
     let end = container::first_end(pod);
-    let mut ending = Ending::of(Class::Succeeded, reason::ESSENTIAL_EXITED).with(end.as_ref());
-    ending.container.exit_code = Some(0);
-    Ending { log_tail: None, ..ending }
+    let ending = Ending::of(Class::Succeeded, reason::ESSENTIAL_EXITED).with(end.as_ref());
+    Ending { container: ContainerOutcome { exit_code: Some(0), reason: None }, ..ending }
 }
 
 /// How a bound pod ended, if it did. The job's end is the end of its own container, also while

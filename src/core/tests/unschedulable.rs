@@ -33,11 +33,8 @@ fn step(record: &Record, message: &str, after: i64) -> Decision {
 
 #[test]
 fn is_told_after_a_while_and_once() {
-    let record = Record {
-        phase: Some(Phase::Runnable),
-        created_at: Some(Timestamp::UNIX_EPOCH),
-        ..Record::default()
-    };
+    let record =
+        Record { phase: Some(Phase::Runnable), created_at: Some(Timestamp::UNIX_EPOCH), ..Record::default() };
     let early = step(&record, "0/3 nodes are available", 1);
     assert_eq!(early.record, record, "most pods are bound within seconds");
     assert_eq!(early.wake, Some(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(5)));
