@@ -104,7 +104,9 @@ async fn pods(job: &BatchJob, record: &Record, context: &Context) -> Result<Vec<
 fn seen(job: &BatchJob, pods: &[Arc<Pod>], context: &Context) -> Seen {
     let uid = job.uid().unwrap_or_default();
     let mut nodes = BTreeMap::new();
-    for name in pods.iter().filter_map(|pod| observe::node_name(pod)) {
+    let on_record =
+        job.status.as_ref().and_then(|s| s.record.current.as_ref()).and_then(|c| c.node_name.as_deref());
+    for name in pods.iter().filter_map(|pod| observe::node_name(pod)).chain(on_record) {
         if let Some(node) = context.caches.nodes.get(&ObjectRef::new(name)) {
             nodes.insert(name.to_owned(), observe::node(&node));
         }

@@ -127,7 +127,9 @@ impl Step<'_> {
             at: Some(self.now),
         });
         if placements.len() > MAX_PLACEMENTS {
-            placements.remove(0);
+            // Refusals are counted, so that the others are forgotten first.
+            let oldest = placements.iter().position(|placement| !placement.rejected).unwrap_or(0);
+            placements.remove(oldest);
         }
         self.become_runnable(Some(why));
     }

@@ -41,7 +41,7 @@ pub struct Record {
     /// The job was cancelled before it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_cancelled: Option<bool>,
-    /// The job was terminated by a user.
+    /// The job was ended on demand: by a user, or with its queue or its object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_terminated: Option<bool>,
     /// A decision to end the job that is not carried out yet. Outranks what the pod then shows.
@@ -229,7 +229,7 @@ pub struct Placement {
     pub node_name: Option<String>,
     /// Why it started nothing.
     pub status_reason: String,
-    /// True if a node refused it; five refusals in one attempt end the attempt.
+    /// True if a node refused it; five in one attempt are free, the sixth ends the attempt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rejected: bool,
     /// When this was recorded.

@@ -235,7 +235,9 @@ impl World {
     }
 
     fn act(&mut self, action: &Action) -> bool {
-        if let (Action::Delete { .. }, Some((job, node))) = (action, self.overtakes.take()) {
+        if matches!(action, Action::Delete { .. })
+            && let Some((job, node)) = self.overtakes.take()
+        {
             self.log.push(format!("(the scheduler binds {job} to {node})"));
             self.cluster.bind(&job, &node).expect("the script says that it can");
         }
@@ -384,6 +386,10 @@ impl World {
             !to.is_terminal() || new.stopped_at.is_some() && new.status_reason.is_some(),
             "{name}: {new:?}"
         );
+        assert_eq!(new.current.is_some(), matches!(to, Phase::Starting | Phase::Running), "{name}: {new:?}");
+        assert!(to != Phase::Running || new.started_at.is_some(), "{name}: {new:?}");
+        assert!(to > Phase::Starting || new.started_at.is_none(), "{name}: {new:?}");
+        assert!(!to.is_terminal() || new.intent.is_none(), "{name}: {new:?}");
         assert!(
             to != Phase::Succeeded || new.attempts.last().is_some_and(|a| a.container.exit_code == Some(0))
         );
