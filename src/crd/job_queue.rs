@@ -130,7 +130,7 @@ pub struct JobQueueSpec {
 pub struct ComputeEnvironmentOrder {
     /// The place: lower numbers are tried first.
     pub order: i32,
-    /// Name or ARN of a ComputeEnvironment; <namespace>.<name> is tried before <name>.
+    /// Name or ARN of a ComputeEnvironment; namespace.name is tried before name.
     #[schemars(length(max = 512))]
     pub compute_environment: String,
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, create, times, update};
+use super::{Case, create, tags, times, update};
 
 const KIND: &str = "ComputeEnvironment";
 
@@ -15,7 +15,9 @@ fn with(resources: Value, says: &[&'static str]) -> Case {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [environment(), resources(), fargate(), nested(), updates()].concat()
+    let own = tags(KIND, &base(), |tags| json!({ "tags": tags }));
+    let of_instances = tags(KIND, &base(), |tags| json!({ "computeResources": { "tags": tags } }));
+    [environment(), resources(), fargate(), nested(), updates(), own, of_instances].concat()
 }
 
 fn environment() -> Vec<Case> {
@@ -81,22 +83,6 @@ fn resources() -> Vec<Case> {
         with(
             json!({ "ec2Configuration": times(3, json!({ "imageType": "ECS_AL2023" })) }),
             &["ec2Configuration can have at most 2 entries"],
-        ),
-        with(json!({ "tags": { "Name": "aws-batch-instances" } }), &[]),
-        with(json!({ "tags": { "": "x" } }), &["Tag keys can have 1 to 128 characters"]),
-        with(json!({ "tags": { "k".repeat(129): "x" } }), &["Tag keys can have 1 to 128 characters"]),
-        with(json!({ "tags": { "k": "v".repeat(257) } }), &["Tag values can have at most 256 characters"]),
-        with(json!({ "tags": { "AWS:k": "x" } }), &["Tag keys that start with aws: are reserved"]),
-        with(
-            json!({ "tags": { "k": "<v>" } }),
-            &[
-                "Tags can only contain letters, numbers, spaces, and the following special characters: _ . : / = + - @",
-            ],
-        ),
-        with(json!({ "tags": { "größe a_.:/=+-@": "ü 1" } }), &[]),
-        with(
-            json!({ "tags": (0..51).map(|n| (n.to_string(), json!(""))).collect::<serde_json::Map<_, _>>() }),
-            &["tags can have at most 50 entries"],
         ),
     ]
 }

@@ -2,6 +2,7 @@
 //! CEL rules by kube's evaluator. API level tests repeat the essential ones on a real API server.
 
 mod conditions;
+mod definitions;
 mod environments;
 mod fields;
 mod jobs;
@@ -11,6 +12,7 @@ mod queues;
 mod rendered;
 mod rules;
 mod structure;
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -18,40 +20,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Value, json};
-
-/// A manifest that is applied, the one that was there before, and what the API server says.
-#[derive(Clone, Debug)]
-struct Case {
-    kind: &'static str,
-    old: Option<Value>,
-    new: Value,
-    says: Vec<&'static str>,
-}
-
-/// A case where `patch` is laid over `base`; null takes a member away.
-fn create(kind: &'static str, base: &Value, patch: Value, says: &[&'static str]) -> Case {
-    Case { kind, old: None, new: merged(base, patch), says: says.to_vec() }
-}
-
-/// A case where the object was `base` with `old` before, and is to become `base` with `new`.
-fn update(kind: &'static str, base: &Value, old: Value, new: Value, says: &[&'static str]) -> Case {
-    Case { kind, old: Some(merged(base, old)), new: merged(base, new), says: says.to_vec() }
-}
-
-fn merged(base: &Value, patch: Value) -> Value {
-    let Value::Object(patch) = patch else { return patch };
-    let mut all = base.as_object().cloned().unwrap_or_default();
-    for (name, value) in patch {
-        match value {
-            Value::Null => drop(all.remove(&name)),
-            value => {
-                let below = all.get(&name).cloned().unwrap_or_default();
-                all.insert(name, merged(&below, value));
-            }
-        }
-    }
-    Value::Object(all)
-}
+use table::{Case, create, merged, tags, times, update};
 
 /// Every CRD; made once, since that takes a moment.
 fn crds() -> &'static [CustomResourceDefinition] {
@@ -111,11 +80,5 @@ fn verdict(kind: &'static str, old: Option<&Value>, new: &Value) -> Vec<String> 
 }
 
 fn all_cases() -> Vec<Case> {
-    [environments::cases(), queues::cases(), jobs::definitions(), jobs::containers(), jobs::submissions()]
-        .concat()
-}
-
-/// A JSON array of `n` copies.
-fn times(n: usize, value: Value) -> Value {
-    json!(vec![value; n])
+    [environments::cases(), queues::cases(), definitions::cases(), jobs::cases()].concat()
 }

@@ -2,10 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, create, times, update};
+use super::{Case, create, tags, times, update};
 
 pub(super) fn cases() -> Vec<Case> {
-    [queue(), time_limits(), policy(), resource()].concat()
+    let tagged = |kind, base: Value| tags(kind, &base, |tags| json!({ "tags": tags }));
+    let tags = [
+        tagged("JobQueue", queue_base()),
+        tagged("SchedulingPolicy", json!({})),
+        tagged("ConsumableResource", json!({})),
+    ];
+    [queue(), time_limits(), policy(), resource(), tags.concat()].concat()
 }
 
 fn queue_base() -> Value {
