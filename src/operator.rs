@@ -20,6 +20,7 @@ use crate::k8s::apply::Writer;
 use crate::k8s::caches;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{self, Candidate, Leadership};
+use crate::k8s::watch::WATCH_SECONDS;
 use crate::metrics::Metrics;
 use crate::serve::{Readiness, serve};
 use crate::settings::Settings;
@@ -73,6 +74,8 @@ async fn connect() -> Result<Client> {
         Config::infer().await.context("no way to an API server: neither in a cluster nor a kubeconfig")?;
     // Retries hidden in the client would hold a reconcile for minutes; ours look at the world first.
     config.default_retry = false;
+    // A list or a watch that says nothing for longer than a watch lasts is dead.
+    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
     Client::try_from(config).context("the API server's address or credentials cannot be used")
 }
 

@@ -11,7 +11,6 @@ use batchyard_core::job::decide::Deletion;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -122,9 +121,12 @@ fn needs(pod: &Pod, node_exists: bool) -> Needs {
 }
 
 async fn clear(pod: &Pod, context: &Context) {
-    let node = observe::node_name(pod).and_then(|node| context.caches.nodes.get(&ObjectRef::new(node)));
-    let Needs { deletion, release } = needs(pod, node.is_some());
     let done = async {
+        let node_exists = match observe::node_name(pod) {
+            Some(node) => context.node(node).await?.is_some(),
+            None => false,
+        };
+        let Needs { deletion, release } = needs(pod, node_exists);
         if let Some(how) = deletion {
             context.writer.delete_pod(pod, how).await?;
         }

@@ -20,9 +20,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::Node;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ use crate::k8s::backoff::Backoff;
 use crate::k8s::caches::Caches;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::events::Events;
+use crate::k8s::read::read;
 use crate::k8s::watch;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -54,6 +56,21 @@ pub struct Context {
     pub settings: Settings,
     /// How often jobs are counted for the statuses of queues and environments.
     pub refresh: standing::Refresh,
+}
+
+impl Context {
+    /// A node. One that the cache does not show is asked for: a node that joined a moment ago must
+    /// not be taken for one that is gone.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn node(&self, name: &str) -> Result<Option<Arc<Node>>, Error> {
+        if let Some(node) = self.caches.nodes.get(&ObjectRef::new(name)) {
+            return Ok(Some(node));
+        }
+        let api: Api<Node> = Api::all(self.writer.client().clone());
+        Ok(read(format!("get Node {name}"), api.get_opt(name)).await?.map(Arc::new))
+    }
 }
 
 /// What came of looking at an object.
@@ -149,8 +166,8 @@ where
             backoff.forget(&uid);
             ("ok", Ok(wake))
         }
-        // Somebody else changed the object: decide again on what it is now.
-        Ok(Err(error)) if error.is_conflict() => ("conflict", Ok(Wake::After(Duration::from_millis(100)))),
+        // Somebody else changed the object: decide again on what it is by then.
+        Ok(Err(error)) if error.is_conflict() => ("conflict", Ok(Wake::After(backoff.failed(&uid)))),
         Ok(Err(error)) => (error.kind(), Err(error.into())),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();

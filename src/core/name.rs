@@ -119,6 +119,12 @@ impl DefinitionRef {
     }
 }
 
+/// The object name of a resolved definition `name:revision`: `<slug>-<revision>`.
+pub fn revision(resolved: &str) -> Option<String> {
+    let (name, number) = resolved.rsplit_once(':')?;
+    Some(format!("{}-{number}", slug(name)))
+}
+
 /// The name of an attempt's pod: `<job, ≤30>-<8 hex of uid>-<attempt>[-<placement>]`.
 ///
 /// The name is a function of the job's uid, the attempt and the placement, so that creating the

@@ -129,6 +129,9 @@ pub fn retry(used: u32, attempts: u32, status_reason: &str) -> String {
     format!("Waiting for attempt {} of {attempts}; attempt {used}: {status_reason}", used + 1)
 }
 
+/// RUNNABLE again: the last attempt's outcome is known, but its pod has not let go of its node.
+pub const LAST_POD: &str = "Waiting for the last attempt's pod to end";
+
 /// RUNNABLE again: a pod started nothing, and that was not the job's fault.
 pub fn placement(status_reason: &str) -> String {
     format!("Waiting to be placed again: {status_reason}")

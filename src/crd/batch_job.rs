@@ -352,6 +352,10 @@ pub struct BatchJobStatus {
     /// What decisions are made from: phase, attempts, times.
     #[serde(flatten)]
     pub record: batchyard_core::job::record::Record,
+    /// The queue that the job waits in or was placed from; a change of spec.jobQueue after that has no effect.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_queue: Option<String>,
     /// Number of the current or last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,

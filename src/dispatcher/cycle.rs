@@ -1,11 +1,14 @@
 //! One scheduling cycle after another: look, decide, carry out.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batchyard_core::name;
 use batchyard_core::queue::{Verdict, schedule};
+use batchyard_core::waits;
+use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -13,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::error;
 
 use super::Creating;
 use super::index::{Index, View};
@@ -25,6 +29,8 @@ use crate::k8s::watch::key;
 const CREATES: usize = 32;
 /// A wait is told in the job's status once it lasted so long: most do not.
 pub const DWELL: SignedDuration = SignedDuration::from_secs(5);
+/// A pod that the API server said it made should be seen within this time.
+const UNSEEN: Duration = Duration::from_secs(10);
 /// The pause between cycles while something waits and nothing changes.
 const PATROL: Duration = Duration::from_secs(2);
 
@@ -39,7 +45,12 @@ pub async fn run(context: Arc<Context>, jobs: UnboundedSender<ObjectRef<BatchJob
         told: BTreeMap::new(),
     };
     while !stop.is_cancelled() {
-        dispatcher.cycle();
+        // One odd object must not stop the jobs of everybody else.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| dispatcher.cycle())).is_err() {
+            error!("a scheduling cycle panicked; the next one begins anew");
+            dispatcher.index = Index::default();
+            tokio::time::sleep(PATROL).await;
+        }
         tokio::select! {
             () = stop.cancelled() => {}
             () = context.dispatch.poked() => {}
@@ -65,51 +76,52 @@ impl Dispatcher {
         let begun = Instant::now();
         let now = Timestamp::now();
         self.settle_creates();
-        let View { snapshot, mut jobs, pools } =
+        let View { snapshot, mut jobs, pools, others } =
             self.index.view(&self.context.caches, &self.context.dispatch);
         let mut verdicts = schedule(snapshot);
-        for (uid, verdict) in &mut verdicts {
-            // A create that failed a moment ago is tried again later, in its turn.
-            if let (Verdict::Admit { .. }, Some(text)) = (&verdict, self.context.dispatch.held_back(uid)) {
-                *verdict = Verdict::Wait(text);
-            }
-        }
         let waiting = verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Wait(_)));
         let blocked = waiting.filter_map(|(uid, _)| Some(key(jobs.get(uid)?.queue.as_ref()))).collect();
+        verdicts.extend(others.into_iter().map(|(uid, text)| (uid, Verdict::Wait(text))));
         self.context.dispatch.publish(&verdicts, blocked, now);
         self.told.retain(|uid, _| verdicts.contains_key(uid));
         self.context.metrics.cycle(begun.elapsed());
         for (uid, verdict) in verdicts {
-            let Some(waiting) = jobs.remove(&uid) else { continue };
             match verdict {
                 Verdict::Admit { environment } => {
-                    let Some((object, pool)) = pools.get(&environment) else { continue };
-                    let environment = (object.clone(), pool.clone());
-                    self.create(Placing { uid, waiting, environment: environment.0, pool: environment.1 });
+                    let Some((waiting, (object, pool))) = jobs.remove(&uid).zip(pools.get(&environment))
+                    else {
+                        continue;
+                    };
+                    self.create(Placing { uid, waiting, environment: object.clone(), pool: pool.clone() });
                 }
                 Verdict::Wait(text) => self.tell(uid, text, now),
             }
         }
     }
 
-    /// Forgets creates whose pod is seen, or whose job has moved on.
+    /// Forgets creates whose pod is seen, or whose job has moved on; looks for pods that were
+    /// created and never showed up.
     fn settle_creates(&self) {
         for (uid, creating) in self.context.dispatch.creating() {
-            let seen =
-                self.context.caches.pods.of_job(&uid).iter().any(|pod| pod.pod.name_any() == creating.pod);
+            let pods = self.context.caches.pods.of_job(&uid);
+            let seen = pods.iter().any(|pod| pod.pod.name_any() == creating.pod);
             let moved_on = self.context.caches.job(&uid).is_none_or(|job| {
                 let record = job.status.as_ref().map(|status| &status.record);
-                record.is_some_and(|r| {
-                    (r.next_attempt(), r.next_placement()) > (creating.attempt, creating.placement)
-                        || r.phase().is_terminal()
+                record.is_some_and(|record| {
+                    (record.next_attempt(), record.next_placement()) > (creating.attempt, creating.placement)
+                        || record.phase().is_terminal()
                 })
             });
             if seen || moved_on {
-                self.context.dispatch.settle(&uid);
+                self.context.dispatch.settle(&uid, &creating.pod);
                 // The job controller may have waited for the create's answer.
                 if let Some(job) = self.context.caches.job_ref(&uid) {
                     self.jobs.send(job).ok();
                 }
+            } else if creating.answered.is_some_and(|at| at.elapsed() > UNSEEN) {
+                self.context.dispatch.created(&uid, &creating.pod);
+                let context = self.context.clone();
+                self.tasks.spawn(async move { place::look_again(&context, &uid, &creating.pod).await });
             }
         }
     }
@@ -123,14 +135,18 @@ impl Dispatcher {
             placement,
             environment: placing.environment.name_any(),
             candidate: placing.waiting.candidate.clone(),
+            answered: None,
         };
+        let pod = creating.pod.clone();
         self.context.dispatch.assume(&placing.uid, creating);
         let (context, creates, jobs) = (self.context.clone(), self.creates.clone(), self.jobs.clone());
         self.tasks.spawn(async move {
-            // The semaphore is never closed.
-            let _permit = creates.acquire().await;
-            let job = ObjectRef::from_obj(placing.waiting.job.as_ref());
-            place::place(&context, placing).await;
+            let (uid, job) = (placing.uid.clone(), ObjectRef::from_obj(placing.waiting.job.as_ref()));
+            let placed = AssertUnwindSafe(place::place(&context, placing, &creates)).catch_unwind().await;
+            if placed.is_err() {
+                error!(pod, "making a pod panicked; the others go on");
+                context.dispatch.hold_back(&uid, &pod, waits::api_refuses("internal error"));
+            }
             context.dispatch.poke();
             jobs.send(job).ok();
         });

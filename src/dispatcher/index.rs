@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
-use batchyard_core::name;
 use batchyard_core::queue::schedule::tightest;
 use batchyard_core::queue::{Candidate, Environment, NodeRoom, Queue, Rank, Resources, Snapshot};
 use batchyard_core::waits;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use kube::core::{Selector, SelectorExt};
-use kube::runtime::reflector::ObjectRef;
 
 use super::Dispatch;
+use crate::controllers::compute_environment::allows;
+use crate::controllers::job_queue::is_failing_jobs;
 use crate::crd::compute_environment::EnvironmentType;
 use crate::crd::convert::{self, Plan};
 use crate::crd::shared::ResourceStatus;
@@ -38,6 +38,8 @@ pub struct View {
     pub jobs: HashMap<String, Waiting>,
     /// The environments with their pools, by name.
     pub pools: HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>,
+    /// RUNNABLE jobs that are no candidates, and what they wait for, by uid.
+    pub others: BTreeMap<String, String>,
 }
 
 /// A job that waits for a pod.
@@ -69,28 +71,79 @@ impl Index {
             .map(|queue| (key(queue.as_ref()), (queue.clone(), self::queue(&queue, caches))))
             .collect();
         let mut jobs = HashMap::new();
+        let mut others = BTreeMap::new();
         let mut plans = HashMap::new();
         for job in caches.jobs() {
             let Some(uid) = job.uid() else { continue };
-            let Some((object, queue)) = queue_of(&job, &mut queues) else { continue };
+            let queue = queue_of(&job, caches, &mut queues);
             if dispatch.is_creating(&uid) || has_unfinished_pod(caches, &uid) {
-                queue.running += 1;
+                if let Some((_, queue)) = queue {
+                    queue.running += 1;
+                }
+                if is_wanted(&job) && !dispatch.is_creating(&uid) && !has_open_pod(&job, caches, &uid) {
+                    others.insert(uid, waits::LAST_POD.to_owned());
+                }
                 continue;
             }
-            if !is_waiting(&job, &uid, caches, dispatch) {
+            if !is_wanted(&job) || has_open_pod(&job, caches, &uid) || dispatch.refused(&uid).is_some() {
                 continue;
             }
-            let Some(plan) = self.plans.remove(&uid).or_else(|| plan(&job, caches)) else { continue };
-            plans.insert(uid.clone(), plan.clone());
-            let Ok(effective) = &plan.effective else { continue };
-            let candidate = candidate(&effective.amounts);
-            queue.waiting.insert(rank(&job, &uid), candidate.clone());
-            jobs.insert(uid, Waiting { job, queue: object.clone(), plan, candidate });
+            let plan = self.plans.remove(&uid).or_else(|| plan(&job, caches));
+            match (obstacle(&job, &uid, queue.as_ref().map(|(object, _)| object), dispatch), queue, plan) {
+                (Some(text), _, _) => {
+                    others.insert(uid, text);
+                }
+                (None, Some((object, queue)), Some(plan)) => {
+                    plans.insert(uid.clone(), plan.clone());
+                    let Ok(effective) = &plan.effective else { continue };
+                    let candidate = candidate(&effective.amounts);
+                    queue.waiting.insert(rank(&job, &uid), candidate.clone());
+                    jobs.insert(uid, Waiting { job, queue: object.clone(), plan, candidate });
+                }
+                (None, _, _) => {
+                    let name = job.status.as_ref().and_then(|status| status.record.job_definition.clone());
+                    others.insert(uid, waits::definition_missing(&name.unwrap_or_default()));
+                }
+            }
         }
         self.plans = plans;
         snapshot.queues = queues.into_values().map(|(_, queue)| queue).collect();
-        View { snapshot, jobs, pools }
+        View { snapshot, jobs, pools, others }
     }
+}
+
+/// What keeps a job from being a candidate at all, beside its definition.
+fn obstacle(job: &BatchJob, uid: &str, queue: Option<&Arc<JobQueue>>, dispatch: &Dispatch) -> Option<String> {
+    let namespace = job.namespace().unwrap_or_default();
+    let Some(queue) = queue else { return Some(waits::queue_missing(&job.spec.job_queue)) };
+    if is_failing_jobs(queue) {
+        return Some(waits::queue_deleting(&job.spec.job_queue));
+    }
+    // A job that was moved is taken like a new one; those that are inside go on.
+    let moved = job.status.as_ref().and_then(|status| status.job_queue.as_ref()) != Some(&job.spec.job_queue);
+    if moved && let Some(text) = closed(queue, &job.spec.job_queue) {
+        return Some(text);
+    }
+    dispatch.held_back(uid, &namespace).or_else(|| pause_after_placements(job, Timestamp::now()))
+}
+
+/// A job whose pods keep being lost before they start is tried less and less often.
+fn pause_after_placements(job: &BatchJob, now: Timestamp) -> Option<String> {
+    let record = &job.status.as_ref()?.record;
+    let lost = record.placements.iter().filter(|p| p.attempt == record.next_attempt());
+    let (count, last) = lost.fold((0_u32, None), |(count, _), last| (count + 1, Some(last)));
+    let pause = SignedDuration::from_secs(1 << count.saturating_sub(1).min(6));
+    let since = last?.at?;
+    (count > 1 && now.duration_since(since) < pause)
+        .then(|| waits::placement(&last.map(|p| p.status_reason.clone()).unwrap_or_default()))
+}
+
+/// Why a queue takes no new jobs.
+pub fn closed(queue: &JobQueue, name: &str) -> Option<String> {
+    if queue.metadata.deletion_timestamp.is_some() {
+        return Some(waits::queue_deleting(name));
+    }
+    (!queue.spec.state.unwrap_or_default().is_enabled()).then(|| waits::queue_disabled(name))
 }
 
 /// A job's definition with its overrides, once the definition is resolved.
@@ -113,23 +166,26 @@ fn candidate(amounts: &batchyard_core::definition::requirements::Amounts) -> Can
 fn rank(job: &BatchJob, uid: &str) -> Rank {
     let record = job.status.as_ref().map(|status| &status.record);
     let has_run = record.is_some_and(|record| !record.attempts.is_empty() || !record.placements.is_empty());
-    let created_at = job.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
+    let created_at = job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     Rank { fresh: !has_run, created_at, uid: uid.to_owned() }
 }
 
-/// RUNNABLE, wanted, and without a pod or a reason to leave it alone for now.
-fn is_waiting(job: &BatchJob, uid: &str, caches: &Caches, dispatch: &Dispatch) -> bool {
+/// True for a job that a pod may be made for now: RUNNABLE, wanted, and without one.
+pub fn is_waiting(job: &BatchJob, caches: &Caches) -> bool {
+    is_wanted(job)
+        && job.uid().is_some_and(|uid| !has_open_pod(job, caches, &uid))
+        && !caches.is_terminating(&job.namespace().unwrap_or_default())
+}
+
+/// RUNNABLE, and nobody wants it to end.
+fn is_wanted(job: &BatchJob) -> bool {
     let Some(record) = job.status.as_ref().map(|status| &status.record) else { return false };
-    let wanted = job.metadata.deletion_timestamp.is_none()
-        && job.spec.terminate.is_none()
-        && job.spec.cancel.is_none()
-        && record.intent.is_none();
     record.phase() == Phase::Runnable
         && record.current.is_none()
-        && wanted
-        && !has_open_pod(job, caches, uid)
-        && dispatch.refused(uid).is_none()
-        && !caches.is_terminating(&job.namespace().unwrap_or_default())
+        && record.intent.is_none()
+        && job.metadata.deletion_timestamp.is_none()
+        && job.spec.terminate.is_none()
+        && job.spec.cancel.is_none()
 }
 
 /// A pod whose outcome is not recorded yet.
@@ -147,11 +203,10 @@ fn has_unfinished_pod(caches: &Caches, uid: &str) -> bool {
 
 fn queue_of<'q>(
     job: &BatchJob,
+    caches: &Caches,
     queues: &'q mut BTreeMap<String, (Arc<JobQueue>, Queue)>,
 ) -> Option<(Arc<JobQueue>, &'q mut Queue)> {
-    let namespace = job.namespace()?;
-    let found = name::candidates(&job.spec.job_queue).into_iter().map(|name| format!("{namespace}/{name}"));
-    let found = found.into_iter().find(|key| queues.contains_key(key))?;
+    let found = key(caches.queue_of(job)?.as_ref());
     queues.get_mut(&found).map(|(object, queue)| (object.clone(), queue))
 }
 
@@ -178,21 +233,6 @@ fn queue(object: &JobQueue, caches: &Caches) -> Queue {
         obstacle,
         ..Queue::default()
     }
-}
-
-/// Whether `allowedNamespaces` of an environment selects a namespace. Without entries every
-/// namespace may use it.
-fn allows(environment: &ComputeEnvironment, namespace: &str, caches: &Caches) -> bool {
-    let allowed = &environment.spec.allowed_namespaces;
-    if allowed.is_empty() {
-        return true;
-    }
-    let labels = caches.namespaces.get(&ObjectRef::new(namespace)).and_then(|ns| ns.metadata.labels.clone());
-    let labels = labels.unwrap_or_default();
-    allowed.iter().filter_map(|entry| entry.selector.clone()).any(|selector| {
-        // A selector that makes no sense selects nothing.
-        Selector::try_from(selector).is_ok_and(|selector| selector.matches(&labels))
-    })
 }
 
 type Pools = HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>;
@@ -233,7 +273,8 @@ fn is_open(environment: &ComputeEnvironment) -> bool {
 fn vcpus_in_use(caches: &Caches) -> HashMap<String, i64> {
     let mut used = HashMap::new();
     for pod in caches.pods.attempts().into_iter().filter(|pod| !pod.finished) {
-        *used.entry(pod.environment).or_insert(0) += pod.vcpus_milli;
+        let used: &mut i64 = used.entry(pod.environment).or_insert(0);
+        *used = used.saturating_add(pod.vcpus_milli);
     }
     used
 }

@@ -31,6 +31,7 @@ struct State {
     creating: BTreeMap<String, Creating>,
     blocked_queues: BTreeSet<String>,
     held_back: BTreeMap<String, HeldBack>,
+    held_namespaces: BTreeMap<String, HeldBack>,
 }
 
 /// Why a job is not placed.
@@ -50,16 +51,22 @@ pub(crate) struct Creating {
     pub placement: u32,
     pub environment: String,
     pub candidate: Candidate,
+    /// When the API server said that the pod exists.
+    pub answered: Option<Instant>,
 }
 
-/// A job whose last create failed for a reason that may pass.
+/// A job whose last create failed for a reason that may pass, or a namespace that has no room.
 #[derive(Clone, Debug)]
 struct HeldBack {
     until: Instant,
     failures: u32,
-    since: Timestamp,
     text: String,
 }
+
+/// The first and the longest pause after a create that failed.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long a namespace whose quota is used up is left alone.
+const QUOTA_PAUSE: Duration = Duration::from_secs(5);
 
 impl Dispatch {
     /// Something changed that may let a job run: look again.
@@ -106,38 +113,47 @@ impl Dispatch {
         state.creating.insert(job_uid.to_owned(), creating);
     }
 
-    /// The pod is seen, or will not come.
-    fn settle(&self, job_uid: &str) {
-        self.lock().creating.remove(job_uid);
+    /// The pod is seen, or will not come. A late word on an earlier pod changes nothing.
+    fn settle(&self, job_uid: &str, pod: &str) {
+        self.lock().settle(job_uid, pod);
     }
 
-    fn created(&self, job_uid: &str) {
-        self.lock().held_back.remove(job_uid);
-    }
-
-    fn refuse(&self, job_uid: &str, why: String) {
+    /// The API server says that the pod exists; the watch will show it.
+    fn created(&self, job_uid: &str, pod: &str) {
         let mut state = self.lock();
-        state.creating.remove(job_uid);
+        state.held_back.remove(job_uid);
+        if let Some(creating) = state.creating.get_mut(job_uid).filter(|creating| creating.pod == pod) {
+            creating.answered = Some(Instant::now());
+        }
+    }
+
+    fn refuse(&self, job_uid: &str, pod: &str, why: String) {
+        let mut state = self.lock();
+        state.settle(job_uid, pod);
         state.refused.insert(job_uid.to_owned(), why);
     }
 
-    /// The create failed for a reason that may pass. Returns since when it fails.
-    fn hold_back(&self, job_uid: &str, text: String, now: Timestamp) -> Timestamp {
+    /// The create failed for a reason that may pass.
+    fn hold_back(&self, job_uid: &str, pod: &str, text: String) {
         let mut state = self.lock();
-        state.creating.remove(job_uid);
-        let known = state.held_back.get(job_uid);
-        let failures = known.map_or(1, |held| held.failures.saturating_add(1));
-        let since = known.map_or(now, |held| held.since);
-        let pause =
-            Duration::from_millis(500).saturating_mul(1 << failures.min(6)).min(Duration::from_secs(30));
-        let until = Instant::now() + pause;
-        state.held_back.insert(job_uid.to_owned(), HeldBack { until, failures, since, text });
-        since
+        state.settle(job_uid, pod);
+        let failures = state.held_back.get(job_uid).map_or(0, |held| held.failures);
+        let pause = PAUSES.0.saturating_mul(1 << failures.min(5)).min(PAUSES.1);
+        let held = HeldBack { until: Instant::now() + pause, failures: failures.saturating_add(1), text };
+        state.held_back.insert(job_uid.to_owned(), held);
     }
 
-    fn held_back(&self, job_uid: &str) -> Option<String> {
+    /// A quota of the namespace is used up: none of its jobs is worth a try for a while.
+    fn hold_namespace(&self, namespace: &str, text: String) {
+        let held = HeldBack { until: Instant::now() + QUOTA_PAUSE, failures: 1, text };
+        self.lock().held_namespaces.insert(namespace.to_owned(), held);
+    }
+
+    /// Why a job is not tried now.
+    fn held_back(&self, job_uid: &str, namespace: &str) -> Option<String> {
         let state = self.lock();
-        state.held_back.get(job_uid).filter(|held| held.until > Instant::now()).map(|held| held.text.clone())
+        let held = [state.held_back.get(job_uid), state.held_namespaces.get(namespace)];
+        held.into_iter().flatten().find(|held| held.until > Instant::now()).map(|held| held.text.clone())
     }
 
     fn creating(&self) -> BTreeMap<String, Creating> {
@@ -162,9 +178,18 @@ impl Dispatch {
         }
         state.waits = waits;
         state.blocked_queues = blocked_queues;
+        state.held_namespaces.retain(|_, held| held.until > Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn settle(&mut self, job_uid: &str, pod: &str) {
+        if self.creating.get(job_uid).is_some_and(|creating| creating.pod == pod) {
+            self.creating.remove(job_uid);
+        }
     }
 }

@@ -1,23 +1,25 @@
 //! Making the pod of one admitted job, and what to make of the API server's answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use batchyard_core::job::record::Record;
 use batchyard_core::termination::create::{CreateRefusal, classify_create};
-use batchyard_core::waits;
-use jiff::{SignedDuration, Timestamp};
+use batchyard_core::{name, waits};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::index::Waiting;
+use super::index::{Waiting, is_waiting};
 use crate::controllers::Context;
 use crate::controllers::batch_job::identity;
-use crate::crd::ComputeEnvironment;
+use crate::crd::{BatchJob, ComputeEnvironment};
 use crate::k8s::build::{self, Attempt};
 use crate::k8s::error::{Error, chain};
 use crate::k8s::pods;
 use crate::k8s::pool::Pool;
+use crate::k8s::read::read;
 
 /// A job that was admitted to an environment.
 pub struct Placing {
@@ -32,23 +34,45 @@ pub struct Placing {
 }
 
 /// Creates the pod. Afterwards the job is either known to have one, held back, or refused.
-pub async fn place(context: &Context, placing: Placing) {
+pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
     let uid = placing.uid.clone();
     let pod = match build_pod(context, &placing).await {
         Ok(pod) => pod,
-        Err(Unbuildable::Later(text)) => {
-            context.dispatch.hold_back(&uid, text, Timestamp::now());
-            return;
-        }
-        Err(Unbuildable::Never(why)) => return context.dispatch.refuse(&uid, why),
+        Err(Unbuildable::Later(text)) => return context.dispatch.hold_back(&uid, &pod_name(&placing), text),
+        Err(Unbuildable::Never(why)) => return context.dispatch.refuse(&uid, &pod_name(&placing), why),
     };
-    match context.writer.create_pod(&pod).await {
+    let answer = {
+        // The semaphore is never closed.
+        let _permit = creates.acquire().await;
+        if !is_still_wanted(context, &placing) {
+            return context.dispatch.settle(&uid, &pod.name_any());
+        }
+        context.writer.create_pod(&pod).await
+    };
+    match answer {
         Ok(pod) => {
             info!(pod = pod.name_any(), environment = placing.environment.name_any(), "pod created");
-            context.dispatch.created(&uid);
+            context.dispatch.created(&uid, &pod.name_any());
         }
         Err(error) => answer_refusal(context, &uid, &pod, &error).await,
     }
+}
+
+/// True if the job, as this process knows it now, still waits for the very same pod. An order to
+/// end it may have come since it was admitted; one that comes later finds the create announced.
+fn is_still_wanted(context: &Context, placing: &Placing) -> bool {
+    let next = |job: &BatchJob| {
+        let record = job.status.as_ref().map(|status| &status.record);
+        record.map(|record| (record.next_attempt(), record.next_placement()))
+    };
+    let job = context.caches.job(&placing.uid);
+    job.is_some_and(|job| is_waiting(&job, &context.caches) && next(&job) == next(&placing.waiting.job))
+}
+
+fn pod_name(placing: &Placing) -> String {
+    let record = placing.waiting.job.status.clone().unwrap_or_default().record;
+    let job = placing.waiting.job.name_any();
+    name::pod(&job, &placing.uid, record.next_attempt(), record.next_placement())
 }
 
 enum Unbuildable {
@@ -91,57 +115,60 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
 }
 
 async fn answer_refusal(context: &Context, uid: &str, pod: &Pod, error: &Error) {
-    let now = Timestamp::now();
+    let name = pod.name_any();
     let (code, reason, message) = error
         .status()
         .map_or((0, "", ""), |status| (status.code, status.reason.as_str(), status.message.as_str()));
     let refusal = classify_create(code, reason, message);
     warn!(pod = pod.name_any(), ?refusal, "pod not created: {}", chain(error));
     if let Some(verdict) = refusal.verdict() {
-        return context.dispatch.refuse(uid, verdict);
+        return context.dispatch.refuse(uid, &name, verdict);
     }
     match refusal {
         CreateRefusal::Quota(text) => {
-            context.dispatch.hold_back(uid, waits::quota(&text), now);
+            let text = waits::quota(&text);
+            context.dispatch.hold_namespace(&pod.namespace().unwrap_or_default(), text.clone());
+            context.dispatch.hold_back(uid, &name, text);
         }
         CreateRefusal::ServiceAccountMissing => {
-            let since = context.dispatch.hold_back(uid, waits::api_refuses(message), now);
-            let limit = SignedDuration::from_secs(i64::from(context.settings.missing_config_seconds));
-            if now.duration_since(since) >= limit {
-                context.dispatch.refuse(uid, batchyard_core::reason::invalid_job_definition(message));
-            }
+            context.dispatch.hold_back(uid, &name, waits::api_refuses(message));
         }
         CreateRefusal::Exists | CreateRefusal::Transient if !matches!(error, Error::NotLeading { .. }) => {
             look_back(context, uid, pod, &chain(error)).await;
         }
-        _ => {
-            context.dispatch.hold_back(uid, waits::api_refuses(&chain(error)), now);
-        }
+        _ => context.dispatch.hold_back(uid, &name, waits::api_refuses(&chain(error))),
     }
 }
 
 /// The create may have been carried out although its answer was lost, or an earlier one was:
 /// reads the pod back, for as long as it takes to know.
 async fn look_back(context: &Context, uid: &str, pod: &Pod, why: &str) {
-    let api: Api<Pod> =
-        Api::namespaced(context.writer.client().clone(), &pod.namespace().unwrap_or_default());
-    let mut pause = std::time::Duration::from_millis(200);
-    loop {
-        match tokio::time::timeout(std::time::Duration::from_secs(10), api.get_opt(&pod.name_any())).await {
-            // It is there and ours: the watch will show it.
-            Ok(Ok(Some(found))) if pods::owner(&found) == Some(uid) => return context.dispatch.created(uid),
-            Ok(Ok(Some(_))) => {
-                context.dispatch.hold_back(uid, waits::name_taken(&pod.name_any()), Timestamp::now());
-                return;
-            }
-            Ok(Ok(None)) => {
-                context.dispatch.hold_back(uid, waits::api_refuses(why), Timestamp::now());
-                return;
-            }
-            Ok(Err(_)) | Err(_) => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(std::time::Duration::from_secs(10));
-            }
-        }
+    let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
+    let mut pause = Duration::from_millis(200);
+    while let Err(error) = judge(context, uid, &namespace, &name, why).await {
+        warn!(pod = name, "whether the pod was made is not known: {}", chain(&error));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
     }
+}
+
+/// A pod that was made and that no watch has shown may be gone already.
+pub async fn look_again(context: &Context, uid: &str, pod: &str) {
+    let Some(namespace) = context.caches.job(uid).and_then(|job| job.namespace()) else { return };
+    let gone = "its pod was made and is gone";
+    if let Err(error) = judge(context, uid, &namespace, pod, gone).await {
+        warn!(pod, "whether the pod exists is not known: {}", chain(&error));
+    }
+}
+
+/// Reads a pod and says what its being there means.
+async fn judge(context: &Context, uid: &str, namespace: &str, pod: &str, why: &str) -> Result<(), Error> {
+    let api: Api<Pod> = Api::namespaced(context.writer.client().clone(), namespace);
+    match read(format!("get Pod {namespace}/{pod}"), api.get_opt(pod)).await? {
+        // It is there and ours: the watch will show it.
+        Some(found) if pods::owner(&found) == Some(uid) => context.dispatch.created(uid, pod),
+        Some(_) => context.dispatch.hold_back(uid, pod, waits::name_taken(pod)),
+        None => context.dispatch.hold_back(uid, pod, waits::api_refuses(why)),
+    }
+    Ok(())
 }

@@ -164,7 +164,7 @@ fn container(attempt: &Attempt<'_>, defaults: &PodDefaults) -> Container {
         // AWS's command is Docker's CMD; the image's ENTRYPOINT stays.
         args: some(properties.command.iter().map(|part| literal(part)).collect()),
         env: Some(environment(attempt)),
-        resources: Some(resources(attempt, defaults)),
+        resources: Some(resources(attempt)),
         volume_mounts: some(mounts(properties)),
         security_context: Some(security(properties)),
         termination_message_policy: attempt.log_tail.then(|| "FallbackToLogsOnError".to_owned()),
@@ -200,7 +200,7 @@ fn environment_name(attempt: &Attempt<'_>) -> String {
     name.unwrap_or_else(|| attempt.environment.to_owned())
 }
 
-fn resources(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ResourceRequirements {
+fn resources(attempt: &Attempt<'_>) -> ResourceRequirements {
     let amounts = &attempt.effective.amounts;
     let milli = |n: i64| Quantity(format!("{n}m"));
     let memory = Quantity(format!("{}Mi", amounts.memory_mib));
@@ -212,10 +212,9 @@ fn resources(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ResourceRequireme
         limits.insert("cpu".to_owned(), milli(amounts.vcpus_milli));
     }
     if amounts.gpus > 0 {
-        let gpu = defaults.gpu_resource.clone().unwrap_or_else(|| GPU.to_owned());
         let count = Quantity(amounts.gpus.to_string());
-        requests.insert(gpu.clone(), count.clone());
-        limits.insert(gpu, count);
+        requests.insert(GPU.to_owned(), count.clone());
+        limits.insert(GPU.to_owned(), count);
     }
     ResourceRequirements { requests: Some(requests), limits: Some(limits), claims: None }
 }
@@ -428,7 +427,7 @@ mod tests {
         environment["podDefaults"] = json!({
             "labels": {"team": "render", "batchyard.io/attempt": "99"},
             "priorityClassName": "batch", "runtimeClassName": "nvidia", "imagePullPolicy": "Always",
-            "imagePullSecrets": [{"name": "registry"}], "gpuResource": "example.com/gpu"
+            "imagePullSecrets": [{"name": "registry"}]
         });
         let gpu = Effective { amounts: Amounts { gpus: 2, ..Amounts::default() }, ..Effective::default() };
         let pod = built(environment, &gpu);
@@ -443,6 +442,6 @@ mod tests {
         );
         assert_eq!(spec["imagePullSecrets"], json!([{"name": "registry"}]));
         assert_eq!(spec["containers"][0]["imagePullPolicy"], "Always");
-        assert_eq!(spec["containers"][0]["resources"]["limits"]["example.com/gpu"], "2");
+        assert_eq!(spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "2");
     }
 }

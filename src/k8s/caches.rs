@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use batchyard_core::job::phase::Phase;
 use batchyard_core::name;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -198,7 +199,7 @@ impl Caches {
 
     /// The queue that a job names.
     pub fn queue_of(&self, job: &BatchJob) -> Option<Arc<JobQueue>> {
-        self.queue(&job.namespace()?, &job.spec.job_queue)
+        self.queue(&job.namespace()?, queue_reference(job))
     }
 
     /// What a job runs: the definition that stands in it, else the revision that it was resolved
@@ -238,9 +239,15 @@ impl Caches {
     }
 }
 
-/// True if the job's `jobQueue` means this queue.
+/// The queue that counts for a job: the one it was placed from, else the one it names now.
+pub fn queue_reference(job: &BatchJob) -> &str {
+    let status = job.status.as_ref().filter(|status| status.record.phase() > Phase::Runnable);
+    status.and_then(|status| status.job_queue.as_deref()).unwrap_or(&job.spec.job_queue)
+}
+
+/// True if the job is in this queue.
 pub fn names_queue(job: &BatchJob, queue: &JobQueue) -> bool {
-    let reference = &job.spec.job_queue;
+    let reference = queue_reference(job);
     let queue_name = queue.metadata.name.as_deref().unwrap_or_default();
     job.metadata.namespace == queue.metadata.namespace
         && (reference == queue_name || name::candidates(reference).iter().any(|name| name == queue_name))

@@ -57,13 +57,6 @@ impl Leadership {
     pub async fn lost(&mut self) {
         let _ = self.renewed.wait_for(Option::is_none).await;
     }
-
-    /// Leadership that never ends, for tests of what needs one.
-    pub fn unlimited() -> Self {
-        let (sender, renewed) = watch::channel(Some(Instant::now()));
-        std::mem::forget(sender);
-        Self { renewed, duration: Duration::MAX }
-    }
 }
 
 /// Competes until the returned task is aborted or leadership, once won, is lost.
@@ -80,6 +73,12 @@ pub fn campaign(api: Api<Lease>, candidate: Candidate) -> (Leadership, tokio::ta
 
 /// Gives the lease up, so that the next leader need not wait for it to expire.
 pub async fn release(api: &Api<Lease>, candidate: &Candidate) {
+    if timeout(candidate.duration / 3, give_up(api, candidate)).await.is_err() {
+        warn!("the lease could not be given up in time");
+    }
+}
+
+async fn give_up(api: &Api<Lease>, candidate: &Candidate) {
     let Ok(Some(mut lease)) = api.get_opt(&candidate.lease).await else { return };
     let spec = lease.spec.get_or_insert_default();
     if spec.holder_identity.as_deref() == Some(&candidate.identity) {
@@ -89,6 +88,16 @@ pub async fn release(api: &Api<Lease>, candidate: &Candidate) {
             warn!(%error, "the lease could not be given up");
         }
     }
+}
+
+/// What came of one try to take or renew the lease.
+enum Standing {
+    /// It is taken or renewed.
+    Ours,
+    /// Another process holds it.
+    Theirs,
+    /// It changed while it was being written.
+    Changed,
 }
 
 struct Election {
@@ -104,7 +113,7 @@ impl Election {
         loop {
             let begun = Instant::now();
             match timeout(self.candidate.duration / 3, self.attempt()).await {
-                Ok(Ok(true)) => {
+                Ok(Ok(Standing::Ours)) => {
                     let first = sender.borrow().is_none();
                     if sender.send(Some(begun)).is_err() {
                         return;
@@ -113,11 +122,12 @@ impl Election {
                         info!(identity = self.candidate.identity, "this operator leads");
                     }
                 }
-                Ok(Ok(false)) if sender.borrow().is_some() => {
+                Ok(Ok(Standing::Theirs)) if sender.borrow().is_some() => {
                     warn!("another operator holds the lease");
                     return;
                 }
-                Ok(Ok(false)) => {}
+                // Whoever changed it need not hold it: the next look tells.
+                Ok(Ok(Standing::Theirs | Standing::Changed)) => {}
                 Ok(Err(error)) => warn!(%error, "the lease could not be renewed"),
                 Err(_) => warn!("the lease could not be renewed in time"),
             }
@@ -129,8 +139,8 @@ impl Election {
         }
     }
 
-    /// Takes or renews the lease; false while another process holds it.
-    async fn attempt(&mut self) -> Result<bool, kube::Error> {
+    /// Takes or renews the lease unless another process holds it.
+    async fn attempt(&mut self) -> Result<Standing, kube::Error> {
         let Some(lease) = self.api.get_opt(&self.candidate.lease).await? else {
             return self.settle(self.api.create(&PostParams::default(), &self.fresh()).await);
         };
@@ -143,7 +153,7 @@ impl Election {
         let holder = spec.holder_identity.as_deref().filter(|holder| !holder.is_empty());
         let ours = holder == Some(self.candidate.identity.as_str());
         if holder.is_some() && !ours && !self.has_expired(&spec) {
-            return Ok(false);
+            return Ok(Standing::Theirs);
         }
         let next = self.renewal(lease, ours);
         self.settle(self.api.replace(&self.candidate.lease, &PostParams::default(), &next).await)
@@ -155,14 +165,13 @@ impl Election {
         self.seen.as_ref().is_none_or(|(_, since)| since.elapsed() >= duration)
     }
 
-    fn settle(&mut self, answer: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+    fn settle(&mut self, answer: Result<Lease, kube::Error>) -> Result<Standing, kube::Error> {
         match answer {
             Ok(lease) => {
                 self.seen = Some((lease, Instant::now()));
-                Ok(true)
+                Ok(Standing::Ours)
             }
-            // Somebody else was faster: look again.
-            Err(error) if is_conflict(&error) => Ok(false),
+            Err(error) if is_conflict(&error) => Ok(Standing::Changed),
             Err(error) => Err(error),
         }
     }

@@ -16,10 +16,21 @@ use super::quantity;
 /// The extended resource that GPUs are requested by.
 pub const GPU: &str = "nvidia.com/gpu";
 
-/// An attempt pod; `None` if its annotations do not tell which attempt it was made for.
+/// Larger numbers than this are no placement of ours.
+const MAX_PLACEMENT: u32 = 9999;
+
+/// An attempt pod; `None` if it has no uid.
+///
+/// Annotations can be edited by users: one that makes no sense reads as attempt 0, which no job
+/// has, so that such a pod is cleared away and never counted.
 pub fn pod(pod: &core::Pod) -> Option<PodView> {
     let status = pod.status.clone().unwrap_or_default();
-    let number = |key: &str| pod.annotations().get(key).and_then(|text| text.parse().ok());
+    let number = |key: &str| {
+        let number = pod.annotations().get(key).and_then(|text| text.parse::<u32>().ok());
+        number.filter(|number| *number <= MAX_PLACEMENT)
+    };
+    let placed = number(meta::ATTEMPT).zip(number(meta::PLACEMENT));
+    let (attempt, placement) = placed.unwrap_or((0, 0));
     let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
     let role = |name: &str| match auxiliary.split(',').any(|other| other == name) {
         true => ContainerRole::Auxiliary,
@@ -33,8 +44,8 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
     Some(PodView {
         name: pod.name_any(),
         uid: pod.uid()?,
-        attempt: number(meta::ATTEMPT)?,
-        placement: number(meta::PLACEMENT)?,
+        attempt,
+        placement,
         compute_environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned(),
         created_at: pod.creation_timestamp().map(|time| time.0),
         deleted_at: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),

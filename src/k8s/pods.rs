@@ -143,11 +143,20 @@ fn attempt(pod: &Arc<Pod>, finished: bool) -> Option<AttemptPod> {
     Some(AttemptPod {
         job_uid: owner(pod)?.to_owned(),
         environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned().unwrap_or_default(),
-        vcpus_milli: pod.annotations().get(meta::VCPUS_MILLI).and_then(|n| n.parse().ok()).unwrap_or(0),
+        vcpus_milli: vcpus_milli(pod),
         finished,
         pod: pod.clone(),
     })
 }
+
+/// The vCPUs that a pod was placed for. Users can edit the annotation; what makes no sense is cut.
+fn vcpus_milli(pod: &Pod) -> i64 {
+    let stated = pod.annotations().get(meta::VCPUS_MILLI).and_then(|text| text.parse::<i64>().ok());
+    stated.unwrap_or(0).clamp(0, MAX_VCPUS_MILLI)
+}
+
+/// More vCPUs than any node has, in thousandths.
+const MAX_VCPUS_MILLI: i64 = 10_000_000;
 
 /// The uid of the BatchJob that controls a pod.
 pub fn owner(pod: &Pod) -> Option<&str> {

@@ -21,7 +21,7 @@ use tracing::warn;
 
 /// A watch is renewed this often, in seconds: a connection that died silently is noticed within
 /// five seconds more.
-const WATCH_SECONDS: u32 = 60;
+pub const WATCH_SECONDS: u32 = 60;
 
 /// What happened to an object.
 #[derive(Clone, Debug)]

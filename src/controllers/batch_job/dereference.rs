@@ -10,7 +10,7 @@ use batchyard_core::job::record::Record;
 use batchyard_core::name::{self, DefinitionRef};
 use batchyard_core::termination::Tolerances;
 use batchyard_core::{reason, waits};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
@@ -22,6 +22,7 @@ use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, JobDefinition, JobDefinitionSpec};
 use crate::dispatcher::cycle::DWELL;
+use crate::dispatcher::index::closed;
 use crate::k8s::error::Error;
 use crate::k8s::read::read;
 use crate::k8s::watch::key;
@@ -35,19 +36,28 @@ pub(super) struct Dereferenced {
     pub tolerances: Tolerances,
     /// The pods behind `seen.pods`.
     pub pods: Vec<Arc<Pod>>,
+    /// The queue that a waiting job is in: the one it names, once that takes it.
+    pub queue: String,
+    /// It waits for something that nobody watches.
+    pub poll: bool,
 }
 
 /// Reads what a decision about this job needs.
 pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Dereferenced, Error> {
     let record = job.status.clone().unwrap_or_default().record;
+    // Asked before the pods are read: a create that is answered in between shows its pod.
+    let creating = context.dispatch.is_creating(&job.uid().unwrap_or_default());
     let pods = pods(job, &record, context).await?;
     let mut world = Dereferenced {
         job: wishes(job, context),
         readiness: Readiness::Ready(record.job_definition.clone().unwrap_or_default()),
-        seen: seen(job, &pods, context),
+        seen: seen(job, &record, &pods, context).await?,
         tolerances: tolerances(&record, context),
         pods,
+        queue: queue(job, context),
+        poll: false,
     };
+    world.seen.creating = creating;
     let plan = match record.phase() {
         phase if phase.is_terminal() => None,
         Phase::Submitted | Phase::Pending => match readiness(job, context).await? {
@@ -55,18 +65,56 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
                 world.readiness = Readiness::Ready(definition);
                 Some(plan)
             }
-            Err(readiness) => {
-                world.readiness = readiness;
+            Err(NotReady { readiness, poll }) => {
+                (world.readiness, world.poll) = (readiness, poll);
                 None
             }
         },
-        _ => context.caches.definition_of(job).map(|definition| convert::plan(&job.spec, &definition)),
+        _ => Some(plan_of(job, &mut world.seen, context).await?),
     };
     if let Some(plan) = plan {
         world.job.strategy = plan.strategy;
         world.job.timeout = plan.timeout;
     }
     Ok(world)
+}
+
+/// What an accepted job runs. Its revision should be there for as long as the job is; should
+/// somebody have deleted it, what the job itself states still counts, and it starts no more.
+async fn plan_of(job: &BatchJob, seen: &mut Seen, context: &Context) -> Result<Plan, Error> {
+    if let Some(definition) = context.caches.definition_of(job) {
+        return Ok(convert::plan(&job.spec, &definition));
+    }
+    let status = job.status.clone().unwrap_or_default();
+    let resolved = status.record.job_definition.unwrap_or_default();
+    let revision = name::revision(&resolved).unwrap_or_default();
+    let definition = match live_revision(job, &revision, context).await? {
+        Some(found) => found.data.and_then(|data| serde_json::from_value(data.0).ok()),
+        None => None,
+    };
+    if definition.is_none() {
+        seen.refused = Some(reason::invalid_job_definition(&waits::definition_missing(&resolved)));
+    }
+    Ok(convert::plan(&job.spec, &definition.unwrap_or_default()))
+}
+
+async fn live_revision(
+    job: &BatchJob,
+    name: &str,
+    context: &Context,
+) -> Result<Option<ControllerRevision>, Error> {
+    let api: Api<ControllerRevision> =
+        Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
+    read(format!("get ControllerRevision {name}"), api.get_opt(name)).await
+}
+
+/// A waiting job that is moved to another queue is there once that queue takes it.
+fn queue(job: &BatchJob, context: &Context) -> String {
+    let known = job.status.as_ref().and_then(|status| status.job_queue.clone());
+    match (waits_for_queue(job, context), known) {
+        (Some(_), Some(known)) => known,
+        _ => job.spec.job_queue.clone(),
+    }
 }
 
 /// What the job's owner wants, apart from what the definition says.
@@ -101,23 +149,22 @@ async fn pods(job: &BatchJob, record: &Record, context: &Context) -> Result<Vec<
     Ok(pods)
 }
 
-fn seen(job: &BatchJob, pods: &[Arc<Pod>], context: &Context) -> Seen {
+async fn seen(job: &BatchJob, record: &Record, pods: &[Arc<Pod>], context: &Context) -> Result<Seen, Error> {
     let uid = job.uid().unwrap_or_default();
     let mut nodes = BTreeMap::new();
-    let on_record =
-        job.status.as_ref().and_then(|s| s.record.current.as_ref()).and_then(|c| c.node_name.as_deref());
+    let on_record = record.current.as_ref().and_then(|current| current.node_name.as_deref());
     for name in pods.iter().filter_map(|pod| observe::node_name(pod)).chain(on_record) {
-        if let Some(node) = context.caches.nodes.get(&ObjectRef::new(name)) {
+        if let Some(node) = context.node(name).await? {
             nodes.insert(name.to_owned(), observe::node(&node));
         }
     }
-    Seen {
+    Ok(Seen {
         pods: pods.iter().filter_map(|pod| observe::pod(pod)).collect(),
         nodes,
-        creating: context.dispatch.is_creating(&uid),
+        creating: false,
         waits_for: waits_for(job, &uid, context),
         refused: context.dispatch.refused(&uid),
-    }
+    })
 }
 
 /// What the dispatcher says, once it has said so for a while; for a job that comes new to a queue
@@ -143,32 +190,46 @@ fn tolerances(record: &Record, context: &Context) -> Tolerances {
     context.settings.tolerances(seconds.map(Duration::from_secs))
 }
 
-type Resolved<T> = Result<T, Readiness>;
+type Resolved<T> = Result<T, NotReady>;
+
+/// Why a job is not accepted.
+struct NotReady {
+    readiness: Readiness,
+    /// Nobody tells when that changes.
+    poll: bool,
+}
+
+impl From<Readiness> for NotReady {
+    fn from(readiness: Readiness) -> Self {
+        Self { readiness, poll: false }
+    }
+}
 
 /// Whether everything that a SUBMITTED job names is there.
 async fn readiness(job: &BatchJob, context: &Context) -> Result<Resolved<(String, Plan)>, Error> {
-    if let Some(readiness) = refused_by_spec(job, context).or_else(|| waits_for_queue(job, context)) {
-        return Ok(Err(readiness));
+    let waits = waits_for_queue(job, context).map(Readiness::Waiting);
+    if let Some(readiness) = refused_by_spec(job, context).or(waits) {
+        return Ok(Err(readiness.into()));
     }
     let (name, definition) = match convert::inline_definition(&job.spec) {
         Some(definition) => (inline_name(job), definition),
         None => match resolve(job, context).await? {
             Ok(found) => found,
-            Err(readiness) => return Ok(Err(readiness)),
+            Err(readiness) => return Ok(Err(readiness.into())),
         },
     };
     if let Some(refusal) = unsupported(Kind::JobDefinition, &definition) {
-        return Ok(Err(refusal));
+        return Ok(Err(refusal.into()));
     }
     let plan = convert::plan(&job.spec, &definition);
     let effective = match &plan.effective {
         Ok(effective) => effective,
-        Err(why) => return Ok(Err(Readiness::Refused(reason::invalid_job_definition(why)))),
+        Err(why) => return Ok(Err(Readiness::Refused(reason::invalid_job_definition(why)).into())),
     };
     if let Some(role) = &effective.properties.job_role {
         let namespace = job.namespace().unwrap_or_default();
         if let Err(why) = identity::service_account(context.writer.client(), &namespace, role).await? {
-            return Ok(Err(wait_or_refuse(job, why, context)));
+            return Ok(Err(NotReady { readiness: Readiness::Waiting(why), poll: true }));
         }
     }
     Ok(Ok((name, plan)))
@@ -184,10 +245,10 @@ fn refused_by_spec(job: &BatchJob, context: &Context) -> Option<Readiness> {
         let id = job.spec.job_id.as_ref()?;
         let age = |job: &BatchJob| (job.creation_timestamp().map(|time| time.0), job.uid());
         let mut others = context.caches.jobs().into_iter();
-        let first = others.find(|other| {
-            other.spec.job_id.as_ref() == Some(id) && other.uid() != job.uid() && age(other) < age(job)
-        })?;
-        Some(Readiness::Refused(reason::job_id_taken(id, &key(first.as_ref()))))
+        let taken = others.any(|other| {
+            other.spec.job_id.as_ref() == Some(id) && other.uid() != job.uid() && age(&other) < age(job)
+        });
+        taken.then(|| Readiness::Refused(reason::job_id_taken(id)))
     })
 }
 
@@ -197,24 +258,11 @@ fn unsupported(kind: Kind, spec: &impl serde::Serialize) -> Option<Readiness> {
     (!fields.is_empty()).then(|| Readiness::Refused(reason::unsupported_fields(&fields.join(", "))))
 }
 
-fn waits_for_queue(job: &BatchJob, context: &Context) -> Option<Readiness> {
+fn waits_for_queue(job: &BatchJob, context: &Context) -> Option<String> {
     let name = &job.spec.job_queue;
-    let text = match context.caches.queue_of(job) {
-        None => waits::queue_missing(name),
-        Some(queue) if queue.metadata.deletion_timestamp.is_some() => waits::queue_deleting(name),
-        Some(queue) if !queue.spec.state.unwrap_or_default().is_enabled() => waits::queue_disabled(name),
-        Some(_) => return None,
-    };
-    Some(Readiness::Waiting(text))
-}
-
-/// What is missing may still come, but not for ever.
-fn wait_or_refuse(job: &BatchJob, why: String, context: &Context) -> Readiness {
-    let limit = SignedDuration::from_secs(i64::from(context.settings.missing_config_seconds));
-    let age = job.creation_timestamp().map(|created| Timestamp::now().duration_since(created.0));
-    match age.is_some_and(|age| age >= limit) {
-        true => Readiness::Refused(reason::invalid_job_definition(&why)),
-        false => Readiness::Waiting(why),
+    match context.caches.queue(&job.namespace()?, name) {
+        None => Some(waits::queue_missing(name)),
+        Some(queue) => closed(&queue, name),
     }
 }
 
@@ -222,7 +270,10 @@ fn wait_or_refuse(job: &BatchJob, why: String, context: &Context) -> Readiness {
 ///
 /// An unpinned name means the latest ACTIVE revision, and only a definition whose controller has
 /// seen its newest spec can say which one that is.
-async fn resolve(job: &BatchJob, context: &Context) -> Result<Resolved<(String, JobDefinitionSpec)>, Error> {
+async fn resolve(
+    job: &BatchJob,
+    context: &Context,
+) -> Result<Result<(String, JobDefinitionSpec), Readiness>, Error> {
     let reference = job.spec.job_definition.as_deref().unwrap_or_default();
     let parsed = match DefinitionRef::parse(reference) {
         Ok(parsed) => parsed,
@@ -242,10 +293,7 @@ async fn resolve(job: &BatchJob, context: &Context) -> Result<Resolved<(String, 
     };
     let object = definition.name_any();
     let revision = format!("{object}-{number}");
-    let api: Api<ControllerRevision> =
-        Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
-    let Some(found) = read(format!("get ControllerRevision {revision}"), api.get_opt(&revision)).await?
-    else {
+    let Some(found) = live_revision(job, &revision, context).await? else {
         return waiting(waits::definition_missing(reference));
     };
     if found.labels().get(meta::REVISION_STATUS).is_none_or(|status| status != "ACTIVE") {

@@ -6,6 +6,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use crate::k8s::error::Error;
+use crate::k8s::read::read;
 
 /// The annotation by which EKS ties a ServiceAccount to a role
 /// (<https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.html>).
@@ -22,10 +23,8 @@ pub async fn service_account(
     role: &str,
 ) -> Result<Result<String, String>, Error> {
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let accounts = api.list(&ListParams::default()).await.map_err(|source| Error::Api {
-        what: format!("list ServiceAccounts of {namespace}"),
-        source: Box::new(source),
-    })?;
+    let what = format!("list ServiceAccounts of {namespace}");
+    let accounts = read(what, api.list(&ListParams::default())).await?;
     Ok(choose(&accounts.items, role))
 }
 

@@ -25,8 +25,8 @@ use dereference::Dereferenced;
 
 /// Steps of progress are written at most so often for each job; ends and orders always at once.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// How often a job that waits for something missing is looked at although nothing changed.
-const MISSING: Duration = Duration::from_secs(10);
+/// How often a job is looked at that waits for something that nobody watches: ServiceAccounts.
+const UNWATCHED: Duration = Duration::from_secs(10);
 
 /// Looks at one job.
 pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome {
@@ -55,11 +55,7 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
     if decision.record.phase().is_terminal() {
         context.dispatch.forget(&current.uid().unwrap_or_default());
     }
-    Ok(match (decision.record.phase(), decision.wake) {
-        // What it waits for is announced, but for ServiceAccounts, which nobody watches.
-        (Phase::Submitted | Phase::Pending, None) => Wake::After(MISSING),
-        (_, wake) => Wake::at(wake, now),
-    })
+    Ok(if world.poll { Wake::After(UNWATCHED) } else { Wake::at(decision.wake, now) })
 }
 
 async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> Result<(), Error> {

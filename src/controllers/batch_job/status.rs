@@ -34,7 +34,10 @@ pub(super) fn next(
     }
     status.attempt = attempt(&status.record);
     status.observed_generation = job.metadata.generation;
-    status.scheduling_priority = job.spec.scheduling_priority_override;
+    if status.record.phase() <= Phase::Runnable {
+        status.job_queue = Some(world.queue.clone());
+        status.scheduling_priority = job.spec.scheduling_priority_override;
+    }
     status.share_identifier = job.spec.share_identifier.clone();
     set_conditions(&mut status, job, decision, now);
     status
@@ -60,7 +63,7 @@ fn set_conditions(status: &mut BatchJobStatus, job: &BatchJob, decision: &Decisi
     let silent =
         decision.unreachable.then(|| ("NodeNotReady", batchyard_core::reason::NODE_SILENT.to_owned()));
     wanted.push((ConditionType::NodeUnreachable, silent));
-    wanted.push((ConditionType::EditIgnored, late_edit(job, &record).map(|text| ("TooLate", text))));
+    wanted.push((ConditionType::EditIgnored, late_edits(job, status).map(|text| ("TooLate", text))));
     let ignored = ignored_fields(job);
     wanted.push((ConditionType::FieldsIgnored, ignored.map(|paths| ("NotSupported", paths))));
     for (type_, content) in wanted {
@@ -98,24 +101,29 @@ fn failure_word(record: &Record) -> &'static str {
     }
 }
 
-/// A wish that came when it could have no effect any more.
-fn late_edit(job: &BatchJob, record: &Record) -> Option<String> {
+/// Wishes that came when they could have no effect any more.
+fn late_edits(job: &BatchJob, status: &BatchJobStatus) -> Option<String> {
+    let record = &status.record;
     let phase = record.phase();
-    let ended = |wish: &str| format!("{wish}: the job had ended already");
-    if job.spec.terminate.is_some() && phase.is_terminal() && record.is_terminated != Some(true) {
-        let cancelled = record.is_cancelled == Some(true);
-        return (!cancelled).then(|| ended("terminate"));
-    }
-    if job.spec.cancel.is_none() || record.is_cancelled == Some(true) || record.is_terminated == Some(true) {
-        return None;
-    }
-    match phase {
-        Phase::Starting | Phase::Running => {
-            Some("cancel: the job had started already; use terminate".to_owned())
+    let ordered = record.is_cancelled == Some(true) || record.is_terminated == Some(true);
+    let mut late = Vec::new();
+    if phase > Phase::Runnable {
+        let queue = status.job_queue.as_deref().filter(|queue| *queue != job.spec.job_queue);
+        late.extend(queue.map(|queue| format!("jobQueue: the job was placed from {queue}")));
+        if status.scheduling_priority != job.spec.scheduling_priority_override {
+            late.push("schedulingPriorityOverride: the job was placed before".to_owned());
         }
-        _ if phase.is_terminal() => Some(ended("cancel")),
-        _ => None,
     }
+    if phase.is_terminal() && !ordered {
+        let wishes = [("terminate", &job.spec.terminate), ("cancel", &job.spec.cancel)];
+        let wishes = wishes.iter().filter(|(_, wish)| wish.is_some());
+        late.extend(wishes.map(|(name, _)| format!("{name}: the job had ended already")));
+    } else if job.spec.cancel.is_some() && !ordered && phase > Phase::Runnable {
+        late.push(
+            "cancel: the job has started; use terminate, or it ends only if it is to be retried".to_owned(),
+        );
+    }
+    (!late.is_empty()).then(|| late.join("; "))
 }
 
 fn ignored_fields(job: &BatchJob) -> Option<String> {

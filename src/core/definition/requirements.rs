@@ -66,8 +66,11 @@ fn vcpus_milli(text: &str) -> Result<i64, String> {
     Ok(quarters as i64 * 250)
 }
 
+/// More than any node has, of anything.
+const MOST: i64 = 1_000_000_000;
+
 fn positive(kind: &str, text: &str, least: i64) -> Result<i64, String> {
-    let number = text.parse().ok().filter(|number| *number >= least);
+    let number = text.parse().ok().filter(|number| (least..=MOST).contains(number));
     number.ok_or_else(|| {
         format!("resourceRequirements: {kind} must be a whole number of at least {least}, not {text:?}")
     })

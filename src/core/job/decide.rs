@@ -132,7 +132,8 @@ pub fn decide(
     seen: &Seen,
     tolerances: &Tolerances,
 ) -> Decision {
-    let mut step = Step { now, job, seen, tolerances, next: Decision::default() };
+    let ordered = record.intent.is_some();
+    let mut step = Step { now, job, seen, tolerances, ordered, next: Decision::default() };
     step.next.record = record.clone();
     step.next.record.created_at.get_or_insert(now);
     step.next.record.phase.get_or_insert(Phase::Submitted);
@@ -156,6 +157,8 @@ pub(super) struct Step<'a> {
     pub(super) job: &'a Job,
     pub(super) seen: &'a Seen,
     pub(super) tolerances: &'a Tolerances,
+    /// An order to end the job is stored already.
+    pub(super) ordered: bool,
     pub(super) next: Decision,
 }
 
@@ -234,7 +237,12 @@ impl Step<'_> {
             return;
         }
         if let Some(intent) = self.next.record.intent.clone() {
-            return self.end_unstarted(&intent);
+            // Stored first: from then on the dispatcher makes no pod, so that the next look, which
+            // sees whether one is on its way, is certain.
+            if self.ordered {
+                self.end_unstarted(&intent);
+            }
+            return;
         }
         if let Some(reason) = &self.seen.refused {
             return self.fail(reason.clone());
@@ -381,11 +389,18 @@ impl Step<'_> {
     /// stays for its logs, and one whose last sidecar is still flushing is left to the kubelet.
     fn let_go(&mut self, pod: &PodView) {
         if !is_terminal(pod) && still_works(pod) {
-            let node = pod.node_name.as_deref().map(|name| self.seen.nodes.get(name));
-            let dead = node.is_some_and(|node| node.is_none_or(|node| !node.exists || !node.ready));
-            self.delete(pod, if dead { Deletion::Forced } else { Deletion::Graceful });
+            self.delete(pod, if self.is_lost(pod) { Deletion::Forced } else { Deletion::Graceful });
         }
         self.release(pod);
+    }
+
+    /// True if nobody is left who could end the pod: its node is gone, or is silent and the pod is
+    /// on record as lost with it.
+    fn is_lost(&self, pod: &PodView) -> bool {
+        let Some(name) = pod.node_name.as_deref() else { return false };
+        let Some(node) = self.seen.nodes.get(name).filter(|node| node.exists) else { return true };
+        let recorded = self.next.record.attempts.iter().find(|attempt| attempt.pod_uid == pod.uid);
+        !node.ready && recorded.is_some_and(|attempt| reason::is_host_end(&attempt.status_reason))
     }
 
     fn delete(&mut self, pod: &PodView, how: Deletion) {

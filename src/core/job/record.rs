@@ -77,7 +77,12 @@ impl Record {
     /// The number of the next pod within the next attempt, from 0.
     pub fn next_placement(&self) -> u32 {
         let attempt = self.next_attempt();
-        self.placements.iter().filter(|p| p.attempt == attempt).map(|p| p.placement + 1).max().unwrap_or(0)
+        self.placements
+            .iter()
+            .filter(|p| p.attempt == attempt)
+            .map(|p| p.placement.saturating_add(1))
+            .max()
+            .unwrap_or(0)
     }
 
     /// True when the outcome of this pod already stands in the record.

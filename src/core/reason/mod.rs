@@ -38,6 +38,11 @@ pub fn host_terminated(instance: &str) -> String {
     status(&format!("Host EC2 (instance {instance}) terminated."))
 }
 
+/// True for the end of an attempt whose host went away under it.
+pub fn is_host_end(status_reason: &str) -> bool {
+    status_reason.starts_with("Host EC2")
+}
+
 /// The host or the cluster put the pod out: pressure, plain eviction, device taints. Ours, with
 /// AWS's prefix.
 pub fn host_evicted(instance: &str, why: &str) -> String {
@@ -63,8 +68,8 @@ pub fn unsupported_fields(paths: &str) -> String {
 }
 
 /// An older job has the same `jobId`. Ours.
-pub fn job_id_taken(id: &str, other: &str) -> String {
-    status(&format!("Invalid job: jobId {id} belongs to {other}"))
+pub fn job_id_taken(id: &str) -> String {
+    status(&format!("Invalid job: jobId {id} belongs to an older job"))
 }
 
 /// Behind [`invalid_job_definition`]. Ours.
