@@ -31,7 +31,7 @@ pub struct Settings {
     /// How long a registry may be out of reach before the attempt fails.
     #[arg(long, env = "BATCHYARD_PULL_NETWORK_SECONDS", default_value_t = 300)]
     pub pull_network_seconds: u32,
-    /// How long a Secret, ConfigMap or ServiceAccount may be missing before the attempt fails.
+    /// How long a Secret or ConfigMap may be missing before the attempt fails.
     #[arg(long, env = "BATCHYARD_MISSING_CONFIG_SECONDS", default_value_t = 120)]
     pub missing_config_seconds: u32,
     /// How long a pod may take to start for any other reason before the attempt fails.

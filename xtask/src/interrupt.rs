@@ -42,3 +42,11 @@ pub fn clean_up_begins() {
     CLEANING.store(true, Ordering::SeqCst);
     ASKED.store(false, Ordering::SeqCst);
 }
+
+/// Cleaning up is over; `asked` says whether somebody had wanted the program to end before.
+pub fn clean_up_ends(asked: bool) {
+    CLEANING.store(false, Ordering::SeqCst);
+    if asked {
+        ASKED.store(true, Ordering::SeqCst);
+    }
+}

@@ -2,8 +2,10 @@
 //! functions.
 
 pub mod cluster;
+pub mod crds;
 pub mod demo;
 pub mod install;
 pub mod interrupt;
 pub mod process;
 pub mod step;
+pub mod test;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, demo};
+use xtask::{cluster, crds, demo, test};
 
 /// What people run in this repository.
 #[derive(Debug, Parser)]
@@ -19,12 +19,18 @@ enum Task {
     Cluster(cluster::cli::ClusterArgs),
     /// The retry example on a real cluster, with nodes drained and switched off
     Demo(demo::DemoArgs),
+    /// Everything that must hold: lints, unit tests, tests on an API server and on real nodes
+    Test(test::TestArgs),
+    /// Write crds/ from the types, or check it
+    Crds(crds::CrdsArgs),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Cluster(args) => cluster::cli::run(args),
         Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Crds(args) => crds::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

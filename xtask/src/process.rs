@@ -53,6 +53,17 @@ impl Process {
         }
     }
 
+    /// Ends the process without warning.
+    pub fn kill(self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// The name of its program, as the kernel has it: at most 15 characters.
+    pub fn name(self) -> String {
+        let name = fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        name.trim_end().to_owned()
+    }
+
     /// Asks the process to end, and ends it when it has not done so after `patience`.
     pub fn stop(self, patience: Duration) -> Result<()> {
         self.signal(Signal::SIGTERM);

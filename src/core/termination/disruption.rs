@@ -70,17 +70,16 @@ impl Interruption {
         let word = pod.reason.as_deref().filter(|_| failed).unwrap_or_default();
         let condition = disruption(pod);
         let by = condition.map(|c| c.reason.as_deref().unwrap_or_default());
-        let why = condition.and_then(|c| c.message.as_deref()).filter(|m| !m.is_empty());
-        let message = pod.message.as_deref().filter(|m| !m.is_empty()).or(why).unwrap_or(word);
+        let told = [condition.and_then(|c| c.message.as_deref()), pod.message.as_deref(), by, Some(word)];
+        let why = told.into_iter().flatten().find(|text| !text.is_empty()).unwrap_or_default();
         let status_reason = match (by, word) {
-            (Some("PreemptionByScheduler"), _) => preempted(why.unwrap_or("PreemptionByScheduler")), // D1
-            (Some("DeletionByTaintManager" | "DeletionByPodGC"), _) => terminated(),                 // D2, D4
-            (Some("EvictionByEvictionAPI"), _) if host.is_leaving() => terminated(),                 // D3
-            (Some("DeletionByDeviceTaintManager"), _) => evicted("device taint"),                    // D8
-            (Some(_), "Evicted") => evicted(message),                                                // D5
-            (_, "Terminated") => terminated(),                                                       // D6
-            (_, "Preempting") => preempted(message),                                                 // D7
-            (Some(by), _) => evicted(why.unwrap_or(by)),                                             // D3
+            (Some("PreemptionByScheduler"), _) => preempted(why), // D1
+            (Some("DeletionByTaintManager" | "DeletionByPodGC"), _) => terminated(), // D2, D4
+            (Some("EvictionByEvictionAPI"), _) if host.is_leaving() => terminated(), // D3
+            (Some("DeletionByDeviceTaintManager"), _) => evicted("device taint"), // D8
+            (_, "Terminated") => terminated(),                    // D6
+            (_, "Preempting") => preempted(why),                  // D7
+            (Some(_), _) => evicted(why),                         // D3, D5
             (None, _) if failed && container::is_running(pod) => terminated(), // D13, D4
             (None, _) => return None,
         };

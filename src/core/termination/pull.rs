@@ -11,10 +11,9 @@ pub(super) enum Cause {
 
 /// Texts of containerd, CRI-O and Go's network code that speak of the way to the registry. They
 /// outrank [`DENIED`]: when one of several mirrors is down, its answer is still awaited.
-const NETWORK: [&str; 25] = [
+const NETWORK: [&str; 24] = [
     "dial tcp",
     "dial udp",
-    "i/o timeout",
     "timed out",
     "timeout",
     "deadline exceeded",
@@ -64,7 +63,7 @@ const DENIED: [&str; 17] = [
 pub(super) fn cause(message: &str) -> Cause {
     let text = without_names(message);
     let says = |markers: &[&str]| markers.iter().any(|marker| contains(&text, marker));
-    match (says(&NETWORK) || has_server_error(&text), says(&DENIED)) {
+    match (says(&NETWORK), says(&DENIED)) {
         (false, true) => Cause::Denied,
         _ => Cause::Network,
     }
@@ -89,7 +88,7 @@ pub(super) fn without_rpc(message: &str) -> &str {
 fn without_names(message: &str) -> String {
     let outside: Vec<&str> = message.split('"').step_by(2).collect();
     let lower = outside.join(" ").to_lowercase();
-    let words = lower.split_whitespace().filter(|word| !word.contains('/') || word.starts_with("i/o"));
+    let words = lower.split_whitespace().filter(|word| !word.contains('/'));
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -99,11 +98,6 @@ fn contains(text: &str, marker: &str) -> bool {
         true => numbers(text).any(|number| number == marker),
         false => text.contains(marker),
     }
-}
-
-/// `unexpected status … : 503 …`: a status of the 500s.
-fn has_server_error(text: &str) -> bool {
-    text.contains("status") && numbers(text).any(|n| n.len() == 3 && n.starts_with('5'))
 }
 
 fn numbers(text: &str) -> impl Iterator<Item = &str> {

@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
-use batchyard_core::termination::create::{CreateRefusal, classify_create};
 use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -172,6 +171,8 @@ fn what_runtimes_say_of_pulls() {
         "pinging container registry r: Get \"https://r/v2/\": dial tcp 10.0.0.1:443: i/o timeout",
         // One mirror refuses, another is down.
         "[rpc error: code = Unknown desc = 401 Unauthorized, rpc error: code = Unknown desc = dial tcp: lookup r: no such host]",
+        r#"failed to pull and unpack image "denied:404": something unheard of"#,
+        "failed to copy: short read: expected 404096 bytes but got 4010",
         // Unknown texts are given the longer time.
         "http: server gave HTTP response to HTTPS client",
         "tls: failed to verify certificate: x509: certificate signed by unknown authority",
@@ -270,85 +271,4 @@ fn what_the_kubelet_refuses() {
         assert_eq!(class(word), (Class::Configuration, text, reason));
     }
     assert_eq!(class("NodeShutdown").1, "Host EC2 (instance i-1) terminated.");
-}
-
-#[test]
-fn refusals_of_the_api_server() {
-    use CreateRefusal::*;
-    let text = |wrap: fn(String) -> CreateRefusal, text: &str| wrap(text.to_owned());
-    let same = |wrap: fn(String) -> CreateRefusal, message: &'static str| (message, wrap(message.to_owned()));
-
-    let quota = same(
-        Quota,
-        r#"pods "j-1" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=3, limited: cpu=4"#,
-    );
-    let limit =
-        same(Policy, r#"pods "j-1" is forbidden: failed quota: q: must specify limits.cpu for: main"#);
-    let security = same(
-        Policy,
-        r#"pods "j-1" is forbidden: violates PodSecurity "restricted:latest": privileged (container "main" must not set securityContext.privileged=true)"#,
-    );
-    let webhook = same(Policy, r#"admission webhook "policy.example.com" denied the request: no"#);
-    let policy = same(
-        Policy,
-        r#"pods "j-1" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
-    );
-    let invalid = same(Invalid, r#"Pod "j-1" is invalid: spec.containers[0].image: Required value"#);
-    let strict = same(Invalid, "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal");
-
-    let table = [
-        (409, "AlreadyExists", r#"pods "j-1" already exists"#, Exists),
-        (409, "Conflict", "Operation cannot be fulfilled on resourcequotas \"q\"", Transient),
-        (403, "Forbidden", quota.0, quota.1),
-        (403, "Forbidden", limit.0, limit.1),
-        (
-            403,
-            "Forbidden",
-            r#"pods "j-1" is forbidden: status unknown for quota: q, resources: cpu"#,
-            Transient,
-        ),
-        (403, "Forbidden", security.0, security.1),
-        (400, "BadRequest", webhook.0, webhook.1.clone()),
-        (403, "", webhook.0, webhook.1),
-        (422, "Invalid", policy.0, policy.1),
-        (
-            403,
-            "Forbidden",
-            r#"pods "j-1" is forbidden: unable to create new content in namespace ns because it is being terminated"#,
-            NamespaceTerminating,
-        ),
-        (404, "NotFound", r#"namespaces "ns" not found"#, NamespaceTerminating),
-        (
-            403,
-            "Forbidden",
-            r#"pods "j-1" is forbidden: error looking up service account ns/sa: serviceaccount "sa" not found"#,
-            ServiceAccountMissing,
-        ),
-        (
-            403,
-            "Forbidden",
-            r#"pods is forbidden: User "system:serviceaccount:b:o" cannot create resource "pods" in API group "" in the namespace "ns""#,
-            Transient,
-        ),
-        (422, "Invalid", invalid.0, invalid.1),
-        (400, "BadRequest", strict.0, strict.1),
-        (413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", TooLarge),
-        (500, "", "etcdserver: request is too large", TooLarge),
-        (429, "TooManyRequests", "the server has received too many requests", Transient),
-        (
-            500,
-            "InternalError",
-            r#"Internal error occurred: failed calling webhook "w": failed to call webhook: Post "https://w": context deadline exceeded"#,
-            Transient,
-        ),
-        (503, "ServiceUnavailable", "the server is currently unable to handle the request", Transient),
-        (504, "Timeout", "request did not complete within the allotted timeout", Transient),
-        (401, "Unauthorized", "Unauthorized", Transient),
-        (0, "", "connection reset by peer", Transient),
-    ];
-    for (code, reason, message, want) in table {
-        assert_eq!(classify_create(code, reason, message), want, "{code} {reason}: {message}");
-    }
-    assert_eq!(text(Invalid, "no image").verdict().as_deref(), Some("Invalid job definition: no image"));
-    assert_eq!(text(Quota, "full").verdict(), None);
 }

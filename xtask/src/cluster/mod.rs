@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use self::local::Local;
 use self::state::Folder;
+use self::tools::Tools;
 use crate::process;
 use crate::step::{say, step};
 
@@ -146,6 +147,26 @@ impl Cluster {
         }
         Ok(file)
     }
+}
+
+/// Builds the programs that a cluster is made of, and installs missing packages, but starts nothing.
+pub fn build_tools(options: &Options) -> Result<()> {
+    if options.provider == Provider::Local {
+        preflight::check(options.profile)?;
+        preflight::install_packages()?;
+        Tools::build(&repository()?, &tools::needed(options.profile, options.kwok_nodes))?;
+    }
+    Ok(())
+}
+
+/// A program from the table of tools, built if need be.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    Tools::build(&repository()?, &[name])?.program(name)
+}
+
+/// The folder of everything that is built once and kept.
+pub fn tools_folder() -> Result<PathBuf> {
+    Ok(state::cache_root()?.join("tools"))
 }
 
 /// Makes the cluster, or what is missing of it.

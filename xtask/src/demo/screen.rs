@@ -56,7 +56,8 @@ impl Screen {
     }
 
     fn tell(&mut self, jobs: &BTreeMap<String, Job>) {
-        for (name, job) in jobs {
+        // A job that nobody has looked at yet has no phase.
+        for (name, job) in jobs.iter().filter(|(_, job)| !job.is("")) {
             let now = describe(job);
             if self.said.get(name) != Some(&now) {
                 say(&now);

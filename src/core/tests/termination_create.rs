@@ -1,0 +1,138 @@
+//! What the API server may answer to the create of a pod, and what that means for the job.
+
+use batchyard_core::termination::create::{CreateRefusal, classify_create};
+
+/// Code, reason and message of the answer; the refusal that it is.
+const ANSWERS: &[(u16, &str, &str, &str)] = &[
+    (409, "AlreadyExists", r#"pods "j-1" already exists"#, "Exists"),
+    (409, "Conflict", r#"Operation cannot be fulfilled on resourcequotas "q""#, "Transient"),
+    (
+        403,
+        "Forbidden",
+        r#"pods "j-1" is forbidden: exceeded quota: q, requested: cpu=2, used: cpu=3, limited: cpu=4"#,
+        "Quota",
+    ),
+    (
+        403,
+        "Forbidden",
+        r#"pods "j-1" is forbidden: status unknown for quota: q, resources: cpu"#,
+        "Transient",
+    ),
+    (
+        403,
+        "Forbidden",
+        r#"pods "j-1" is forbidden: failed quota: q: must specify limits.cpu for: main"#,
+        "Policy",
+    ),
+    (
+        403,
+        "Forbidden",
+        r#"pods "j-1" is forbidden: violates PodSecurity "restricted:latest": privileged (container "main" must not set securityContext.privileged=true)"#,
+        "Policy",
+    ),
+    (
+        403,
+        "Forbidden",
+        r#"pods "j-1" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi"#,
+        "Policy",
+    ),
+    (403, "Forbidden", r#"pods "j-1" is forbidden: no PriorityClass with name p was found"#, "Policy"),
+    (403, "", r#"admission webhook "policy.example.com" denied the request: no"#, "Policy"),
+    (400, "BadRequest", r#"admission webhook "policy.example.com" denied the request: no"#, "Policy"),
+    (
+        422,
+        "Invalid",
+        r#"pods "j-1" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
+        "Policy",
+    ),
+    (
+        403,
+        "Forbidden",
+        r#"pods "j-1" is forbidden: unable to create new content in namespace ns because it is being terminated"#,
+        "NamespaceTerminating",
+    ),
+    (404, "NotFound", r#"namespaces "ns" not found"#, "NamespaceTerminating"),
+    (404, "NotFound", "the server could not find the requested resource", "Transient"),
+    (
+        403,
+        "Forbidden",
+        r#"pods "j-1" is forbidden: error looking up service account ns/sa: serviceaccount "sa" not found"#,
+        "ServiceAccountMissing",
+    ),
+    (
+        403,
+        "Forbidden",
+        r#"pods is forbidden: User "o" cannot create resource "pods" in API group "" in the namespace "ns""#,
+        "Transient",
+    ),
+    (422, "Invalid", r#"Pod "j-1" is invalid: spec.containers[0].image: Required value"#, "Invalid"),
+    (
+        400,
+        "BadRequest",
+        r#"Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal"#,
+        "Invalid",
+    ),
+    (413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", "TooLarge"),
+    (500, "", "etcdserver: request is too large", "TooLarge"),
+    (
+        500,
+        "",
+        "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2097999 vs. 2097152)",
+        "TooLarge",
+    ),
+    (
+        500,
+        "InternalError",
+        r#"failed calling webhook "w": failed to call webhook: Post "https://w": context deadline exceeded"#,
+        "Transient",
+    ),
+    (
+        500,
+        "InternalError",
+        r#"failed calling webhook "w": failed to call webhook: Post "https://w": the proxy denied the request"#,
+        "Transient",
+    ),
+    (429, "TooManyRequests", "the server has received too many requests", "Transient"),
+    (503, "ServiceUnavailable", "the server is currently unable to handle the request", "Transient"),
+    (504, "Timeout", "request did not complete within the allotted timeout", "Transient"),
+    (401, "Unauthorized", "Unauthorized", "Transient"),
+    (0, "", "connection reset by peer", "Transient"),
+];
+
+#[test]
+fn every_answer_is_understood() {
+    for (code, reason, message, want) in ANSWERS {
+        let text = message.to_string();
+        let want = match *want {
+            "Exists" => CreateRefusal::Exists,
+            "Quota" => CreateRefusal::Quota(text),
+            "Policy" => CreateRefusal::Policy(text),
+            "NamespaceTerminating" => CreateRefusal::NamespaceTerminating,
+            "ServiceAccountMissing" => CreateRefusal::ServiceAccountMissing,
+            "Invalid" => CreateRefusal::Invalid(text),
+            "TooLarge" => CreateRefusal::TooLarge,
+            "Transient" => CreateRefusal::Transient,
+            other => panic!("{other}"),
+        };
+        assert_eq!(classify_create(*code, reason, message), want, "{code} {reason}: {message}");
+    }
+}
+
+#[test]
+fn only_what_is_for_ever_fails_the_job() {
+    let verdict = |refusal: CreateRefusal| refusal.verdict();
+    let no = Some("Invalid job definition: no".to_owned());
+    assert_eq!(verdict(CreateRefusal::Policy("no".into())), no);
+    assert_eq!(verdict(CreateRefusal::Invalid("no".into())), no);
+    let large = verdict(CreateRefusal::TooLarge).unwrap_or_default();
+    assert!(large.starts_with("Invalid job definition: "), "{large}");
+    for refusal in [
+        CreateRefusal::Exists,
+        CreateRefusal::Quota("full".into()),
+        CreateRefusal::NamespaceTerminating,
+        CreateRefusal::ServiceAccountMissing,
+        CreateRefusal::Transient,
+    ] {
+        assert_eq!(verdict(refusal), None);
+    }
+}

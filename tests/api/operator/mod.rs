@@ -1,0 +1,14 @@
+//! The operator at work. To add a case, make a [`world::World`], submit jobs, and say step by step
+//! what scheduler and kubelet do.
+
+mod definitions;
+mod endings;
+mod faults;
+mod kubelet;
+mod lifecycle;
+mod pods;
+mod queues;
+mod waiting;
+mod world;
+mod writes;
+pub(crate) use world::merge;

@@ -1,0 +1,98 @@
+//! How many writes a job costs, counted in the API server's audit log.
+
+use batchyard_core::job::phase::Phase;
+use futures::future::join_all;
+use serde_json::json;
+
+use super::world::{World, job};
+use crate::support::audit::{self, Mark, Write};
+use crate::support::operator::{self, Operator};
+
+/// Writes for one job on an idle cluster, from its creation to the removal of the pod's finalizer.
+const IDLE: usize = 11;
+/// Writes per job under load, where steps of progress fall together.
+const LOAD: usize = 9;
+/// Jobs that make a load.
+const JOBS: usize = 50;
+
+/// Writes about jobs and their pods. Events are told apart, and so is what a queue or an
+/// environment says of itself, since that does not grow with the number of jobs.
+fn about_jobs(writes: &[Write]) -> Vec<Write> {
+    let of_a_job =
+        |write: &&Write| write.resource.starts_with("batchjobs") || write.resource.starts_with("pods");
+    writes.iter().filter(of_a_job).cloned().collect()
+}
+
+/// Prints the tables and returns the writes about jobs.
+fn report(title: &str, mark: &Mark, world: &World, jobs: usize) -> Vec<Write> {
+    let all = mark.writes(&world.namespace);
+    let counted = about_jobs(&all);
+    let others: Vec<Write> = all.into_iter().filter(|write| !counted.contains(write)).collect();
+    println!("{}", audit::table(title, &counted, jobs));
+    println!("{}", audit::table("beside these (events, queue, definition)", &others, jobs));
+    counted
+}
+
+/// The audit log, or a plain word that nothing is counted.
+fn mark() -> Option<Mark> {
+    let mark = audit::mark();
+    if mark.is_none() {
+        println!("SKIPPED: this cluster has no audit log that can be read, so nothing is counted");
+    }
+    mark
+}
+
+#[tokio::test]
+async fn one_job_on_an_idle_cluster() {
+    let _exclusive = operator::exclusive().await;
+    let world = World::without_operator("writes-idle").await;
+    let operator = Operator::start("operator-0");
+    world.furnish().await;
+    world.settle().await;
+    let Some(mark) = mark() else { return };
+    let job = world.submit("job", job(json!({}))).await;
+    let pod = job.pod(1).await;
+    job.reaches(Phase::Runnable).await;
+    pod.bind().await;
+    pod.pulls().await;
+    job.reaches(Phase::Starting).await;
+    pod.starts().await;
+    job.reaches(Phase::Running).await;
+    pod.exits(0).await;
+    job.reaches(Phase::Succeeded).await;
+    pod.is_released().await;
+    let writes = report("writes for one job on an idle cluster", &mark, &world, 1);
+    let failed: Vec<_> = writes.iter().filter(|write| !write.is_done()).collect();
+    assert!(failed.is_empty(), "refused: {failed:?}");
+    assert!(writes.len() <= IDLE, "{} writes, {IDLE} are allowed", writes.len());
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn many_jobs_at_once() {
+    let _exclusive = operator::exclusive().await;
+    let world = World::without_operator("writes-load").await;
+    let operator = Operator::start("operator-0");
+    world.furnish().await;
+    world.node("large", "pool", JOBS as u32).await;
+    let Some(mark) = mark() else { return };
+    let large = format!("{}-large", world.namespace);
+    join_all((0..JOBS).map(|number| {
+        let (world, large) = (&world, &large);
+        async move {
+            let job = world.submit(&format!("job-{number}"), job(json!({}))).await;
+            let pod = job.pod(1).await;
+            // A kubelet reports each step as it comes; nobody waits for the operator here.
+            pod.bind_to(large).await;
+            pod.pulls().await;
+            pod.starts().await;
+            pod.exits(0).await;
+            job.reaches(Phase::Succeeded).await;
+            pod.is_released().await;
+        }
+    }))
+    .await;
+    let writes = report(&format!("writes for {JOBS} jobs at once"), &mark, &world, JOBS);
+    assert!(writes.len() <= LOAD * JOBS, "{} writes for {JOBS} jobs, {LOAD} each are allowed", writes.len());
+    operator.stop().await;
+}

@@ -1,0 +1,7 @@
+//! What the tests against a cluster share.
+#![allow(dead_code)] // each test target uses a part of it
+
+pub(crate) mod audit;
+pub(crate) mod client;
+pub(crate) mod operator;
+pub(crate) mod wait;

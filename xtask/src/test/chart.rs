@@ -1,0 +1,64 @@
+//! The Helm chart without a cluster: it is well-formed, and its CRDs are those of crds/.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::report::Counts;
+use crate::cluster;
+use crate::process::output;
+
+/// Lints the chart and renders it with its own values and with every feature on.
+pub(super) fn check() -> Result<Counts> {
+    let chart = cluster::repository()?.join("charts/batchyard");
+    let everything = chart.join("ci/everything-values.yaml");
+    let mut counts = Counts::default();
+    for values in [None, Some(&everything)] {
+        for task in [&["lint", "--strict"][..], &["template", "batchyard", "--namespace", "batchyard-system"]]
+        {
+            let mut command = helm(task)?;
+            command.arg(&chart);
+            if let Some(values) = values {
+                command.arg("--values").arg(values);
+            }
+            let text = output(&mut command)?;
+            if task[0] == "template" && values.is_none() {
+                holds_the_crds(&text)?;
+            }
+            counts.add(Counts::one());
+        }
+    }
+    Ok(counts)
+}
+
+/// Every line of every CRD stands in the rendered chart, in its order.
+fn holds_the_crds(rendered: &str) -> Result<()> {
+    let folder = cluster::repository()?.join("crds");
+    let mut found = 0;
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        // The chart adds to the metadata, which stands before the spec.
+        let spec = text.find("\nspec:").map(|at| text[at..].trim_end());
+        let spec = spec.with_context(|| format!("{} has no spec", path.display()))?;
+        ensure!(rendered.contains(spec), "the chart does not hold {} as it is", path.display());
+        found += 1;
+    }
+    ensure!(found > 0, "{} is empty", folder.display());
+    Ok(())
+}
+
+fn helm(arguments: &[&str]) -> Result<Command> {
+    let program: PathBuf = cluster::tool("helm")?;
+    let home = cluster::tools_folder()?.join("helm-home");
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for (variable, folder) in
+        [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+    {
+        command.env(variable, home.join(folder));
+    }
+    Ok(command)
+}

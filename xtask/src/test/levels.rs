@@ -1,0 +1,122 @@
+//! The stages of each level.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::cargo::{cargo, check, tests};
+use super::report::{Counts, Report};
+use super::{Part, chart, deny};
+use crate::cluster::{self, Cluster, Options};
+use crate::process::{on_path, output};
+use crate::{crds, interrupt};
+
+/// How many tests at the level of the API run at once; they mostly wait.
+const API_THREADS: usize = 8;
+
+/// What has to be built before anything can be tried, all of it kept between runs.
+pub(super) fn tools(report: &mut Report, unit: bool, api: bool, nodes: bool) {
+    if unit {
+        report.stage(Part::Tools, "cargo-deny", deny::build);
+        if on_path("go") {
+            report.stage(Part::Tools, "helm", || cluster::tool("helm").map(|_| Counts::one()));
+        }
+    }
+    let clusters =
+        [(api, "tools of the API level", Options::api()), (nodes, "tools of nodes", Options::full())];
+    for (_, title, options) in clusters.into_iter().filter(|(wanted, ..)| *wanted) {
+        report.stage(Part::Tools, title, || cluster::build_tools(&options).map(|()| Counts::one()));
+    }
+}
+
+/// What needs no cluster.
+pub(super) fn unit(report: &mut Report, long: bool) {
+    let mut stage = |title: &str, work: &mut dyn FnMut() -> Result<Counts>| {
+        report.stage(Part::Unit, title, work);
+    };
+    stage("formatting", &mut || check(&mut cargo("fmt --all --check")?));
+    stage("lints", &mut || check(&mut cargo("clippy --workspace --all-targets -- --deny warnings")?));
+    stage("lints of the cluster tests", &mut || {
+        check(&mut cargo("clippy --package batchyard --test api --test nodes -- --deny warnings")?)
+    });
+    stage("docs", &mut || {
+        check(cargo("doc --workspace --no-deps --quiet")?.env("RUSTDOCFLAGS", "--deny warnings"))
+    });
+    stage("unit tests and doc tests", &mut || {
+        let mut command = cargo("test --workspace --no-fail-fast")?;
+        if long {
+            command.env("PROPTEST_CASES", "20000");
+        }
+        tests(&mut command)
+    });
+    stage("CRDs are those of the types", &mut || crds::run(&crds::CrdsArgs::check()).map(|()| Counts::one()));
+    stage("chart", &mut || {
+        if on_path("go") {
+            chart::check()
+        } else {
+            Ok(Counts::skipped("the chart: Helm is built with Go, which is missing"))
+        }
+    });
+    stage("dependencies", &mut deny::check);
+}
+
+/// Tests against an API server.
+pub(super) fn api(report: &mut Report, keep: bool) {
+    with_cluster(report, Part::Api, &Options::api(), keep, |cluster| {
+        let mut command =
+            cargo(&format!("test --package batchyard --test api -- --test-threads={API_THREADS}"))?;
+        // What is counted is shown although nothing failed.
+        tests(on(command.arg("--show-output"), cluster)?)
+    });
+}
+
+/// Tests with real containers.
+pub(super) fn nodes(report: &mut Report, keep: bool) {
+    with_cluster(report, Part::Nodes, &Options::full(), keep, |cluster| {
+        tests(on(&mut cargo("test --package batchyard --test nodes")?, cluster)?)
+    });
+}
+
+/// Makes a cluster, and takes it away again unless it stood before.
+fn with_cluster(
+    report: &mut Report,
+    part: Part,
+    options: &Options,
+    keep: bool,
+    test: impl FnOnce(&Cluster) -> Result<Counts>,
+) {
+    let stood = cluster::find(&options.name).is_ok_and(|cluster| answers(&cluster));
+    let mut made = None;
+    report.stage(part, "make the cluster", || {
+        made = Some(cluster::up(options)?);
+        Ok(Counts::one())
+    });
+    if let Some(cluster) = made {
+        report.stage(part, "tests", || test(&cluster));
+    }
+    if stood || keep {
+        return;
+    }
+    // Also after Ctrl-C: what this run made does not stay.
+    let asked = interrupt::was_asked();
+    interrupt::clean_up_begins();
+    report.stage(part, "remove the cluster", || cluster::down(&options.name).map(|()| Counts::one()));
+    interrupt::clean_up_ends(asked);
+}
+
+fn answers(cluster: &Cluster) -> bool {
+    output(&mut cluster.kubectl(["get", "--raw", "/readyz", "--request-timeout", "3s"])).is_ok()
+}
+
+/// Points tests to a cluster, and to kubectl of its version.
+fn on<'c>(command: &'c mut Command, cluster: &Cluster) -> Result<&'c mut Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(cluster.path.clone()).chain(std::env::split_paths(&path));
+    let path: OsString = std::env::join_paths(folders).context("PATH")?;
+    command.env("PATH", path).env("BATCHYARD_TEST_KUBECONFIG", &cluster.kubeconfig);
+    if let Some(log) = &cluster.audit_log {
+        command.env("BATCHYARD_TEST_AUDIT_LOG", log);
+    }
+    Ok(command)
+}
