@@ -131,7 +131,7 @@ async fn clear(pod: &Pod, context: &Context) {
             context.writer.delete_pod(pod, how).await?;
         }
         if release {
-            context.writer.release_pod(pod).await?;
+            context.release(pod).await?;
         }
         Ok::<_, Error>(deletion.is_some() || release)
     };

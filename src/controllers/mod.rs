@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
@@ -35,8 +35,9 @@ use crate::k8s::backoff::Backoff;
 use crate::k8s::caches::Caches;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::events::Events;
+use crate::k8s::pods;
 use crate::k8s::read::read;
-use crate::k8s::watch;
+use crate::k8s::watch::{self, Change};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
@@ -70,6 +71,21 @@ impl Context {
         }
         let api: Api<Node> = Api::all(self.writer.client().clone());
         Ok(read(format!("get Node {name}"), api.get_opt(name)).await?.map(Arc::new))
+    }
+
+    /// Takes the finalizer off a pod, and knows at once that it is off.
+    ///
+    /// # Errors
+    /// When the API server refuses or cannot be asked.
+    pub async fn release(&self, pod: &Pod) -> Result<(), Error> {
+        let released = self.writer.release_pod(pod).await?;
+        // One that is being deleted is gone by now; the watch tells.
+        if let Some(mut released) = released.filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+            pods::trim(&mut released);
+            self.caches.pods.take(&Change::Applied(Arc::new(released)));
+            self.dispatch.poke();
+        }
+        Ok(())
     }
 }
 

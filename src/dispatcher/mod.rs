@@ -32,6 +32,7 @@ struct State {
     blocked_queues: BTreeSet<String>,
     held_back: BTreeMap<String, HeldBack>,
     held_namespaces: BTreeMap<String, HeldBack>,
+    busy: bool,
 }
 
 /// Why a job is not placed.
@@ -63,6 +64,8 @@ struct HeldBack {
     text: String,
 }
 
+/// Jobs that wait or have a pod at a time, from which on the cluster counts as busy.
+const BUSY: usize = 20;
 /// The first and the longest pause after a create that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long a namespace whose quota is used up is left alone.
@@ -94,12 +97,21 @@ impl Dispatch {
         self.lock().blocked_queues.contains(queue)
     }
 
+    /// True while so many jobs wait or run that steps of progress are worth saving.
+    pub fn is_busy(&self) -> bool {
+        self.lock().busy
+    }
+
     /// The job is over or gone.
     pub fn forget(&self, job_uid: &str) {
         let mut state = self.lock();
         state.waits.remove(job_uid);
         state.refused.remove(job_uid);
         state.held_back.remove(job_uid);
+    }
+
+    fn set_busy(&self, open_jobs: usize) {
+        self.lock().busy = open_jobs >= BUSY;
     }
 
     async fn poked(&self) {

@@ -72,8 +72,9 @@ impl Writer {
         gone_is_fine(self.bounded("delete", what, api.delete(&pod.name_any(), &delete)).await)
     }
 
-    /// Takes the attempt finalizer off a pod, and leaves those of others.
-    pub async fn release_pod(&self, pod: &Pod) -> Result<()> {
+    /// Takes the attempt finalizer off a pod, and leaves those of others. Returns the pod as it is
+    /// then, if it is still there.
+    pub async fn release_pod(&self, pod: &Pod) -> Result<Option<Pod>> {
         // Naming the uid makes it a precondition.
         let patch = json!({"metadata": {
             "uid": pod.uid(),
@@ -82,7 +83,11 @@ impl Writer {
         let what = format!("release Pod {}", super::watch::key(pod));
         let api = self.namespaced::<Pod>(pod);
         let patch = Patch::Strategic(patch);
-        gone_is_fine(self.bounded("patch", what, api.patch(&pod.name_any(), &patch_params(), &patch)).await)
+        match self.bounded("patch", what, api.patch(&pod.name_any(), &patch_params(), &patch)).await {
+            Ok(released) => Ok(Some(released)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Replaces an object's status if the object did not change since it was read.

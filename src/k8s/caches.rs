@@ -178,6 +178,11 @@ impl Caches {
         self.own.since(job_uid)
     }
 
+    /// How long ago it was first noticed that a job's status is behind.
+    pub fn since_noticed(&self, job_uid: &str) -> Duration {
+        self.own.since_noticed(job_uid)
+    }
+
     /// The queue that a reference in a namespace means, if it exists.
     pub fn queue(&self, namespace: &str, reference: &str) -> Option<Arc<JobQueue>> {
         let names = name::candidates(reference);

@@ -23,11 +23,19 @@ struct Inner<K> {
     newest: HashMap<String, Arc<K>>,
     /// When each object was last written.
     last: HashMap<String, Instant>,
+    /// Since when a write is due.
+    noticed: HashMap<String, Instant>,
 }
 
 impl<K> Default for OwnWrites<K> {
     fn default() -> Self {
-        Self { inner: Mutex::new(Inner { newest: HashMap::new(), last: HashMap::new() }) }
+        Self {
+            inner: Mutex::new(Inner {
+                newest: HashMap::new(),
+                last: HashMap::new(),
+                noticed: HashMap::new(),
+            }),
+        }
     }
 }
 
@@ -38,6 +46,7 @@ impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
         if let Some(uid) = object.uid() {
             let mut inner = self.lock();
             inner.last.insert(uid.clone(), Instant::now());
+            inner.noticed.remove(&uid);
             inner.newest.insert(uid, object.clone());
         }
         object
@@ -62,11 +71,17 @@ impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
         self.lock().last.get(uid).map(Instant::elapsed)
     }
 
+    /// How long ago it was first noticed, since its last write, that the object should be written.
+    pub fn since_noticed(&self, uid: &str) -> Duration {
+        self.lock().noticed.entry(uid.to_owned()).or_insert_with(Instant::now).elapsed()
+    }
+
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
         let mut inner = self.lock();
         inner.newest.remove(uid);
         inner.last.remove(uid);
+        inner.noticed.remove(uid);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
@@ -75,7 +90,7 @@ impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
 }
 
 /// Resource versions of one kind are numbers that grow (KEP-5504).
-fn version<K: Resource>(object: &K) -> u64 {
+pub(super) fn version<K: Resource>(object: &K) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 

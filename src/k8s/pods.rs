@@ -11,6 +11,7 @@ use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt;
 
+use super::own_writes::version;
 use super::watch::Change;
 use super::{meta, observe};
 
@@ -29,7 +30,8 @@ pub struct AttemptPod {
     pub environment: String,
     /// vCPUs as the job states them, in thousandths.
     pub vcpus_milli: i64,
-    /// Its containers ended: it needs no more room.
+    /// Its containers ended and its outcome is recorded: it needs no more room. Until then the room
+    /// is kept, so that a job that is to be retried finds it and goes first.
     pub finished: bool,
     /// The whole object.
     pub pod: Arc<Pod>,
@@ -55,6 +57,14 @@ impl PodIndex {
     pub fn take(&self, change: &Change<Pod>) -> Option<String> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let uid = change.object().uid()?;
+        // The answer to a write may be here before the watch shows what was before it.
+        let newer = |entry: &Entry| {
+            let known = entry.attempt.as_ref().map(|attempt| version(attempt.pod.as_ref()));
+            known.is_some_and(|known| known > version(change.object().as_ref()))
+        };
+        if inner.pods.get(&uid).is_some_and(newer) {
+            return None;
+        }
         let job = inner.remove(&uid);
         match change {
             Change::Applied(pod) => inner.insert(uid, pod).or(job),
@@ -101,7 +111,7 @@ impl PodIndex {
 
 impl Inner {
     fn insert(&mut self, uid: String, pod: &Arc<Pod>) -> Option<String> {
-        let finished = observe::is_finished(pod);
+        let finished = observe::is_finished(pod) && !is_held(pod);
         let entry = Entry {
             node: observe::node_name(pod).map(str::to_owned),
             requests: if finished { Resources::default() } else { observe::requests(pod) },

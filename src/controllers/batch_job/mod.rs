@@ -71,19 +71,27 @@ async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> 
         }
         Action::Release { uid, .. } => {
             let Some(pod) = pod(uid) else { return Ok(()) };
-            context.writer.release_pod(pod).await
+            context.release(pod).await
         }
     }
 }
 
-/// How long a step that is nothing but progress waits for the next one, so that a job's status is
-/// written at most once a second while it starts.
+/// How long a step that is nothing but progress waits for the next one: a job's status is written
+/// at most once a second while it starts, and where there is much to write, only what lasts a
+/// second is written at all.
 fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Duration> {
     let progress = matches!(decision.record.phase(), Phase::Starting | Phase::Running)
         && decision.record.intent.is_none()
         && decision.actions.is_empty();
-    let last = context.caches.since_own_write(&job.uid()?).filter(|_| progress)?;
-    PROGRESS.checked_sub(last).filter(|pause| !pause.is_zero())
+    if !progress {
+        return None;
+    }
+    let uid = job.uid()?;
+    let since = match context.dispatch.is_busy() {
+        true => Some(context.caches.since_noticed(&uid)),
+        false => context.caches.since_own_write(&uid),
+    };
+    PROGRESS.checked_sub(since?).filter(|pause| !pause.is_zero())
 }
 
 /// Logs, counts and Events of what changed.
