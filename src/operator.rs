@@ -117,8 +117,10 @@ async fn lead(
     let mut work = start(&context, triggers, &stop);
     ready.set(true);
     let lost = tokio::select! {
-        () = leadership.lost() => true,
+        // Controllers end because they are told to, and that is no failure: ask for it first.
+        biased;
         () = stop.cancelled() => false,
+        () = leadership.lost() => true,
         ended = work.join_next() => bail!("a controller ended: {ended:?}"),
     };
     stop.cancel();

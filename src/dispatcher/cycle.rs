@@ -94,7 +94,7 @@ impl Dispatcher {
                     else {
                         continue;
                     };
-                    self.create(Placing { uid, waiting, environment: object.clone(), pool: pool.clone() });
+                    self.admit(Placing { uid, waiting, environment: object.clone(), pool: pool.clone() });
                 }
                 Verdict::Wait(text) => self.tell(uid, text, now),
             }
@@ -128,7 +128,7 @@ impl Dispatcher {
         }
     }
 
-    fn create(&mut self, placing: Placing) {
+    fn admit(&mut self, placing: Placing) {
         let record = placing.waiting.job.status.clone().unwrap_or_default().record;
         let (attempt, placement) = (record.next_attempt(), record.next_placement());
         let creating = Creating {

@@ -15,6 +15,13 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{client, wait};
 
+/// The name of every operator that follows another. One of the same name needs not wait for the lease to expire, even
+/// if the one before was killed, as a container that restarts in its pod.
+pub(crate) const NAME: &str = "operator-0";
+
+/// Long, so that a machine that is busy with other things takes no lease away.
+const LEASE_SECONDS: &str = "60";
+
 static USE: RwLock<()> = RwLock::const_new(());
 static SHARED: Mutex<Option<Operator>> = Mutex::const_new(None);
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -30,7 +37,7 @@ pub(crate) async fn shared() -> Shared {
     let guard = USE.read().await;
     let mut running = SHARED.lock().await;
     if running.as_mut().is_none_or(|operator| !operator.is_alive()) {
-        let operator = Operator::start("shared");
+        let operator = Operator::start(NAME);
         operator.leads().await;
         *running = Some(operator);
     }
@@ -55,24 +62,22 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Starts the program of this tree. Two with the same name follow each other at once, as a
-    /// container that restarts in its pod does; another name waits for the lease to expire.
+    /// Starts the program of this tree.
     pub(crate) fn start(name: &str) -> Self {
-        Self::start_with(name, &[])
+        Self::start_with(name, LEASE_SECONDS)
     }
 
-    /// Starts it with more arguments.
-    pub(crate) fn start_with(name: &str, arguments: &[&str]) -> Self {
+    /// Starts it with a lease of so many seconds.
+    pub(crate) fn start_with(name: &str, lease_seconds: &str) -> Self {
         let address = free_address();
         let log = log(STARTED.fetch_add(1, Ordering::Relaxed));
         let output = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
         let child = Command::new(env!("CARGO_BIN_EXE_batchyard"))
             .arg("operator")
-            .args(["--pod-name", name])
+            .args(["--pod-name", name, "--lease-duration-seconds", lease_seconds])
             .args(["--metrics-address", &address.to_string(), "--log-format", "text"])
             // So that deleted things are gone before the test is.
             .args(["--terminate-grace-seconds", "2"])
-            .args(arguments)
             .env("KUBECONFIG", client::kubeconfig())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())

@@ -188,7 +188,7 @@ async fn cancel_comes_too_late_for_a_job_that_runs() {
     pod.starts().await;
     job.reaches(Phase::Running).await;
     job.edit(json!({"cancel": "no longer wanted"})).await;
-    condition(&world, "job", "EditIgnored", "cancel: the job had started already").await;
+    condition(&world, "job", "EditIgnored", "cancel: the job has started").await;
     pod.exits(0).await;
     let record = job.reaches(Phase::Succeeded).await;
     assert_eq!(record.is_cancelled, None);

@@ -24,7 +24,7 @@ const STEPS: &[&str] = &["submit", "bind", "start", "exit 1", "bind", "start", "
 /// Runs a job of two attempts. After the step with this number the operator is killed before it
 /// can be seen to react, and another one takes over.
 async fn life(world: &World, name: &str, crash_after: Option<usize>) -> Record {
-    let mut operator = Operator::start("operator-0");
+    let mut operator = Operator::start(operator::NAME);
     operator.leads().await;
     let job = world.job(name);
     let mut attempt = 1;
@@ -41,7 +41,7 @@ async fn life(world: &World, name: &str, crash_after: Option<usize>) -> Record {
         }
         if crash_after == Some(number) {
             operator.kill();
-            operator = Operator::start("operator-0");
+            operator = Operator::start(operator::NAME);
         }
         match *step {
             "bind" => drop(job.reaches(Phase::Starting).await),
@@ -66,7 +66,7 @@ fn job_spec() -> serde_json::Value {
 async fn killed_after_any_step_the_operator_comes_to_the_same_end() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("crash").await;
-    let first = Operator::start("operator-0");
+    let first = Operator::start(operator::NAME);
     world.furnish().await;
     first.stop().await;
     let undisturbed = essence(&life(&world, "undisturbed", None).await);
@@ -83,7 +83,7 @@ async fn killed_after_any_step_the_operator_comes_to_the_same_end() {
 async fn orders_given_while_no_operator_runs_are_obeyed() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("absent").await;
-    let operator = Operator::start("operator-0");
+    let operator = Operator::start(operator::NAME);
     world.furnish().await;
     let running = world.submit("running", job_spec()).await;
     let pod = running.pod(1).await;
@@ -94,7 +94,7 @@ async fn orders_given_while_no_operator_runs_are_obeyed() {
     running.edit(json!({"terminate": "nobody was there"})).await;
     pod.exits(0).await;
     let submitted = world.submit("submitted", job_spec()).await;
-    let operator = Operator::start("operator-0");
+    let operator = Operator::start(operator::NAME);
     submitted.pod(1).await;
     let record = running.until("its end", |record| record.phase().is_terminal()).await;
     pod.is_released().await;
@@ -111,7 +111,7 @@ async fn of_two_operators_one_stands_by() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("standby").await;
     // So that a lease that nobody gave up is free soon.
-    let start = |name| Operator::start_with(name, &["--lease-duration-seconds", "5"]);
+    let start = |name| Operator::start_with(name, "10");
     let leader = start("operator-a");
     leader.leads().await;
     let follower = start("operator-b");
@@ -140,7 +140,7 @@ async fn of_two_operators_one_stands_by() {
 async fn the_operator_tells_how_it_is() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("metrics").await;
-    let operator = Operator::start("operator-0");
+    let operator = Operator::start(operator::NAME);
     operator.leads().await;
     world.furnish().await;
     world.submit("job", job(json!({}))).await.run(0).await;

@@ -100,7 +100,7 @@ async fn of_two_jobs_with_one_id_the_later_fails() {
     let second = world.submit("second", job(json!({"jobId": id}))).await;
     let record = second.reaches(Phase::Failed).await;
     let reason = record.status_reason.unwrap_or_default();
-    assert!(reason.contains(id) && reason.contains("/first"), "{reason}");
+    assert!(reason.contains(id) && reason.contains("belongs to an older job"), "{reason}");
     assert_eq!(first.run(0).await.job_id.as_deref(), Some(id));
     let by_id = ListParams::default().fields(&format!("status.jobId={id}"));
     let found = world.api::<BatchJob>().list(&by_id).await.expect("jobs can be selected by their id").items;

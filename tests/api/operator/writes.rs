@@ -1,12 +1,18 @@
 //! How many writes a job costs, counted in the API server's audit log.
 
+use batchyard::crd::BatchJob;
 use batchyard_core::job::phase::Phase;
 use futures::future::join_all;
+use futures::{StreamExt as _, stream};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
 use serde_json::json;
 
+use super::kubelet::PodHandle;
 use super::world::{World, job};
 use crate::support::audit::{self, Mark, Write};
 use crate::support::operator::{self, Operator};
+use crate::support::wait;
 
 /// Writes for one job on an idle cluster, from its creation to the removal of the pod's finalizer.
 const IDLE: usize = 11;
@@ -46,7 +52,7 @@ fn mark() -> Option<Mark> {
 async fn one_job_on_an_idle_cluster() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("writes-idle").await;
-    let operator = Operator::start("operator-0");
+    let operator = Operator::start(operator::NAME);
     world.furnish().await;
     world.settle().await;
     let Some(mark) = mark() else { return };
@@ -68,29 +74,45 @@ async fn one_job_on_an_idle_cluster() {
     operator.stop().await;
 }
 
+async fn submit(world: &World, number: usize) {
+    world.submit(&format!("job-{number}"), job(json!({}))).await;
+}
+
 #[tokio::test]
 async fn many_jobs_at_once() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("writes-load").await;
-    let operator = Operator::start("operator-0");
+    let operator = Operator::start(operator::NAME);
     world.furnish().await;
-    world.node("large", "pool", JOBS as u32).await;
+    let large = world.node("large", "pool", JOBS as u32).await;
+    world.settle().await;
     let Some(mark) = mark() else { return };
-    let large = format!("{}-large", world.namespace);
-    join_all((0..JOBS).map(|number| {
-        let (world, large) = (&world, &large);
-        async move {
-            let job = world.submit(&format!("job-{number}"), job(json!({}))).await;
-            let pod = job.pod(1).await;
-            // A kubelet reports each step as it comes; nobody waits for the operator here.
-            pod.bind_to(large).await;
-            pod.pulls().await;
-            pod.starts().await;
-            pod.exits(0).await;
-            job.reaches(Phase::Succeeded).await;
-            pod.is_released().await;
-        }
-    }))
+    join_all((0..JOBS).map(|number| submit(&world, number))).await;
+    let pods = wait::answer("a pod for each job", &world.namespace, || async {
+        let pods = world.pods().await;
+        (pods.len() == JOBS).then_some(pods)
+    })
+    .await;
+    // Short jobs, as many at a time as a node may start: nobody waits for the operator here.
+    stream::iter(&pods)
+        .for_each_concurrent(4, |pod| {
+            let pod = PodHandle { world: &world, name: pod.name_any() };
+            let large = &large;
+            async move {
+                pod.bind_to(large).await;
+                pod.pulls().await;
+                pod.starts().await;
+                pod.exits(0).await;
+            }
+        })
+        .await;
+    wait::answer("the end of each job", &world.namespace, || async {
+        let ended =
+            |job: &BatchJob| job.status.as_ref().is_some_and(|s| s.record.phase() == Phase::Succeeded);
+        let jobs = world.api::<BatchJob>().list(&ListParams::default()).await.ok()?.items;
+        let held = world.pods().await.iter().any(|pod| !pod.finalizers().is_empty());
+        (jobs.len() == JOBS && jobs.iter().all(ended) && !held).then_some(())
+    })
     .await;
     let writes = report(&format!("writes for {JOBS} jobs at once"), &mark, &world, JOBS);
     assert!(writes.len() <= LOAD * JOBS, "{} writes for {JOBS} jobs, {LOAD} each are allowed", writes.len());

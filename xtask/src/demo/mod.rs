@@ -32,6 +32,9 @@ pub struct DemoArgs {
     /// Who runs the cluster [default: kind where Docker and kind are there, else local]
     #[arg(long)]
     provider: Option<Provider>,
+    /// The cluster's name
+    #[arg(long, default_value = cluster::DEFAULT_NAME)]
+    name: String,
     /// Leave the cluster up, to look around
     #[arg(long)]
     keep: bool,
@@ -40,8 +43,9 @@ pub struct DemoArgs {
 /// Shows the post's story, and puts everything back, also after Ctrl-C.
 pub fn run(args: &DemoArgs) -> Result<()> {
     interrupt::watch()?;
-    let mut options = Options::full();
-    options.provider = args.provider.unwrap_or(options.provider);
+    let defaults = Options::full();
+    let provider = args.provider.unwrap_or(defaults.provider);
+    let options = Options { name: args.name.clone(), provider, ..defaults };
     let stood = cluster::find(&options.name).is_ok_and(|cluster| answers(&cluster));
     let stays = stood || args.keep;
     announce(stood, stays);

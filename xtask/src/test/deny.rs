@@ -10,6 +10,7 @@ use super::cargo::{cargo, run};
 use super::report::Counts;
 use crate::cluster;
 use crate::process::output;
+use crate::step::step;
 
 /// The version that is used; a new one may know new rules.
 const VERSION: &str = "0.20.2";
@@ -27,7 +28,7 @@ pub(super) fn build() -> Result<Counts> {
     let building = folder.with_extension("building");
     let mut install = cargo(&format!("install --locked --quiet cargo-deny@{VERSION} --root"))?;
     install.arg(&building).env("CARGO_TARGET_DIR", building.join("target"));
-    run(&mut install)?;
+    step("build cargo-deny", || run(&mut install))?;
     fs::remove_dir_all(building.join("target"))?;
     fs::rename(&building, &folder).with_context(|| folder.display().to_string())?;
     Ok(Counts::one())
