@@ -25,6 +25,8 @@ use dereference::Dereferenced;
 
 /// Steps of progress are written at most so often for each job; ends and orders always at once.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// Where many jobs wait or run, a step of progress is written once it lasted so long.
+const LASTING: Duration = Duration::from_secs(3);
 /// How often a job is looked at that waits for something that nobody watches: ServiceAccounts.
 const UNWATCHED: Duration = Duration::from_secs(10);
 
@@ -77,8 +79,8 @@ async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> 
 }
 
 /// How long a step that is nothing but progress waits for the next one: a job's status is written
-/// at most once a second while it starts, and where there is much to write, only what lasts a
-/// second is written at all.
+/// at most once a second while it starts, and where there is much to write, only what lasts is
+/// written at all.
 fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Duration> {
     let progress = matches!(decision.record.phase(), Phase::Starting | Phase::Running)
         && decision.record.intent.is_none()
@@ -87,11 +89,11 @@ fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Durat
         return None;
     }
     let uid = job.uid()?;
-    let since = match context.dispatch.is_busy() {
-        true => Some(context.caches.since_noticed(&uid)),
-        false => context.caches.since_own_write(&uid),
+    let (limit, since) = match context.dispatch.is_busy() {
+        true => (LASTING, context.caches.since_noticed(&uid)),
+        false => (PROGRESS, context.caches.since_own_write(&uid)?),
     };
-    PROGRESS.checked_sub(since?).filter(|pause| !pause.is_zero())
+    limit.checked_sub(since).filter(|pause| !pause.is_zero())
 }
 
 /// Logs, counts and Events of what changed.
