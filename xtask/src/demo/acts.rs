@@ -31,8 +31,8 @@ pub(super) struct Faults {
 pub(super) fn play(cluster: &Cluster, namespace: &str, grace: u32, faults: &mut Faults) -> Result<()> {
     let mut jobs = Jobs::follow(cluster, namespace)?;
     program_fails(&mut jobs)?;
-    host_is_drained(cluster, &mut jobs, grace, faults)?;
     image_cannot_be_pulled(&mut jobs)?;
+    host_is_drained(cluster, &mut jobs, grace, faults)?;
     host_is_switched_off(cluster, &mut jobs, faults)?;
     end(cluster, namespace, &mut jobs)?;
     report::print(&jobs);
@@ -58,6 +58,15 @@ fn program_fails(jobs: &mut Jobs) -> Result<()> {
     Ok(())
 }
 
+fn image_cannot_be_pulled(jobs: &mut Jobs) -> Result<()> {
+    title("The image cannot be pulled");
+    println!("no-container asks for an image that does not exist. Ten attempts are allowed; the rule for");
+    println!("CannotPullContainerError ends the job after one, once the image was missing for 20 s.\n");
+    jobs.until_job("no-container", "to end", PATIENCE, |job| job.has_ended())?;
+    say("no-container fell straight through to FAILED");
+    Ok(())
+}
+
 fn host_is_drained(cluster: &Cluster, jobs: &mut Jobs, grace: u32, faults: &mut Faults) -> Result<()> {
     let node = running_on(jobs, "spot-drain")?;
     title("The host is taken away, politely");
@@ -65,7 +74,7 @@ fn host_is_drained(cluster: &Cluster, jobs: &mut Jobs, grace: u32, faults: &mut 
     println!(
         "sleep does not listen to SIGTERM, so it is killed after {grace} s (30 unless the chart is told)."
     );
-    println!("\"Host EC2*\" is retried, on another node.\n");
+    println!("\"Host EC2*\" is retried, on another node; so is whatever else ran there.\n");
     faults.cordoned = Some(node.clone());
     thread::scope(|scope| {
         let drain = scope.spawn(|| {
@@ -83,23 +92,16 @@ fn host_is_drained(cluster: &Cluster, jobs: &mut Jobs, grace: u32, faults: &mut 
     faults.cordoned = None;
     let now = running_on(jobs, "spot-drain")?;
     say(format!("spot-drain was on {node}; its attempt {} runs on {now}", jobs.get("spot-drain")?.attempt()));
-    Ok(())
-}
-
-fn image_cannot_be_pulled(jobs: &mut Jobs) -> Result<()> {
-    title("The image cannot be pulled");
-    println!("no-container asks for an image that does not exist. Ten attempts are allowed; the rule for");
-    println!("CannotPullContainerError ends the job after one. Meanwhile spot-drain sleeps to its end.\n");
-    jobs.until("no-container, random-ec and spot-drain to end", PATIENCE * 2, |jobs| {
-        ["no-container", "random-ec", "spot-drain"]
-            .iter()
-            .all(|name| jobs.get(*name).is_some_and(|job| job.has_ended()))
+    jobs.until("spot-drain (90 s) and random-ec to end", PATIENCE * 2, |jobs| {
+        ["spot-drain", "random-ec"].iter().all(|name| jobs.get(*name).is_some_and(|job| job.has_ended()))
     })?;
-    say("no-container fell straight through to FAILED; spot-drain finished on its new host");
+    say(format!("spot-drain finished on {now}"));
     Ok(())
 }
 
 fn host_is_switched_off(cluster: &Cluster, jobs: &mut Jobs, faults: &mut Faults) -> Result<()> {
+    // The drain may have moved it, too.
+    jobs.until_job("spot-power-off", "to run", PATIENCE, |job| job.is("RUNNING") || job.has_ended())?;
     let node = running_on(jobs, "spot-power-off")?;
     title("The host is switched off");
     println!("{node}, on which spot-power-off sleeps, loses its power: nothing on it says goodbye. Nobody");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 
 use super::cargo::{cargo, run};
 use super::report::Counts;
@@ -25,19 +25,24 @@ pub(super) fn build() -> Result<Counts> {
     if folder.exists() {
         return Ok(Counts::one());
     }
-    let building = folder.with_extension("building");
+    // With a name of its own, so that two runs do not disturb each other.
+    let building = cluster::tools_folder()?.join(format!("cargo-deny-{}.building", std::process::id()));
     let mut install = cargo(&format!("install --locked --quiet cargo-deny@{VERSION} --root"))?;
     install.arg(&building).env("CARGO_TARGET_DIR", building.join("target"));
     step("build cargo-deny", || run(&mut install))?;
     fs::remove_dir_all(building.join("target"))?;
-    fs::rename(&building, &folder).with_context(|| folder.display().to_string())?;
+    if fs::rename(&building, &folder).is_err() {
+        // Another run was faster.
+        fs::remove_dir_all(&building)?;
+    }
+    ensure!(folder.join("bin/cargo-deny").exists(), "{} holds no cargo-deny", folder.display());
     Ok(Counts::one())
 }
 
 /// Checks what can be checked with what is at hand; advisories need their database.
 pub(super) fn check() -> Result<Counts> {
     let mut counts = Counts::default();
-    run(deny("--offline check licenses bans sources")?.arg("--hide-inclusion-graph"))?;
+    run(deny("check licenses bans sources")?.arg("--hide-inclusion-graph"))?;
     counts.add(Counts::one());
     if output(&mut deny("fetch db")?).is_err() {
         counts.add(Counts::skipped("cargo-deny's advisories: their database is out of reach from here"));
