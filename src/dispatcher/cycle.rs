@@ -80,7 +80,7 @@ impl Dispatcher {
             self.index.view(&self.context.caches, &self.context.dispatch);
         let running: u32 = snapshot.queues.iter().map(|queue| queue.running).sum();
         let mut verdicts = schedule(snapshot);
-        self.context.dispatch.set_busy(verdicts.len() + running as usize);
+        self.context.dispatch.note_load(verdicts.len() + running as usize);
         let waiting = verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Wait(_)));
         let blocked = waiting.filter_map(|(uid, _)| Some(key(jobs.get(uid)?.queue.as_ref()))).collect();
         verdicts.extend(others.into_iter().map(|(uid, text)| (uid, Verdict::Wait(text))));

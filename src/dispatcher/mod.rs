@@ -32,7 +32,7 @@ struct State {
     blocked_queues: BTreeSet<String>,
     held_back: BTreeMap<String, HeldBack>,
     held_namespaces: BTreeMap<String, HeldBack>,
-    busy: bool,
+    busy_until: Option<Instant>,
 }
 
 /// Why a job is not placed.
@@ -66,6 +66,8 @@ struct HeldBack {
 
 /// Jobs that wait or have a pod at a time, from which on the cluster counts as busy.
 const BUSY: usize = 20;
+/// How long it counts as busy after that.
+const BUSY_FOR: Duration = Duration::from_secs(15);
 /// The first and the longest pause after a create that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long a namespace whose quota is used up is left alone.
@@ -97,9 +99,10 @@ impl Dispatch {
         self.lock().blocked_queues.contains(queue)
     }
 
-    /// True while so many jobs wait or run that steps of progress are worth saving.
+    /// True while so many jobs wait or run that steps of progress are worth saving, and for a
+    /// while after.
     pub fn is_busy(&self) -> bool {
-        self.lock().busy
+        self.lock().busy_until.is_some_and(|until| until > Instant::now())
     }
 
     /// The job is over or gone.
@@ -110,8 +113,10 @@ impl Dispatch {
         state.held_back.remove(job_uid);
     }
 
-    fn set_busy(&self, open_jobs: usize) {
-        self.lock().busy = open_jobs >= BUSY;
+    fn note_load(&self, open_jobs: usize) {
+        if open_jobs >= BUSY {
+            self.lock().busy_until = Some(Instant::now() + BUSY_FOR);
+        }
     }
 
     async fn poked(&self) {

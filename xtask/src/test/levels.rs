@@ -115,6 +115,8 @@ fn on<'c>(command: &'c mut Command, cluster: &Cluster) -> Result<&'c mut Command
     let folders = std::iter::once(cluster.path.clone()).chain(std::env::split_paths(&path));
     let path: OsString = std::env::join_paths(folders).context("PATH")?;
     command.env("PATH", path).env("BATCHYARD_TEST_KUBECONFIG", &cluster.kubeconfig);
+    // A failed test says where it failed and what it waited for; the runtime's frames add nothing.
+    command.env("RUST_BACKTRACE", "0");
     if let Some(log) = &cluster.audit_log {
         command.env("BATCHYARD_TEST_AUDIT_LOG", log);
     }
