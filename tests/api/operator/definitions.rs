@@ -100,6 +100,19 @@ async fn a_definition_that_comes_back_counts_on() {
 }
 
 #[tokio::test]
+async fn the_number_of_a_revision_that_somebody_deleted_is_not_used_again() {
+    let world = World::with_queue("pruned-revision").await;
+    world.definition("definition", image("1")).await;
+    settled(&world, 1, Some(1)).await;
+    world.definition("definition", image("2")).await;
+    settled(&world, 2, Some(2)).await;
+    let revisions = world.api::<ControllerRevision>();
+    revisions.delete("definition-2", &DeleteParams::default()).await.expect("a revision can be deleted");
+    world.definition("definition", image("3")).await;
+    wait::until(&revisions, "definition-3", "its place", |_| true).await;
+}
+
+#[tokio::test]
 async fn a_number_that_is_taken_is_passed_over() {
     let world = World::with_queue("taken").await;
     let revisions = world.api::<ControllerRevision>();

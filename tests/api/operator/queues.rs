@@ -126,6 +126,11 @@ async fn environments_are_tried_in_their_order() {
     ]);
     world.queue("queue", json!({"computeEnvironmentOrder": order})).await;
     world.ready::<JobQueue>("queue").await;
+    // Otherwise it might be passed over for want of a node, and not because it comes second.
+    wait::until(&world.environments(), &world.environment_name("second"), "a node", |environment| {
+        environment.status.as_ref().and_then(|status| status.nodes) == Some(1)
+    })
+    .await;
     let first = world.submit("first", job(json!({}))).await;
     assert_eq!(environment_of(&first).await, world.environment_name("pool"));
     let second = world.submit("second", job(json!({}))).await;
