@@ -6,6 +6,9 @@
 //! operator comes to rest, in a fixpoint, with at most one live pod per job and nothing held for
 //! jobs that ended, whenever it rests (`support/sim_operator.rs`).
 
+#[path = "support/cases.rs"]
+mod cases;
+
 #[path = "support/sim_cluster.rs"]
 mod sim_cluster;
 #[path = "support/sim_operator.rs"]
@@ -209,7 +212,12 @@ fn final_records(world: &World) -> BTreeMap<String, Record> {
 }
 
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config { cases, max_shrink_iters: 4_000, failure_persistence: None, ..Config::default() })
+    TestRunner::new(Config {
+        cases: cases::cases(cases),
+        max_shrink_iters: 4_000,
+        failure_persistence: None,
+        ..Config::default()
+    })
 }
 
 /// Runs a check on many scripts; a failing one is shown as it would stand in `sim/`.

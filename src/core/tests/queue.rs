@@ -1,5 +1,9 @@
 //! Which job runs next, and where: what one scheduling cycle must and must not do.
 
+#[path = "support/cases.rs"]
+mod cases;
+
+use cases::cases;
 use std::collections::{BTreeMap, BTreeSet};
 
 use batchyard_core::queue::{
@@ -364,7 +368,7 @@ fn fits(snapshot: &Snapshot, queue: &Queue, job: &Candidate) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(4000), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every waiting job gets one verdict, and admissions are a prefix of each queue's order.
     #[test]

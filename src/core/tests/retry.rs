@@ -1,8 +1,12 @@
 //! evaluateOnExit: the examples of AWS and of the posts, and a comparison with a second, naive
 //! implementation.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use batchyard_core::job::record::RetryAction::{self, Exit, Retry};
 use batchyard_core::job::retry::{EvaluateOnExit, RetryStrategy, decide};
+use cases::cases;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -173,7 +177,7 @@ fn entries() -> impl Strategy<Value = Vec<EvaluateOnExit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(20_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn agrees_with_the_naive_implementation(

@@ -1,11 +1,15 @@
 //! What holds for the end of any pod, however absurd its status.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use batchyard_core::pod::{
     ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
 };
 use batchyard_core::reason::clean::{LOG_TAIL_LIMIT, REASON_LIMIT, STATUS_REASON_LIMIT};
 use batchyard_core::termination::create::classify_create;
 use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
+use cases::cases;
 use jiff::{SignedDuration, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
@@ -203,7 +207,7 @@ fn check(ending: &Ending) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_look_is_total_and_repeatable(

@@ -46,7 +46,7 @@ pub(super) fn unit(report: &mut Report, long: bool) {
     stage("unit tests and doc tests", &mut || {
         let mut command = cargo("test --workspace --no-fail-fast")?;
         if long {
-            command.env("PROPTEST_CASES", "20000");
+            command.env("BATCHYARD_LONG", "1");
         }
         tests(&mut command)
     });
