@@ -34,6 +34,8 @@ pub(crate) struct Exclusive(#[allow(dead_code)] RwLockWriteGuard<'static, ()>);
 
 /// The operator that tests share.
 pub(crate) async fn shared() -> Shared {
+    // On a new cluster there is not even the namespace of the operator's lease.
+    client::connect(client::Actor::User).await;
     let guard = USE.read().await;
     let mut running = SHARED.lock().await;
     if running.as_mut().is_none_or(|operator| !operator.is_alive()) {
@@ -46,6 +48,7 @@ pub(crate) async fn shared() -> Shared {
 
 /// The operator for one test alone.
 pub(crate) async fn exclusive() -> Exclusive {
+    client::connect(client::Actor::User).await;
     let guard = USE.write().await;
     if let Some(operator) = SHARED.lock().await.take() {
         operator.stop().await;

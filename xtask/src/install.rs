@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster, Provider};
+use crate::interrupt;
 use crate::process::output;
 use crate::step::step;
 
@@ -32,8 +33,11 @@ pub fn operator(cluster: &Cluster, values: &Value) -> Result<()> {
         for file in files {
             helm.arg("--values").arg(file?);
         }
-        output(&mut helm).with_context(|| last_words(cluster))?;
-        Ok(())
+        output(&mut helm).map(|_| ()).or_else(|error| {
+            // Helm ends by Ctrl-C like everything else; then the operator is not to blame.
+            interrupt::check()?;
+            Err(error.context(last_words(cluster)))
+        })
     })
 }
 

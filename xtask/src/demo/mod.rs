@@ -6,7 +6,6 @@ mod report;
 mod screen;
 
 use std::fs::File;
-use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -18,6 +17,7 @@ use self::acts::Faults;
 use crate::cluster::{self, Cluster, Options, Provider};
 use crate::process::output;
 use crate::step::{say, step};
+use crate::test::cargo::cargo;
 use crate::{install, interrupt};
 
 /// The namespace that the example is applied in.
@@ -97,10 +97,8 @@ fn build_operator() -> Result<()> {
         // Where this program is, the operator shall be.
         let own = std::env::current_exe()?;
         let target = own.ancestors().nth(2).context("a program of Cargo lies in the target folder")?;
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "batchyard", "--bin", "batchyard", "--target-dir"]);
-        output(build.arg(target).current_dir(cluster::repository()?))?;
+        let mut build = cargo("build --quiet --package batchyard --bin batchyard --target-dir")?;
+        output(build.arg(target))?;
         Ok(())
     })
 }

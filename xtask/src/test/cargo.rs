@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(60 * 60);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Cargo with arguments, at the root of the repository.
-pub(super) fn cargo(arguments: &str) -> Result<Command> {
+pub(crate) fn cargo(arguments: &str) -> Result<Command> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments.split_whitespace()).current_dir(repository()?);
