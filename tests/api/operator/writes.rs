@@ -115,8 +115,6 @@ async fn many_jobs_at_once() {
     })
     .await;
     let writes = report(&format!("writes for {JOBS} jobs at once"), &mark, &world, JOBS);
-    // A job that this machine could not run within a second has a write more.
-    let average = (writes.len() + JOBS / 2) / JOBS;
-    assert!(average <= LOAD, "{} writes for {JOBS} jobs, {LOAD} each are allowed", writes.len());
+    assert!(writes.len() <= LOAD * JOBS, "{} writes for {JOBS} jobs, {LOAD} each are allowed", writes.len());
     operator.stop().await;
 }
