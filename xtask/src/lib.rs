@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod crds;
 pub mod demo;
+pub mod faults;
 pub mod install;
 pub mod interrupt;
 pub mod process;

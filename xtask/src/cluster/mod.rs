@@ -89,7 +89,15 @@ impl Options {
             kwok_nodes: 0,
         }
     }
+
+    /// A control plane with fake nodes; tests make more of them.
+    pub fn fake() -> Self {
+        Self { name: format!("{DEFAULT_NAME}-fake"), kwok_nodes: FAKE_NODES, ..Self::api() }
+    }
 }
+
+/// How many fake nodes a cluster for tests of scale has.
+const FAKE_NODES: u32 = 1;
 
 /// A cluster that runs: what one needs to know to use it.
 #[derive(Debug, Clone)]
