@@ -27,6 +27,8 @@ pub struct PodView {
     pub deletion_grace_seconds: Option<i64>,
     /// True while our finalizer holds the pod.
     pub held: bool,
+    /// True while our scheduling gate keeps the pod from being bound (`strictFencing`).
+    pub gated: bool,
     /// `spec.nodeName`, empty until the pod is bound.
     pub node_name: Option<String>,
     /// `status.observedGeneration`: what the kubelet knew when it last reported; absent before
@@ -146,6 +148,10 @@ pub struct NodeView {
     pub name: String,
     /// The instance id from `spec.providerID` (`i-…`), else the node's name.
     pub instance: String,
+    /// `status.nodeInfo.bootID`: another one after each start of the machine.
+    pub boot_id: Option<String>,
+    /// The machine has started anew since the pod was bound to it, by the word of the record.
+    pub rebooted: bool,
     /// False once the Node object is gone.
     pub exists: bool,
     /// `metadata.deletionTimestamp` is set.

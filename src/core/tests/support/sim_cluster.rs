@@ -116,7 +116,8 @@ impl Cluster {
         let now = self.now;
         let host = self.nodes.get(node).ok_or("no such node")?;
         let (room, usable) = (self.free(host), host.view.ready && !host.view.unschedulable);
-        let pod = self.pod_of(job, |p| p.view.node_name.is_none() && p.view.deleted_at.is_none())?;
+        let bindable = |p: &Pod| p.view.node_name.is_none() && p.view.deleted_at.is_none() && !p.view.gated;
+        let pod = self.pod_of(job, bindable)?;
         if !usable || room < pod.vcpus {
             return Err(format!("{node} takes no such pod"));
         }
@@ -229,6 +230,12 @@ impl Cluster {
         let changed = *pod != before;
         self.sweep();
         changed
+    }
+
+    /// Lifts our scheduling gate; true if it was there.
+    pub(crate) fn ungate(&mut self, name: &str, uid: &str) -> bool {
+        let pod = self.pods.get_mut(name).filter(|p| p.view.uid == uid);
+        pod.is_some_and(|pod| std::mem::take(&mut pod.view.gated))
     }
 
     /// Takes our finalizer off; true if it was there.
