@@ -191,7 +191,7 @@ impl Wires {
             node.status.as_ref().map(|status| [status.allocatable.as_ref(), status.capacity.as_ref()]);
         let amounts = amounts.map(|lists| lists.map(|list| list.map(|list| format!("{list:?}"))));
         let read = (
-            (view.ready, view.unschedulable, view.deleting),
+            (view.ready, view.unschedulable, view.deleting, view.boot_id.clone()),
             format!("{:?}", node.spec.as_ref().map(|spec| (&spec.taints, &spec.provider_id))),
             node.labels().clone(),
             amounts,

@@ -110,6 +110,7 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         service_account: account.as_deref(),
         effective,
         grace_seconds: i64::from(context.settings.terminate_grace_seconds),
+        fenced: queue.spec.strict_fencing == Some(true),
         log_tail: context.settings.log_tail,
     }))
 }

@@ -72,6 +72,19 @@ impl Writer {
         gone_is_fine(self.bounded("delete", what, api.delete(&pod.name_any(), &delete)).await)
     }
 
+    /// Lifts our scheduling gate off a pod, and leaves those of others.
+    pub async fn ungate_pod(&self, pod: &Pod) -> Result<()> {
+        // Naming the uid makes it a precondition.
+        let patch = json!({
+            "metadata": {"uid": pod.uid()},
+            "spec": {"schedulingGates": [{"$patch": "delete", "name": meta::FENCE}]},
+        });
+        let what = format!("ungate Pod {}", super::watch::key(pod));
+        let api = self.namespaced::<Pod>(pod);
+        let patch = Patch::Strategic(patch);
+        gone_is_fine(self.bounded("patch", what, api.patch(&pod.name_any(), &patch_params(), &patch)).await)
+    }
+
     /// Takes the attempt finalizer off a pod, and leaves those of others. Returns the pod as it is
     /// then, if it is still there.
     pub async fn release_pod(&self, pod: &Pod) -> Result<Option<Pod>> {

@@ -6,7 +6,7 @@ use batchyard_core::definition::{Effective, Properties};
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EmptyDirVolumeSource, EnvVar, HostPathVolumeSource, NodeAffinity, NodeSelector, Pod,
-    PodSpec, ResourceRequirements, SecurityContext, Volume, VolumeMount,
+    PodSchedulingGate, PodSpec, ResourceRequirements, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -59,6 +59,8 @@ pub struct Attempt<'a> {
     pub effective: &'a Effective,
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_seconds: i64,
+    /// `strictFencing` of the queue: the pod is not to be bound before its uid is on record.
+    pub fenced: bool,
     /// Whether the last lines of a failed container's output are kept in its status.
     pub log_tail: bool,
 }
@@ -147,6 +149,7 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         runtime_class_name: defaults.runtime_class_name,
         image_pull_secrets: some(defaults.image_pull_secrets),
         termination_grace_period_seconds: Some(attempt.grace_seconds),
+        scheduling_gates: attempt.fenced.then(|| vec![PodSchedulingGate { name: meta::FENCE.to_owned() }]),
         ..PodSpec::default()
     }
 }
@@ -315,6 +318,7 @@ mod tests {
             service_account: None,
             effective,
             grace_seconds: 30,
+            fenced: false,
             log_tail: true,
         });
         serde_json::to_value(made).expect("a pod is plain data")

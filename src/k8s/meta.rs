@@ -2,6 +2,8 @@
 
 /// Finalizer of attempt pods: a pod cannot vanish before its outcome is recorded.
 pub const ATTEMPT_FINALIZER: &str = "batchyard.io/attempt";
+/// Scheduling gate of pods from a queue with `strictFencing`, until their uid is on record.
+pub const FENCE: &str = "batchyard.io/fence";
 /// Finalizer of queues and environments: they go once nothing uses them.
 pub const IN_USE_FINALIZER: &str = "batchyard.io/in-use";
 /// On a queue: deleting it fails its jobs even though it was not disabled before.

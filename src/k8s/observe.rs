@@ -48,10 +48,13 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
         placement,
         compute_environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned(),
         created_at: pod.creation_timestamp().map(|time| time.0),
+        generation: pod.metadata.generation,
         deleted_at: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
         deletion_grace_seconds: pod.metadata.deletion_grace_period_seconds,
         held: pod.finalizers().iter().any(|finalizer| finalizer == meta::ATTEMPT_FINALIZER),
+        gated: is_gated(pod),
         node_name: node_name(pod).map(str::to_owned),
+        observed_generation: status.observed_generation,
         phase: phase(status.phase.as_deref()),
         reason: status.reason,
         message: status.message,
@@ -64,6 +67,12 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
 /// The node that a pod is bound to.
 pub fn node_name(pod: &core::Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// True while our gate keeps a pod from being bound.
+fn is_gated(pod: &core::Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_deref()).unwrap_or_default();
+    gates.iter().any(|gate| gate.name == meta::FENCE)
 }
 
 /// True once all of a pod's containers ended: it needs no more room.
@@ -141,7 +150,13 @@ pub fn node(node: &core::Node) -> NodeView {
         ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
         unschedulable: spec.unschedulable.unwrap_or(false),
         taints: spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect(),
+        boot_id: boot_id(node).filter(|id| !id.is_empty()).map(str::to_owned),
+        rebooted: false,
     }
+}
+
+fn boot_id(node: &core::Node) -> Option<&str> {
+    Some(&node.status.as_ref()?.node_info.as_ref()?.boot_id)
 }
 
 /// The EC2 instance id in a provider id like `aws:///eu-west-1a/i-0123456789abcdef0`.

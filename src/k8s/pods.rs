@@ -204,6 +204,7 @@ pub fn trim(pod: &mut Pod) {
             containers: spec.containers.iter().map(small).collect(),
             init_containers: spec.init_containers.as_ref().map(|inits| inits.iter().map(small).collect()),
             overhead: spec.overhead.take(),
+            scheduling_gates: spec.scheduling_gates.take(),
             ..PodSpec::default()
         };
     }

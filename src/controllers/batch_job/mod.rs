@@ -71,6 +71,10 @@ async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> 
                 answer => answer,
             }
         }
+        Action::Ungate { uid, .. } => {
+            let Some(pod) = pod(uid) else { return Ok(()) };
+            context.writer.ungate_pod(pod).await
+        }
         Action::Release { uid, .. } => {
             let Some(pod) = pod(uid) else { return Ok(()) };
             context.release(pod).await
@@ -112,8 +116,9 @@ fn tell(before: &BatchJob, after: &BatchJob, context: &Context) {
             "phase"
         );
     }
-    if let (None, Some(current), Some(since)) = (&old.current, &new.current, old.runnable_at) {
-        let waited = current.bound_at.unwrap_or(since).duration_since(since);
+    let bound_at = new.current.as_ref().and_then(|current| current.bound_at);
+    if let (false, Some(bound_at), Some(since)) = (old.is_bound(), bound_at, old.runnable_at) {
+        let waited = bound_at.duration_since(since);
         context.metrics.waited(waited.as_secs_f64().max(0.0));
     }
     for attempt in new.attempts.iter().skip(old.attempts.len()) {

@@ -13,11 +13,15 @@ use crate::termination::{Class, Ending};
 use crate::waits;
 
 impl Step<'_> {
-    /// Records the outcome of a pod and what follows from it.
-    pub(super) fn settle(&mut self, ran: &Ran, ending: Ending) {
+    /// Records the outcome of a pod and what follows from it. `asked`: the pod was deleted.
+    ///
+    /// An order outranks what the pod shows, since the order may have made it so. A success of a
+    /// pod that was never asked to stop is its own, and came before the order could act.
+    pub(super) fn settle(&mut self, ran: &Ran, ending: Ending, asked: bool) {
         let ending = Ending { stopped_at: ending.stopped_at.or(Some(self.now)), ..ending };
         self.next.record.current = None;
-        if let Some(intent) = self.next.record.intent.clone() {
+        let by_itself = ending.class == Class::Succeeded && !asked;
+        if let Some(intent) = self.next.record.intent.clone().filter(|_| !by_itself) {
             return match ran.bound {
                 true => self.end_by_order(ran, &intent, ending),
                 false => self.end_unstarted(&intent),
@@ -191,7 +195,7 @@ impl From<&Current> for Ran {
             compute_environment: current.compute_environment.clone(),
             node_name: current.node_name.clone(),
             instance: current.instance.clone(),
-            bound: true,
+            bound: current.bound_at.is_some(),
         }
     }
 }

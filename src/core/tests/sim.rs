@@ -104,3 +104,24 @@ fn a_script_that_cannot_happen_is_an_error() {
         apply(&mut world, line).expect_err(line);
     }
 }
+
+/// strictFencing: whatever the scheduler tries, a pod that is on no record is not bound.
+#[test]
+fn b5_a_fenced_pod_on_no_record_is_never_bound() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/b5_zombie_create_fenced.txt");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let (script, _) = text.split_once("---\n").expect("a transcript");
+    let mut world = World::default();
+    for line in script.lines().filter(|line| !line.starts_with('#')) {
+        apply(&mut world, line).expect(line);
+        world.reconcile();
+        if line == "old leader resumes" {
+            let late: Vec<_> = world.cluster.pods.values().filter(|pod| pod.view.gated).collect();
+            assert_eq!(late.len(), 1, "the late pod is there and gated: {late:?}");
+            let why = world.cluster.bind("job-1", "spot-2").expect_err("it waits for a gate");
+            assert!(why.contains("no such pod"), "{why}");
+        }
+    }
+    assert_eq!(world.jobs["job-1"].record.attempts.len(), 2);
+    assert!(world.cluster.pods.values().all(|pod| !pod.view.gated), "the late pod is removed");
+}
