@@ -52,7 +52,8 @@ pub enum Provider {
 pub enum Profile {
     /// Control plane, registry and three real nodes.
     Full,
-    /// etcd, API server and controller manager: no nodes, nothing is scheduled.
+    /// etcd, API server and controller manager: no nodes, and nothing is scheduled unless fake
+    /// nodes are wanted.
     Api,
 }
 
@@ -65,7 +66,7 @@ pub struct Options {
     pub provider: Provider,
     /// How much of it.
     pub profile: Profile,
-    /// How many fake nodes besides the real ones.
+    /// How many fake nodes besides the real ones. Any number but 0 brings kwok, and the scheduler.
     pub kwok_nodes: u32,
 }
 
