@@ -9,6 +9,7 @@ mod cgroup;
 pub mod cli;
 mod control_plane;
 mod image;
+mod inside;
 mod kind;
 mod kwok;
 mod local;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use self::inside::{node_folder, node_processes, on_node};
 use self::local::Local;
 use self::state::Folder;
 use self::tools::Tools;
