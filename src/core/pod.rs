@@ -18,7 +18,10 @@ pub struct PodView {
     pub compute_environment: Option<String>,
     /// `metadata.creationTimestamp`.
     pub created_at: Option<Timestamp>,
-    /// `metadata.deletionTimestamp`: set once somebody asked for the pod's deletion.
+    /// `metadata.generation`: the deletion raises it.
+    pub generation: Option<i64>,
+    /// `metadata.deletionTimestamp`: set once somebody asked for the pod's deletion. The kubelet's
+    /// own last deletion, without grace, moves it to that moment.
     pub deleted_at: Option<Timestamp>,
     /// `metadata.deletionGracePeriodSeconds`: how much of the time up to `deleted_at` is grace.
     pub deletion_grace_seconds: Option<i64>,
@@ -26,6 +29,9 @@ pub struct PodView {
     pub held: bool,
     /// `spec.nodeName`, empty until the pod is bound.
     pub node_name: Option<String>,
+    /// `status.observedGeneration`: what the kubelet knew when it last reported; absent before
+    /// Kubernetes 1.34.
+    pub observed_generation: Option<i64>,
     /// `status.phase`.
     pub phase: PodPhase,
     /// `status.reason`, set only by the kubelet.

@@ -118,6 +118,13 @@ pub(super) fn start_of(container: &ContainerView) -> Option<Timestamp> {
     start(&container.state).or_else(|| container.last_state.as_ref().and_then(start))
 }
 
+/// True if the container that speaks for the job ended by SIGTERM or SIGKILL, as those of a deleted
+/// pod do unless they know better.
+pub(super) fn by_deletion_signal(pod: &PodView) -> bool {
+    let signalled = |end: End<'_>| matches!(end.how, How::Exited(143 | 137)) && end.word != "OOMKilled";
+    first_end(pod).is_some_and(signalled)
+}
+
 fn essentials(pod: &PodView) -> impl Iterator<Item = &ContainerView> {
     pod.containers.iter().filter(|c| c.role == ContainerRole::Essential)
 }

@@ -89,12 +89,12 @@ impl Interruption {
     }
 
     fn by_deletion(pod: &PodView, host: &Host<'_>) -> Option<Self> {
-        let since = deletion_requested_at(pod)?;
+        pod.deleted_at?;
         let ending = match host.is_leaving() {
             true => Ending::of(Class::Host, &reason::host_terminated(host.instance)), // a drain by DELETE
             false => Ending::of(Class::Deleted, reason::POD_DELETED),                 // D12, D15
         };
-        Some(Self { ending, since: Some(since) })
+        Some(Self { ending, since: deletion_began_at(pod) })
     }
 
     /// True if the container surely ended before, by itself. Times have whole seconds, and a
@@ -119,4 +119,21 @@ fn disruption(pod: &PodView) -> Option<&PodCondition> {
 fn deletion_requested_at(pod: &PodView) -> Option<Timestamp> {
     let grace = SignedDuration::from_secs(pod.deletion_grace_seconds.unwrap_or(0).max(0));
     Some(earlier(pod.deleted_at?, grace))
+}
+
+/// When the deletion began to work on the containers; `None` if it did but the time is lost.
+///
+/// The kubelet deletes a pod once more, without grace, when its containers have ended, and the API
+/// server then moves `deletionTimestamp` to that moment (`BeforeDelete` in
+/// `apiserver/pkg/registry/rest/delete.go`). The same is to be seen of a pod that ended by itself
+/// and was deleted afterwards. Whether the kubelet knew of the deletion when it reported the end
+/// tells them apart; kubelets that do not say so leave the signals of a deletion as the only sign.
+fn deletion_began_at(pod: &PodView) -> Option<Timestamp> {
+    let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
+    let without_grace = pod.deletion_grace_seconds.unwrap_or(0) <= 0;
+    let told = match (pod.generation, pod.observed_generation) {
+        (Some(generation), Some(observed)) => observed >= generation,
+        _ => container::by_deletion_signal(pod),
+    };
+    if over && without_grace && told { None } else { deletion_requested_at(pod) }
 }

@@ -18,10 +18,12 @@ pub(crate) fn pod(metadata: &Value, spec: &Value, status: &Value, auxiliary: &[&
         uid: text(&metadata["uid"]).unwrap_or_default(),
         attempt: 1,
         created_at: time(&metadata["creationTimestamp"]),
+        generation: metadata["generation"].as_i64(),
         deleted_at: time(&metadata["deletionTimestamp"]),
         deletion_grace_seconds: metadata["deletionGracePeriodSeconds"].as_i64(),
         held: metadata["finalizers"].as_array().is_some_and(|f| !f.is_empty()),
         node_name: text(&spec["nodeName"]),
+        observed_generation: status["observedGeneration"].as_i64(),
         phase: match status["phase"].as_str() {
             Some("Pending") => PodPhase::Pending,
             Some("Running") => PodPhase::Running,
