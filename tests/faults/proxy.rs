@@ -231,17 +231,20 @@ async fn answer(request: hyper::Request<Incoming>, shared: Arc<Shared>) -> Resul
             kill();
             Err("killed before".into())
         }
-        Fault::Kill(Moment::Between) => {
-            pass_on(request, &shared).await?;
-            kill();
-            Err("killed before the answer".into())
-        }
-        Fault::Kill(Moment::After) => {
-            let answer = whole(pass_on(request, &shared).await?).await?;
-            let kill = shared.kill.read().unwrap_or_else(PoisonError::into_inner).clone();
-            // The bytes must be on their way first; what the operator does meanwhile is the point.
-            tokio::spawn(async move { kill() });
-            Ok(answer)
+        Fault::Kill(moment) => {
+            // A task of its own: this one ends with the connection, which another kill may break.
+            let carried_out = tokio::spawn(async move {
+                let answer = whole(pass_on(request, &shared).await?).await?;
+                let kill = shared.kill.read().unwrap_or_else(PoisonError::into_inner).clone();
+                match moment {
+                    // The bytes must be on their way first; what the operator does meanwhile is the point.
+                    Moment::After => drop(tokio::spawn(async move { kill() })),
+                    _ => kill(),
+                }
+                Ok::<_, Failure>(answer)
+            });
+            let answer = carried_out.await?;
+            if moment == Moment::Between { Err("killed before the answer".into()) } else { answer }
         }
         Fault::LoseAnswer => {
             pass_on(request, &shared).await?;

@@ -106,7 +106,7 @@ pub(crate) fn all() -> Vec<Story> {
             .on_own_nodes(),
         story("evict", &format!("evict => 143 {host}; {succeeds}"), 5, ("SUCCEEDED", 2))
             .with("retryStrategy", rules),
-        //TMP story("pod-deleted", &format!("deleted => 143 Pod deleted*; {succeeds}"), 2, ("SUCCEEDED", 2)),
+        story("pod-deleted", &format!("deleted => 143 Pod deleted*; {succeeds}"), 2, ("SUCCEEDED", 2)),
         story("cancel", "hold", 2, ("FAILED", 0)).act(When::Unbound, Act::Cancel),
         story("terminate", "run => 143 no longer wanted", 3, ("FAILED", 1)).act(running, Act::Terminate),
         story("polite", "run 0 => 0 no longer wanted", 3, ("FAILED", 1)).act(running, Act::Terminate),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, crds, demo, faults, test};
+use xtask::{capture, cluster, crds, demo, faults, test};
 
 /// What people run in this repository.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Task {
     Test(test::TestArgs),
     /// Which cases of the fault list are covered, and by which tests
     Faults,
+    /// Compare the fixtures of the termination table with a real cluster, or write them
+    Capture(capture::CaptureArgs),
     /// Write crds/ from the types, or check it
     Crds(crds::CrdsArgs),
 }
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Faults => faults::run(),
+        Task::Capture(args) => capture::run(&args),
         Task::Crds(args) => crds::run(&args),
     };
     match done {

@@ -9,6 +9,7 @@ mod cgroup;
 pub mod cli;
 mod control_plane;
 mod image;
+mod inside;
 mod kind;
 mod kwok;
 mod local;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use self::inside::{node_folder, node_processes, on_node};
 use self::local::Local;
 use self::state::Folder;
 use self::tools::Tools;
@@ -52,7 +54,8 @@ pub enum Provider {
 pub enum Profile {
     /// Control plane, registry and three real nodes.
     Full,
-    /// etcd, API server and controller manager: no nodes, nothing is scheduled.
+    /// etcd, API server and controller manager: no nodes, and nothing is scheduled unless fake
+    /// nodes are wanted.
     Api,
 }
 
@@ -65,7 +68,7 @@ pub struct Options {
     pub provider: Provider,
     /// How much of it.
     pub profile: Profile,
-    /// How many fake nodes besides the real ones.
+    /// How many fake nodes besides the real ones. Any number but 0 brings kwok, and the scheduler.
     pub kwok_nodes: u32,
 }
 

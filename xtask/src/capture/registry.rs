@@ -1,0 +1,158 @@
+//! A registry that is not well: it listens on the cluster's own bridge and answers every request
+//! as the first part of the image's name says.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::cluster::{self, Cluster};
+use crate::process::sha256;
+
+/// Where it listens.
+const PORT: u16 = 5050;
+/// Where nobody listens.
+pub(super) const CLOSED: u16 = 5051;
+
+/// The host of all registries of the cluster.
+pub(super) fn host(cluster: &Cluster) -> Result<String> {
+    let registry = cluster.registry.as_deref().context("the cluster has no registry of ours")?;
+    let (host, _) = registry.split_once(':').context("a registry has a port")?;
+    Ok(host.to_owned())
+}
+
+/// The registry's name in images.
+pub(super) fn address(cluster: &Cluster) -> Result<String> {
+    Ok(format!("{}:{PORT}", host(cluster)?))
+}
+
+/// While it is held, the registry answers and the nodes know the way to it.
+pub(super) struct Registry {
+    ways: Vec<PathBuf>,
+    /// Connections that are never answered.
+    _held: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Registry {
+    /// Opens it for these nodes.
+    pub(super) fn open(cluster: &Cluster, nodes: &[String]) -> Result<Self> {
+        let listener = TcpListener::bind(address(cluster)?).context("the address of the bad registry")?;
+        let own = address(cluster)?;
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&held);
+        thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let (own, keep) = (own.clone(), Arc::clone(&keep));
+                // A client that goes away in the middle is no concern of ours.
+                thread::spawn(move || answer(connection, &own, &keep));
+            }
+        });
+        let mut ways = Vec::new();
+        for node in nodes {
+            for port in [PORT, CLOSED] {
+                ways.push(way(cluster, node, port)?);
+            }
+        }
+        Ok(Self { ways, _held: held })
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        for way in &self.ways {
+            // What stays leads to a port where nobody listens.
+            let _ = fs::remove_dir_all(way);
+        }
+    }
+}
+
+/// Lets a node ask this port for images that are named after it; all others come from the
+/// cluster's registry.
+fn way(cluster: &Cluster, node: &str, port: u16) -> Result<PathBuf> {
+    let name = format!("{}:{port}", host(cluster)?);
+    let folder = cluster::node_folder(&cluster.name, node)?.join("etc/certs.d").join(&name);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("hosts.toml"), format!("server = \"http://{name}\"\n"))?;
+    Ok(folder)
+}
+
+/// Answers the requests of one connection.
+fn answer(connection: TcpStream, own: &str, held: &Mutex<Vec<TcpStream>>) -> Result<()> {
+    let mut reader = BufReader::new(connection.try_clone()?);
+    let mut connection = connection;
+    loop {
+        let mut request = String::new();
+        if reader.read_line(&mut request)? == 0 {
+            return Ok(());
+        }
+        let mut header = String::new();
+        while reader.read_line(&mut header)? > 2 {
+            header.clear();
+        }
+        let path = request.split_whitespace().nth(1).unwrap_or_default();
+        let place = path.trim_start_matches("/v2/").split(['/', '?']).find(|part| !part.is_empty());
+        match place.unwrap_or_default() {
+            "slow" => {
+                held.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                return Ok(());
+            }
+            "cut" => return Ok(()),
+            place => {
+                let Answer { status, headers, body } = of(place, own)?;
+                let length = body.len();
+                let body = if request.starts_with("HEAD") { String::new() } else { body };
+                write!(
+                    connection,
+                    "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                )?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+struct Answer {
+    status: &'static str,
+    headers: String,
+    body: String,
+}
+
+/// The answers, in the form of <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes>.
+fn of(place: &str, own: &str) -> Result<Answer> {
+    let error = |status, code: &str, message: &str| Answer {
+        status,
+        headers: "Content-Type: application/json\r\n".to_owned(),
+        body: format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#),
+    };
+    let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{own}/token\",service=\"capture\"\r\n");
+    Ok(match place {
+        "unauthorized" => Answer {
+            headers: challenge,
+            ..error("401 Unauthorized", "UNAUTHORIZED", "authentication required")
+        },
+        "token" => error("401 Unauthorized", "UNAUTHORIZED", "authentication required"),
+        "forbidden" => error("403 Forbidden", "DENIED", "requested access to the resource is denied"),
+        "limited" => {
+            error("429 Too Many Requests", "TOOMANYREQUESTS", "You have reached your pull rate limit")
+        }
+        "broken" => error("503 Service Unavailable", "UNAVAILABLE", "the registry is being repaired"),
+        "other-platform" => index()?,
+        _ => error("404 Not Found", "MANIFEST_UNKNOWN", "manifest unknown"),
+    })
+}
+
+/// An image that exists for another platform only.
+fn index() -> Result<Answer> {
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let nothing = sha256(b"")?;
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{nothing}","size":2,"platform":{{"architecture":"s390x","os":"linux"}}}}]}}"#
+    );
+    let headers =
+        format!("Content-Type: {kind}\r\nDocker-Content-Digest: sha256:{}\r\n", sha256(body.as_bytes())?);
+    Ok(Answer { status: "200 OK", headers, body })
+}
