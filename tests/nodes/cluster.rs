@@ -3,19 +3,21 @@
 //! Nodes and the operator are there for all tests. One that takes a node or the operator away
 //! has the cluster for itself meanwhile, and everything is put back after it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{DeleteParams, ListParams};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 use xtask::cluster::{Cluster, Provider};
 use xtask::process::{Process, output, processes};
-use xtask::{cluster, install};
+use xtask::cluster;
 
 use crate::support::client::{TEST_LABEL, kubeconfig};
 
@@ -23,7 +25,7 @@ use crate::support::client::{TEST_LABEL, kubeconfig};
 const POLL: Duration = Duration::from_millis(200);
 
 /// How long nodes and the operator may take to come back.
-const RECOVERY: Duration = Duration::from_secs(90);
+pub(crate) const RECOVERY: Duration = Duration::from_secs(90);
 
 /// A cluster with the operator in it.
 pub(crate) struct TestCluster {
@@ -35,6 +37,10 @@ pub(crate) struct TestCluster {
     pub(crate) calm: RwLock<()>,
     /// The nodes that a test has disturbed.
     disturbed: Mutex<Vec<String>>,
+    /// Whether a test has disturbed the operator.
+    pub(crate) operator_disturbed: AtomicBool,
+    /// What the operator must call the nodes: `i-…` of the provider id.
+    instances: BTreeMap<String, String>,
     _reserved: std::fs::File,
 }
 
@@ -57,10 +63,12 @@ impl TestCluster {
         let client = Client::try_from(Config::from_custom_kubeconfig(read, &Default::default()).await?)?;
         let calm = RwLock::default();
         let disturbed = Mutex::new(cluster.nodes.clone());
-        let prepared = Self { cluster, client, calm, disturbed, _reserved: reserved };
+        let (operator_disturbed, instances) = (AtomicBool::new(true), BTreeMap::new());
+        let mut prepared =
+            Self { cluster, client, calm, disturbed, operator_disturbed, instances, _reserved: reserved };
         // An earlier run may have been interrupted with a node switched off.
         prepared.restore().await?;
-        install::operator(&prepared.cluster, &values())?;
+        prepared.instances = prepared.read_instances().await?;
         prepared.remove_leftovers().await?;
         Ok(prepared)
     }
@@ -86,123 +94,159 @@ impl TestCluster {
         self.cluster.provider == Provider::Local
     }
 
+    async fn read_instances(&self) -> Result<BTreeMap<String, String>> {
+        let instance = |node: &Node| {
+            let provider_id = node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref());
+            let last = provider_id.and_then(|id| id.rsplit('/').next()).filter(|id| id.starts_with("i-"));
+            last.map_or_else(|| node.name_any(), str::to_owned)
+        };
+        let nodes = self.nodes().list(&ListParams::default()).await?;
+        Ok(nodes.iter().map(|node| (node.name_any(), instance(node))).collect())
+    }
+
+    fn nodes(&self) -> Api<Node> {
+        Api::all(self.client.clone())
+    }
+
     /// `i-…` of a node, as the operator must name it.
-    pub(crate) async fn instance(&self, node: &str) -> Result<String> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let provider_id = nodes.get(node).await?.spec.and_then(|spec| spec.provider_id).unwrap_or_default();
-        let last = provider_id.rsplit('/').next().unwrap_or_default();
-        Ok(if last.starts_with("i-") { last.to_owned() } else { node.to_owned() })
+    pub(crate) fn instance(&self, node: &str) -> &str {
+        self.instances.get(node).map_or("a node that was not there", String::as_str)
+    }
+
+    /// The nodes that the example's environment has.
+    pub(crate) fn spot_nodes(&self) -> [&str; 2] {
+        [&self.cluster.nodes[1], &self.cluster.nodes[2]]
+    }
+
+    async fn disturb(&self, node: &str) {
+        self.disturbed.lock().await.push(node.to_owned());
+    }
+
+    fn kubectl<const N: usize>(&self, args: [&str; N]) -> Result<String> {
+        tokio::task::block_in_place(|| output(&mut self.cluster.kubectl(args)))
+    }
+
+    /// Lets a node take no new pods, or take them again.
+    pub(crate) async fn cordon(&self, node: &str, cordoned: bool) -> Result<()> {
+        self.disturb(node).await;
+        self.kubectl([if cordoned { "cordon" } else { "uncordon" }, node])?;
+        Ok(())
     }
 
     /// `kubectl drain`: cordon, then evict all pods, and wait until they are gone.
     pub(crate) async fn drain(&self, node: &str) -> Result<()> {
-        self.disturbed.lock().await.push(node.to_owned());
+        self.disturb(node).await;
         let mut kubectl =
             self.cluster.kubectl(["drain", node, "--ignore-daemonsets", "--delete-emptydir-data"]);
         kubectl.arg("--timeout=60s");
-        tokio::task::block_in_place(|| output(&mut kubectl))?;
+        tokio::task::spawn_blocking(move || output(&mut kubectl)).await??;
         Ok(())
+    }
+
+    /// Waits until a node takes no new pods.
+    pub(crate) async fn is_cordoned(&self, node: &str) -> Result<()> {
+        answer(&format!("{node} to be cordoned"), RECOVERY, || async {
+            let spec = self.nodes().get(node).await?.spec;
+            Ok(spec.and_then(|spec| spec.unschedulable).unwrap_or(false).then_some(()))
+        })
+        .await
     }
 
     /// Kills everything on a node at once; the Node object stays.
     pub(crate) async fn power_off(&self, node: &str) -> Result<()> {
-        self.disturbed.lock().await.push(node.to_owned());
+        self.disturb(node).await;
         tokio::task::block_in_place(|| cluster::set_power(&self.cluster.name, node, false))
     }
 
     /// Boots a node again and waits until it takes pods.
     pub(crate) async fn power_on(&self, node: &str) -> Result<()> {
         tokio::task::block_in_place(|| cluster::set_power(&self.cluster.name, node, true))?;
-        let nodes: Api<Node> = Api::all(self.client.clone());
+        if self.nodes().get_opt(node).await?.is_none() {
+            // Only a kubelet that begins registers its node.
+            self.restart_service(node, "kubelet").await?;
+        }
         answer(&format!("{node} to be Ready"), RECOVERY, || async {
-            let node = nodes.get(node).await?;
-            let untainted = node.spec.and_then(|spec| spec.taints).is_none_or(|taints| taints.is_empty());
-            let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-            let ready = conditions.iter().any(|each| each.type_ == "Ready" && each.status == "True");
-            Ok((ready && untainted).then_some(()))
+            let node = self.nodes().get(node).await?;
+            let untainted = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+            Ok((is_ready(&node) && untainted.is_empty()).then_some(()))
         })
         .await
     }
 
-    /// Ends the operator's process by SIGKILL, and returns when the kubelet has started another.
-    pub(crate) async fn kill_operator(&self) -> Result<()> {
-        let before = self.operator().await?;
-        let uid = before.metadata.uid.clone().unwrap_or_default();
-        let victims: Vec<Process> =
-            processes_of_pod(&uid).into_iter().filter(|process| process.name() == "batchyard").collect();
-        ensure!(
-            victims.len() == 1,
-            "the operator's pod {uid} has {} processes on this machine",
-            victims.len()
-        );
-        victims[0].kill();
-        let restarts = restarts(&before);
-        answer("the operator to be started again", RECOVERY, || async {
-            let pod = self.operator().await?;
-            Ok((restarts_are_ready(&pod) && self::restarts(&pod) > restarts).then_some(()))
+    /// Waits until the cluster says that a node does not answer.
+    pub(crate) async fn is_missed(&self, node: &str) -> Result<()> {
+        answer(&format!("{node} to be missed"), RECOVERY, || async {
+            Ok((!is_ready(&self.nodes().get(node).await?)).then_some(()))
         })
         .await
     }
 
-    /// The operator's log lines about something.
-    pub(crate) fn operator_said(&self, about: &str) -> String {
-        let deployment = format!("deployment/{}", install::RELEASE);
-        let mut kubectl = self.cluster.kubectl(["logs", "--namespace", install::NAMESPACE, &deployment]);
-        let log =
-            tokio::task::block_in_place(|| output(&mut kubectl)).unwrap_or_else(|error| format!("{error:#}"));
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains(about)).collect();
-        format!("the operator said:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"))
+    /// Cuts a node off from everything; what runs on it runs on.
+    pub(crate) async fn unplug(&self, node: &str) -> Result<()> {
+        self.disturb(node).await;
+        cluster::set_cable(&self.cluster.name, node, false)
     }
 
-    async fn operator(&self) -> Result<Pod> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), install::NAMESPACE);
-        let found = pods.list(&ListParams::default().labels("app.kubernetes.io/component=operator")).await?;
-        let mut live = found.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        live.next().context("the operator has no pod")
+    /// Ends `kubelet` or `containerd` on a node by SIGKILL, and returns when there is another.
+    pub(crate) async fn restart_service(&self, node: &str, program: &str) -> Result<()> {
+        self.disturb(node).await;
+        let service = || cluster::service(&self.cluster.name, node, program);
+        let before = service()?;
+        before.kill();
+        answer(&format!("{node} to start {program} again"), RECOVERY, || async {
+            Ok((service()? != before).then_some(()))
+        })
+        .await
     }
 
-    /// Puts every disturbed node back.
+    /// Deletes a Node object; the machine goes on.
+    pub(crate) async fn delete_node(&self, node: &str) -> Result<()> {
+        self.disturb(node).await;
+        self.nodes().delete(node, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Vouches that nothing runs on a node any more.
+    pub(crate) async fn take_out_of_service(&self, node: &str) -> Result<()> {
+        self.disturb(node).await;
+        self.kubectl(["taint", "node", node, &format!("{OUT_OF_SERVICE}=yes:NoExecute")])?;
+        Ok(())
+    }
+
+    /// Puts every disturbed node back, and the operator.
     pub(crate) async fn restore(&self) -> Result<()> {
         let mut disturbed = std::mem::take(&mut *self.disturbed.lock().await);
         disturbed.sort();
         disturbed.dedup();
         for node in disturbed {
-            tokio::task::block_in_place(|| output(&mut self.cluster.kubectl(["uncordon", &node])))?;
+            if let Some(found) = self.nodes().get_opt(&node).await? {
+                self.kubectl(["uncordon", &node])?;
+                let taints = found.spec.and_then(|spec| spec.taints).unwrap_or_default();
+                if taints.iter().any(|taint| taint.key == OUT_OF_SERVICE) {
+                    self.kubectl(["taint", "node", &node, &format!("{OUT_OF_SERVICE}-")])?;
+                }
+            }
             self.power_on(&node).await?;
+        }
+        if self.operator_disturbed.swap(false, Ordering::Relaxed) {
+            self.install(&json!({})).await?;
         }
         Ok(())
     }
 }
 
-/// The chart's values: what one waits for, shortened.
-fn values() -> serde_json::Value {
-    json!({"operator": {
-        "logFilter": "info,batchyard=debug",
-        "leaseDurationSeconds": 5,
-        "terminateGraceSeconds": 5,
-        "startFailures": {
-            "pullDeniedSeconds": 5,
-            "pullNetworkSeconds": 15,
-            "missingConfigSeconds": 10,
-            "startSeconds": 60,
-        },
-    }})
+/// The taint of a node that somebody vouches for.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|each| each.type_ == "Ready" && each.status == "True")
 }
 
 /// The processes in a pod's containers, found by their cgroups, on whichever node of this machine.
 pub(crate) fn processes_of_pod(uid: &str) -> Vec<Process> {
     let mark = format!("/pod{uid}/");
     processes(|folder| std::fs::read_to_string(folder.join("cgroup")).is_ok_and(|text| text.contains(&mark)))
-}
-
-fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    statuses.map(|status| status.restart_count).sum()
-}
-
-fn restarts_are_ready(pod: &Pod) -> bool {
-    let mut statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    statuses.all(|status| status.ready)
 }
 
 /// Asks again and again until there is an answer.

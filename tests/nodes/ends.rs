@@ -21,8 +21,8 @@ pub(crate) enum Text {
     Is(String),
     /// One that begins like this.
     Begins(&'static str),
-    /// `Host EC2 (instance i-…) terminated.` with the instance of the attempt's own node.
-    HostTerminated,
+    /// `Host EC2 (instance i-…)` with the instance of the attempt's own node, and this.
+    Host(&'static str),
 }
 
 impl Text {
@@ -31,9 +31,9 @@ impl Text {
             Self::None => text.is_none(),
             Self::Is(expected) => text == Some(expected),
             Self::Begins(start) => text.is_some_and(|text| text.starts_with(start)),
-            Self::HostTerminated => {
+            Self::Host(rest) => {
                 let instance = attempt.and_then(|attempt| attempt.instance.clone()).unwrap_or_default();
-                text == Some(&format!("Host EC2 (instance {instance}) terminated."))
+                text == Some(&format!("Host EC2 (instance {instance}) {rest}"))
             }
         }
     }
@@ -90,6 +90,16 @@ impl End {
     pub(crate) fn because(self, status_reason: impl Into<String>) -> Self {
         Self { status_reason: Text::Is(status_reason.into()), ..self }
     }
+
+    /// The container has this reason beside its exit code.
+    pub(crate) fn with_reason(self, reason: impl Into<String>) -> Self {
+        Self { reason: Text::Is(reason.into()), ..self }
+    }
+
+    /// No container ever ran, and nobody can say why.
+    pub(crate) fn before_it_ran(self) -> Self {
+        Self { exit_code: None, ran: false, ..self }
+    }
 }
 
 /// The program ended by itself.
@@ -103,9 +113,19 @@ pub(crate) fn not_started(reason: &'static str) -> End {
     End { reason: Text::Begins(reason), ran: false, ..end }
 }
 
+/// Somebody deleted the pod; the program said goodbye with this code.
+pub(crate) fn pod_deleted(exit_code: Option<i32>) -> End {
+    End::new(exit_code, Text::Is("Pod deleted: by a user or another controller".to_owned()))
+}
+
 /// The host went away under the program, which got an exit code if it could say goodbye.
 pub(crate) fn host_terminated(exit_code: Option<i32>) -> End {
-    End::new(exit_code, Text::HostTerminated)
+    End::new(exit_code, Text::Host("terminated."))
+}
+
+/// The host or the cluster put the pod out, for this reason.
+pub(crate) fn host(what: &'static str, exit_code: Option<i32>) -> End {
+    End::new(exit_code, Text::Host(what))
 }
 
 /// How a job is expected to end.
@@ -116,6 +136,7 @@ pub(crate) struct Ends {
     attempts: Vec<End>,
     is_terminated: bool,
     is_cancelled: bool,
+    placements: usize,
 }
 
 /// The job SUCCEEDED after these attempts.
@@ -130,7 +151,7 @@ pub(crate) fn failed<const N: usize>(attempts: [End; N]) -> Ends {
 }
 
 fn ends(phase: Phase, status_reason: Text, attempts: Vec<End>) -> Ends {
-    Ends { phase, status_reason, attempts, is_terminated: false, is_cancelled: false }
+    Ends { phase, status_reason, attempts, is_terminated: false, is_cancelled: false, placements: 0 }
 }
 
 impl Ends {
@@ -141,7 +162,17 @@ impl Ends {
 
     /// Somebody wanted it not to begin; this is the job's statusReason.
     pub(crate) fn cancelled(self, reason: &str) -> Self {
-        Self { is_cancelled: true, status_reason: Text::Is(reason.to_owned()), ..self }
+        Self { is_cancelled: true, ..self.because(reason) }
+    }
+
+    /// The job's statusReason is this one.
+    pub(crate) fn because(self, reason: &str) -> Self {
+        Self { status_reason: Text::Is(reason.to_owned()), ..self }
+    }
+
+    /// So many pods started nothing and used up no attempt.
+    pub(crate) fn after_placements(self, placements: usize) -> Self {
+        Self { placements, ..self }
     }
 
     /// Everything about a job that is not as expected, a line each.
@@ -160,7 +191,7 @@ impl Ends {
         found.equal("isCancelled", &self.is_cancelled, &record.is_cancelled.unwrap_or_default());
         found.equal("current", &None, &record.current);
         found.equal("intent", &None, &record.intent);
-        found.equal("placements", &0, &record.placements.len());
+        found.equal("placements", &self.placements, &record.placements.len());
         let well = self.phase == Phase::Succeeded;
         found.equal("condition Complete", &well, &is_true(&status.conditions, ConditionType::Complete));
         found.equal("condition Failed", &!well, &is_true(&status.conditions, ConditionType::Failed));

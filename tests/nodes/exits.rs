@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use crate::Case;
 use crate::ends::{exit, failed, not_started, succeeded};
 
+/// AWS's text.
+const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+
 /// The post's randomEC, told how to end its attempts.
 fn random_ec(codes: &str) -> Value {
     json!({
@@ -44,7 +47,27 @@ pub(crate) fn cases() -> Vec<Case> {
             failed([exit(1).retried_by_default(), exit(1).failed_by_rule("attempts exhausted (2 of 2)")]),
         ),
         Case::job(
-            "an-image-that-does-not-exist-fails-at-once",
+            "an-oom-kill-is-told",
+            json!({
+                "jobDefinition": "spot",
+                "containerOverrides": {
+                    // All of it is one line, so tail keeps all of it.
+                    "command": ["tail", "/dev/zero"],
+                    "resourceRequirements": [
+                        {"type": "VCPU", "value": "1"},
+                        {"type": "MEMORY", "value": "32"},
+                    ],
+                },
+            }),
+            failed([exit(137).with_reason(OUT_OF_MEMORY).failed_by(1)]),
+        ),
+        Case::job(
+            "i5-a-command-that-does-not-exist",
+            json!({"jobDefinition": "spot", "containerOverrides": {"command": ["no-such-program"]}}),
+            failed([not_started("CannotStartContainerError:").failed_by(1)]),
+        ),
+        Case::job(
+            "h2-an-image-that-does-not-exist-fails-at-once",
             json!({"jobDefinition": "noContainer"}),
             failed([not_started("CannotPullContainerError:").failed_by(0)]),
         ),

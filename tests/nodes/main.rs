@@ -4,13 +4,21 @@
 //! one, add a line to a table: most cases are a job and how it ends. Cases that take nodes or the
 //! operator away have the cluster for themselves; all others share it.
 
+mod absences;
+mod changes;
 mod cluster;
 mod ends;
 mod exits;
 mod faults;
+mod inject;
+mod operator;
 mod orders;
+mod pods;
+mod programs;
+mod registry;
 mod scenario;
 mod seen;
+mod starts;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -33,7 +41,7 @@ use crate::scenario::Scenario;
 const CASE: Duration = Duration::from_secs(300);
 
 /// How many cases run at once; they mostly wait. More jobs than fit the nodes wait their turn.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 8;
 
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 type Story = Box<dyn for<'a> Fn(&'a Scenario<'a>) -> Outcome<'a> + Send + Sync>;
@@ -135,9 +143,16 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
     })
 }
 
+/// The longest first, then what is short, and at last what everybody has to wait for.
+fn all() -> Vec<Case> {
+    let shared = [starts::cases(), orders::cases(), changes::cases(), pods::cases(), exits::cases()];
+    let alone = [faults::cases(), absences::cases()];
+    shared.into_iter().chain(alone).flatten().collect()
+}
+
 fn run() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
-    let cases: Vec<Case> = [exits::cases(), orders::cases(), faults::cases()].into_iter().flatten().collect();
+    let cases: Vec<Case> = all();
     if arguments.list {
         let names = cases.into_iter().map(|case| Trial::test(case.name, || Ok(())));
         return Ok(libtest_mimic::run(&arguments, names.collect()).exit_code());

@@ -1,11 +1,13 @@
 //! A namespace of its own for each case, with the post's environment, queue and definitions.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
+use batchyard_core::job::record::Current;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +17,9 @@ use crate::cluster::{TestCluster, answer, processes_of_pod};
 use crate::ends::Ends;
 use crate::seen::Seen;
 use crate::support::client::{TEST_LABEL, apply, namespace, object};
+
+/// The post's queue.
+const QUEUE: &str = "queue-0";
 
 /// How long anything may take on a machine that compiles at the same time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -31,69 +36,85 @@ pub(crate) struct Scenario<'a> {
     pub(crate) cluster: &'a TestCluster,
     /// What happened so far.
     pub(crate) seen: Seen,
-    namespace: String,
+    /// Where its objects are.
+    pub(crate) namespace: String,
+    /// What it made that belongs to the whole cluster: how to reach it, and its name.
+    cluster_wide: Mutex<Vec<(Api<DynamicObject>, String)>>,
 }
 
 impl<'a> Scenario<'a> {
-    /// Makes the namespace and applies the post's files in it.
+    /// Makes the namespace and applies the post's files in it. compute-0 belongs to the whole
+    /// cluster, so each queue gets one like it.
     pub(crate) async fn begin(cluster: &'a TestCluster, case: &str) -> Result<Self> {
         let start: String =
             case.chars().take(30).map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         let namespace = namespace(&cluster.client, start.trim_matches('-')).await;
         let seen = Seen::begin(&cluster.client, &namespace);
-        let scenario = Self { cluster, seen, namespace };
-        for (file, change) in [
-            ("job-queue.yaml", None),
-            ("job-definitions.yaml", None),
-            ("compute-environment.yaml", Some(scenario.own_environment())),
-        ] {
-            for mut manifest in read_example(file)? {
-                if let Some(change) = &change {
-                    merge(&mut manifest, change);
-                }
-                scenario.apply(&manifest).await?;
-            }
+        let scenario = Self { cluster, seen, namespace, cluster_wide: Mutex::default() };
+        for manifest in read_example("job-definitions.yaml")? {
+            scenario.apply::<JobDefinition>(&manifest).await;
         }
+        scenario.queue(QUEUE, json!({"nodeLostTimeoutSeconds": NODE_LOST_SECONDS})).await?;
         Ok(scenario)
     }
 
-    /// compute-0 belongs to the whole cluster; this one is found first by the namespace's queues.
-    fn own_environment(&self) -> Value {
-        json!({
-            "metadata": {"name": self.environment(), "labels": {TEST_LABEL: "true"}},
-            "spec": {"nodeLostTimeoutSeconds": NODE_LOST_SECONDS},
-        })
+    /// Makes a queue and an environment for it alone: the post's, but for a change of the latter.
+    pub(crate) async fn queue(&self, name: &str, change: Value) -> Result<()> {
+        let (environment, short) = (self.environment(name), short_environment(name));
+        for mut manifest in read_example("job-queue.yaml")? {
+            let order = json!([{"order": 0, "computeEnvironment": short}]);
+            let spec = json!({"jobQueueName": name, "computeEnvironmentOrder": order});
+            merge(&mut manifest, &json!({"metadata": {"name": name}, "spec": spec}));
+            self.apply::<JobQueue>(&manifest).await;
+        }
+        let all: Api<ComputeEnvironment> = Api::all(self.cluster.client.clone());
+        for mut manifest in read_example("compute-environment.yaml")? {
+            let metadata = json!({"name": environment, "labels": {TEST_LABEL: "true"}});
+            let spec = json!({"computeEnvironmentName": short, "nodeLostTimeoutSeconds": Value::Null});
+            merge(&mut manifest, &json!({"metadata": metadata, "spec": spec}));
+            merge(&mut manifest["spec"], &change);
+            drop(apply(&all, &manifest).await);
+        }
+        let kind = ApiResource::erase::<ComputeEnvironment>(&());
+        self.remember(kind, environment);
+        Ok(())
     }
 
-    /// The name of the environment that jobs are placed in.
-    fn environment(&self) -> String {
-        format!("{}.compute-0", self.namespace)
+    /// Notes that an object of the whole cluster is to go with the namespace.
+    pub(crate) fn remember(&self, kind: ApiResource, name: String) {
+        let api = Api::all_with(self.cluster.client.clone(), &kind);
+        self.cluster_wide.lock().expect("nobody panicked").push((api, name));
     }
 
-    fn api<K>(&self) -> Api<K>
+    /// The name of the environment of a queue.
+    fn environment(&self, queue: &str) -> String {
+        format!("{}.{}", self.namespace, short_environment(queue))
+    }
+
+    /// The namespace's objects of a kind.
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
         Api::namespaced(self.cluster.client.clone(), &self.namespace)
     }
 
-    async fn apply(&self, manifest: &Value) -> Result<()> {
-        let client = || self.cluster.client.clone();
-        match manifest["kind"].as_str() {
-            Some("ComputeEnvironment") => {
-                drop(apply(&Api::<ComputeEnvironment>::all(client()), manifest).await)
-            }
-            Some("JobQueue") => drop(apply(&self.api::<JobQueue>(), manifest).await),
-            Some("JobDefinition") => drop(apply(&self.api::<JobDefinition>(), manifest).await),
-            kind => anyhow::bail!("an example has an object of kind {kind:?}"),
-        }
-        Ok(())
+    /// Applies an object of the namespace.
+    pub(crate) async fn apply<K>(&self, manifest: &Value)
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        drop(apply(&self.api::<K>(), manifest).await);
     }
 
-    /// Submits a job to the post's queue.
-    pub(crate) async fn submit(&self, name: &str, mut spec: Value) {
-        merge(&mut spec, &json!({"jobQueue": "queue-0"}));
-        apply(&self.api::<BatchJob>(), &object("BatchJob", name, spec)).await;
+    /// Submits a job, to the post's queue unless it says otherwise.
+    pub(crate) async fn submit(&self, name: &str, spec: Value) {
+        let mut whole = json!({"jobQueue": QUEUE});
+        merge(&mut whole, &spec);
+        self.apply::<BatchJob>(&object("BatchJob", name, whole)).await;
     }
 
     /// Changes a job's spec.
@@ -129,11 +150,11 @@ impl<'a> Scenario<'a> {
     /// Waits until a job has ended, and checks that it ended like this.
     pub(crate) async fn ends(&self, name: &str, ends: &Ends) -> Result<BatchJob> {
         let job = self.until(name, "to end", |job| is(job, "SUCCEEDED") || is(job, "FAILED")).await?;
-        let mut differences = ends.differences(&job, &self.environment());
+        let mut differences = ends.differences(&job, &self.environment(&job.spec.job_queue));
         for attempt in job.status.iter().flat_map(|status| &status.record.attempts) {
             let node = attempt.node_name.clone().unwrap_or_default();
-            let instance = self.cluster.instance(&node).await?;
-            if attempt.instance.as_ref() != Some(&instance) {
+            let instance = self.cluster.instance(&node);
+            if attempt.instance.as_deref() != Some(instance) {
                 differences
                     .push(format!("{node} is {instance}, but the attempt says {:?}", attempt.instance));
             }
@@ -142,11 +163,80 @@ impl<'a> Scenario<'a> {
         Ok(job)
     }
 
-    /// The pod of a job's attempt that runs now.
+    /// Waits until a job waits, and says why in these words.
+    pub(crate) async fn waits(&self, name: &str, phase: &str, words: &str) -> Result<()> {
+        let why = |job: &BatchJob| job.status.as_ref().and_then(|status| status.record.status_reason.clone());
+        let says = |job: &BatchJob| is(job, phase) && why(job).is_some_and(|why| why.contains(words));
+        self.until(name, &format!("to be {phase} and to say {words:?}"), says).await?;
+        Ok(())
+    }
+
+    /// Deletes a job.
+    pub(crate) async fn delete(&self, name: &str, how: PropagationPolicy) -> Result<()> {
+        let params = DeleteParams { propagation_policy: Some(how), ..DeleteParams::default() };
+        self.api::<BatchJob>().delete(name, &params).await?;
+        Ok(())
+    }
+
+    /// The uid of the pod of a job's attempt that runs now.
     pub(crate) async fn current_pod(&self, name: &str) -> Result<String> {
+        Ok(self.current(name).await?.pod_uid)
+    }
+
+    async fn current(&self, name: &str) -> Result<Current> {
         let job = self.api::<BatchJob>().get(name).await?;
-        let current = job.status.and_then(|status| status.record.current).context("no attempt runs")?;
-        Ok(current.pod_uid)
+        job.status.and_then(|status| status.record.current).context("no attempt runs")
+    }
+
+    /// Deletes the pod of a job's attempt that runs now, as `kubectl delete pod` does.
+    pub(crate) async fn delete_pod(&self, name: &str, params: &DeleteParams) -> Result<()> {
+        let pod = self.current(name).await?.pod_name;
+        self.api::<Pod>().delete(&pod, params).await?;
+        Ok(())
+    }
+
+    /// Waits until a job has a pod of this placement, and returns it.
+    pub(crate) async fn pod_of(&self, job: &str, placement: usize) -> Result<Pod> {
+        let ours = ListParams::default().labels(&format!("batchyard.io/job-name={job}"));
+        let placement = placement.to_string();
+        answer(&format!("placement {placement} of {job}"), PATIENCE, || async {
+            let pods = self.api::<Pod>().list(&ours).await?;
+            let is_it = |pod: &Pod| pod.annotations().get("batchyard.io/placement") == Some(&placement);
+            Ok(pods.into_iter().find(is_it))
+        })
+        .await
+    }
+
+    /// Waits until something is true of a pod.
+    pub(crate) async fn pod_until(&self, name: &str, what: &str, done: impl Fn(&Pod) -> bool) -> Result<()> {
+        answer(&format!("{name} {what}"), PATIENCE, || async {
+            Ok(done(&self.api::<Pod>().get(name).await?).then_some(()))
+        })
+        .await
+    }
+
+    /// Binds a pod to a node, as a scheduler does.
+    pub(crate) async fn bind(&self, pod: &str, node: &str) -> Result<()> {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let pods = self.api::<Pod>();
+        let _: Value = pods.create_subresource("binding", pod, &PostParams::default(), &binding).await?;
+        Ok(())
+    }
+
+    /// Asks the program of a job to end, and waits until it has.
+    pub(crate) async fn finish(&self, name: &str) -> Result<()> {
+        let pod = self.current_pod(name).await?;
+        answer(&format!("the program of {name} to end"), PATIENCE, || async {
+            let running = processes_of_pod(&pod).into_iter().filter(|process| process.name() == "sh");
+            let running: Vec<_> = running.collect();
+            // It hears nothing before it has said what it wants to hear.
+            running.iter().for_each(|process| process.terminate());
+            Ok(running.is_empty().then_some(()))
+        })
+        .await
     }
 
     /// Checks that nothing is left of jobs that have ended but finished pods, then removes all,
@@ -163,15 +253,19 @@ impl<'a> Scenario<'a> {
         })
         .await?;
         self.remove().await?;
-        let client = self.cluster.client.clone();
-        let environments: Api<ComputeEnvironment> = Api::all(client.clone());
-        let namespaces: Api<Namespace> = Api::all(client);
-        answer("the namespace and the environment to be gone", PATIENCE, || async {
-            let environment = environments.get_opt(&self.environment()).await?;
+        self.is_gone().await
+    }
+
+    /// Waits until all that was deleted is gone, and whatever ran with it.
+    pub(crate) async fn is_gone(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
+        answer("the namespace and what belongs to it to be gone", PATIENCE, || async {
             let namespace = namespaces.get_opt(&self.namespace).await?;
             let conditions = namespace.and_then(|namespace| namespace.status).map(|status| status.conditions);
-            ensure!(environment.is_none(), "the environment is there");
             ensure!(conditions.is_none(), "the namespace is there: {conditions:?}");
+            for (api, name) in self.globals() {
+                ensure!(api.get_opt(&name).await?.is_none(), "{name} is there");
+            }
             Ok(Some(()))
         })
         .await?;
@@ -183,14 +277,18 @@ impl<'a> Scenario<'a> {
         self.seen.check()
     }
 
-    /// Deletes everything, without waiting for it.
+    /// Deletes everything that is still there, without waiting for it.
     pub(crate) async fn remove(&self) -> Result<()> {
-        let client = self.cluster.client.clone();
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let environments: Api<ComputeEnvironment> = Api::all(client);
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await?;
-        environments.delete(&self.environment(), &DeleteParams::default()).await?;
+        let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
+        gone_is_fine(namespaces.delete(&self.namespace, &DeleteParams::default()).await)?;
+        for (api, name) in self.globals() {
+            gone_is_fine(api.delete(&name, &DeleteParams::default()).await)?;
+        }
         Ok(())
+    }
+
+    fn globals(&self) -> Vec<(Api<DynamicObject>, String)> {
+        self.cluster_wide.lock().expect("nobody panicked").clone()
     }
 
     /// All that may tell why a case failed.
@@ -213,6 +311,18 @@ impl<'a> Scenario<'a> {
             events.join("\n"),
             self.cluster.operator_said(&self.namespace),
         )
+    }
+}
+
+/// What queues of a namespace call its environments.
+fn short_environment(queue: &str) -> &str {
+    if queue == QUEUE { "compute-0" } else { queue }
+}
+
+fn gone_is_fine<T>(answer: kube::Result<T>) -> Result<()> {
+    match answer {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        answer => Ok(answer.map(|_| ())?),
     }
 }
 
@@ -248,12 +358,15 @@ fn read_example(file: &str) -> Result<Vec<Value>> {
     text.split("\n---\n").map(|document| serde_saphyr::from_str(document).context(file.to_owned())).collect()
 }
 
-/// Writes one object over another, member by member.
+/// Writes one object over another, member by member; null removes one.
 pub(crate) fn merge(target: &mut Value, change: &Value) {
     match (target, change) {
         (Value::Object(target), Value::Object(change)) => {
             for (key, value) in change {
-                merge(target.entry(key.clone()).or_insert(Value::Null), value);
+                match value {
+                    Value::Null => drop(target.remove(key)),
+                    value => merge(target.entry(key.clone()).or_insert(Value::Null), value),
+                }
             }
         }
         (target, change) => *target = change.clone(),

@@ -103,13 +103,21 @@ pub(crate) async fn apply<K>(api: &Api<K>, object: &impl serde::Serialize) -> K
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
+    apply_as(api, &(), object).await
+}
+
+/// `apply` for objects whose kind is known at run time only.
+pub(crate) async fn apply_as<K>(api: &Api<K>, kind: &K::DynamicType, object: &impl serde::Serialize) -> K
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
     let mut object = serde_json::to_value(object).expect("plain data");
-    object["apiVersion"] = json!(K::api_version(&()));
-    object["kind"] = json!(K::kind(&()));
+    object["apiVersion"] = json!(K::api_version(kind));
+    object["kind"] = json!(K::kind(kind));
     let name = object["metadata"]["name"].as_str().expect("an object has a name").to_owned();
     let params = PatchParams::apply("test").force().validation_strict();
     let answer = api.patch(&name, &params, &Patch::Apply(&object)).await;
-    answer.unwrap_or_else(|e| panic!("apply {} {name}: {e}", K::kind(&())))
+    answer.unwrap_or_else(|e| panic!("apply {} {name}: {e}", K::kind(kind)))
 }
 
 /// Waits until objects of a kind can be made.

@@ -58,6 +58,21 @@ impl Process {
         self.signal(Signal::SIGKILL);
     }
 
+    /// Asks the process to end.
+    pub fn terminate(self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Holds the process where it is, until it is resumed.
+    pub fn suspend(self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a suspended process go on.
+    pub fn resume(self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// The name of its program, as the kernel has it: at most 15 characters.
     pub fn name(self) -> String {
         let name = fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();

@@ -34,7 +34,7 @@ pub use self::inside::{node_folder, node_processes, on_node};
 use self::local::Local;
 use self::state::Folder;
 use self::tools::Tools;
-use crate::process;
+use crate::process::{self, Process};
 use crate::step::{say, step};
 
 /// The name of the cluster that the demo and the end-to-end tests use.
@@ -229,11 +229,39 @@ pub fn set_power(name: &str, node: &str, on: bool) -> Result<()> {
     }
 }
 
+/// Pulls the network cable out of a node, on which everything goes on, or plugs it in again.
+pub fn set_cable(name: &str, node: &str, plugged: bool) -> Result<()> {
+    let local = look_local(name, "no cable")?;
+    let (index, _) = node::find(node)?;
+    local.state.net.set_cable(index, plugged)
+}
+
+/// The process of a service of a node, by its program (`kubelet`, `containerd`). The node starts
+/// another one if it ends.
+pub fn service(name: &str, node: &str, program: &str) -> Result<Process> {
+    node::service(&look_local(name, "no processes")?, node, program)
+}
+
+/// Makes all nodes ask this address, host and port, for the images of a registry.
+pub fn redirect_pulls(name: &str, registry: &str, address: &str) -> Result<()> {
+    node::redirect_pulls(&look_local(name, "no files")?, registry, address)
+}
+
+fn look_local(name: &str, lacks: &str) -> Result<Local> {
+    refuse_kind(name, lacks)?;
+    Local::look(name)
+}
+
+fn refuse_kind(name: &str, lacks: &str) -> Result<()> {
+    if provider_of(name)? == Provider::Kind {
+        bail!("a kind cluster has {lacks} of ours");
+    }
+    Ok(())
+}
+
 /// Starts or stops the registry that the nodes pull from.
 pub fn set_registry(name: &str, on: bool) -> Result<()> {
-    if provider_of(name)? == Provider::Kind {
-        bail!("a kind cluster has no registry of ours to start or stop");
-    }
+    refuse_kind(name, "no registry")?;
     let mut local = Local::open(name)?;
     if on { registry::start(&mut local) } else { registry::stop(&mut local) }
 }

@@ -157,6 +157,14 @@ impl Net {
         Ok(())
     }
 
+    /// Takes the cable between a node and the bridge away, or puts it back. None of them notices
+    /// at once: packets get lost.
+    pub(crate) fn set_cable(self, index: u8, plugged: bool) -> Result<()> {
+        let state = if plugged { "up" } else { "down" };
+        sh("ip", &format!("link set {} {state}", self.node_device(index)))?;
+        Ok(())
+    }
+
     /// What is left of the cluster on this machine, in words; empty after a good `down`.
     pub(crate) fn leftovers(self) -> Result<Vec<String>> {
         let address = format!("10.{}.", self.octet);

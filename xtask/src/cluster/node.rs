@@ -72,11 +72,11 @@ pub(crate) fn find(name: &str) -> Result<(u8, &'static NodeSpec)> {
     Ok((u8::try_from(position)?, &NODES[position]))
 }
 
-/// Powers a node on, unless it is on.
+/// Powers a node on, unless it is on; in any case its cable is plugged in afterwards.
 pub(crate) fn power_on(local: &mut Local, name: &str) -> Result<()> {
     let (index, spec) = find(name)?;
     if local.runs(name) {
-        return Ok(());
+        return local.state.net.set_cable(index, true);
     }
     let folder = folder(local, name);
     fs::create_dir_all(folder.join("log"))?;
@@ -133,6 +133,18 @@ pub(crate) fn members(process: Process) -> Vec<Process> {
         found.extend(children);
     }
     found
+}
+
+/// The process of a service that the node keeps running, by its program.
+pub(crate) fn service(local: &Local, name: &str, program: &str) -> Result<Process> {
+    let node = local.state.processes.get(name).with_context(|| format!("{name} is off"))?;
+    // The kubelet is one of the programs that `kubernetes` is.
+    let runs = |process: &Process| {
+        let line = fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        line.split('\0').take(2).any(|word| word.rsplit('/').next() == Some(program))
+    };
+    let found = members(*node).into_iter().find(runs);
+    found.with_context(|| format!("no {program} runs on {name}"))
 }
 
 /// Orphans in a pid namespace are children of its process 1, so parents lead to all members.
@@ -218,6 +230,16 @@ fn write_configuration(local: &Local, spec: &NodeSpec, index: u8) -> Result<()> 
     ];
     for (name, text) in files {
         write_atomically(&etc.join(name), &text)?;
+    }
+    Ok(())
+}
+
+/// Makes all nodes ask another address for images of one registry. containerd looks at each pull.
+pub(crate) fn redirect_pulls(local: &Local, registry: &str, address: &str) -> Result<()> {
+    for node in NODES {
+        let certs = folder(local, node.name).join("etc/certs.d").join(registry);
+        fs::create_dir_all(&certs)?;
+        write_atomically(&certs.join("hosts.toml"), &HOSTS.replace("REGISTRY", address))?;
     }
     Ok(())
 }
