@@ -10,6 +10,7 @@ pub mod dispatcher;
 pub mod k8s;
 pub mod metrics;
 pub mod operator;
+pub mod seeded_bugs;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;

@@ -34,6 +34,8 @@ const WIND_DOWN: Duration = Duration::from_secs(20);
 /// When it cannot start, or when it lost its lease: another process leads now, and this one must
 /// begin anew.
 pub async fn operate(settings: Settings) -> Result<()> {
+    #[cfg(feature = "fault-tests")]
+    settings.seeded_bug.into_iter().for_each(crate::seeded_bugs::seed);
     let metrics = Metrics::default();
     let ready = Readiness::default();
     let stop = CancellationToken::new();

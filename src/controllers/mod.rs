@@ -39,6 +39,7 @@ use crate::k8s::pods;
 use crate::k8s::read::read;
 use crate::k8s::watch::{self, Change};
 use crate::metrics::Metrics;
+use crate::seeded_bugs::{Bug, has};
 use crate::settings::Settings;
 
 /// What all controllers share.
@@ -143,7 +144,7 @@ pub async fn run<K, F, R>(
             move |object, error, _| {
                 let pause = backoff.failed(&object.uid().unwrap_or_default());
                 warn!(controller = name, object = watch::key(object.as_ref()), ?pause, "{}", chain(error));
-                Action::requeue(pause)
+                if has(Bug::ErrorsAreFinal) { Action::await_change() } else { Action::requeue(pause) }
             },
             context,
         )

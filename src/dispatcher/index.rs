@@ -23,6 +23,7 @@ use crate::k8s::caches::Caches;
 use crate::k8s::observe;
 use crate::k8s::pool::Pool;
 use crate::k8s::watch::key;
+use crate::seeded_bugs::{Bug, has};
 
 /// What is kept between cycles: plans of waiting jobs, which never change while they wait.
 #[derive(Default)]
@@ -251,7 +252,8 @@ fn environments(caches: &Caches, nodes: &[Arc<Node>]) -> (BTreeMap<String, Envir
             object.spec.compute_resources.as_ref().map(|resources| i64::from(resources.maxv_cpus) * 1000);
         let environment = Environment {
             open: is_open(&object),
-            max_vcpus_milli: max.filter(|_| object.spec.type_ == EnvironmentType::Managed),
+            max_vcpus_milli: max
+                .filter(|_| object.spec.type_ == EnvironmentType::Managed && !has(Bug::AdmitsTooMuch)),
             used_vcpus_milli: used.get(&name).copied().unwrap_or(0),
             cpu_percent: Some(object.spec.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from)),
             nodes: indexes,

@@ -20,6 +20,7 @@ use crate::k8s::error::{Error, chain};
 use crate::k8s::pods;
 use crate::k8s::pool::Pool;
 use crate::k8s::read::read;
+use crate::seeded_bugs::{Bug, has};
 
 /// A job that was admitted to an environment.
 pub struct Placing {
@@ -37,6 +38,7 @@ pub struct Placing {
 pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
     let uid = placing.uid.clone();
     let pod = match build_pod(context, &placing).await {
+        Ok(pod) if has(Bug::RandomNames) => with_random_name(pod),
         Ok(pod) => pod,
         Err(Unbuildable::Later(text)) => return context.dispatch.hold_back(&uid, &pod_name(&placing), text),
         Err(Unbuildable::Never(why)) => return context.dispatch.refuse(&uid, &pod_name(&placing), why),
@@ -56,6 +58,13 @@ pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
         }
         Err(error) => answer_refusal(context, &uid, &pod, &error).await,
     }
+}
+
+/// What [`Bug::RandomNames`] does.
+fn with_random_name(mut pod: Pod) -> Pod {
+    let chance = jiff::Timestamp::now().subsec_nanosecond();
+    pod.metadata.name = Some(format!("{}-{chance:x}", pod.name_any()));
+    pod
 }
 
 /// True if the job, as this process knows it now, still waits for the very same pod. An order to
@@ -122,6 +131,9 @@ async fn answer_refusal(context: &Context, uid: &str, pod: &Pod, error: &Error) 
         .map_or((0, "", ""), |status| (status.code, status.reason.as_str(), status.message.as_str()));
     let refusal = classify_create(code, reason, message);
     warn!(pod = pod.name_any(), ?refusal, "pod not created: {}", chain(error));
+    if has(Bug::ExistsIsFinal) && refusal == CreateRefusal::Exists {
+        return context.dispatch.refuse(uid, &name, "it exists".to_owned());
+    }
     if let Some(verdict) = refusal.verdict() {
         return context.dispatch.refuse(uid, &name, verdict);
     }

@@ -17,6 +17,7 @@ use super::observe::GPU;
 use super::pool::Pool;
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::compute_environment::{ImagePullPolicy, Network, PodDefaults};
+use crate::seeded_bugs::{Bug, has};
 
 /// The share of a job's vCPUs that its pod requests when the environment does not say, in percent.
 ///
@@ -106,7 +107,7 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         namespace: Some(text(attempt.namespace)),
         labels: Some(labels),
         annotations: Some(annotations),
-        finalizers: Some(vec![text(meta::ATTEMPT_FINALIZER)]),
+        finalizers: Some(vec![text(meta::ATTEMPT_FINALIZER)]).filter(|_| !has(Bug::NoFinalizer)),
         owner_references: Some(vec![OwnerReference {
             api_version: text("batchyard.io/v1alpha1"),
             kind: text("BatchJob"),

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 
 use super::meta;
 use super::quantity;
+use crate::seeded_bugs::{Bug, has};
 
 /// The extended resource that GPUs are requested by.
 pub const GPU: &str = "nvidia.com/gpu";
@@ -119,7 +120,7 @@ fn state(state: Option<core::ContainerState>) -> ContainerState {
     let Some(state) = state else { return ContainerState::Unknown };
     if let Some(ended) = state.terminated {
         return ContainerState::Terminated {
-            exit_code: ended.exit_code,
+            exit_code: if has(Bug::LosesExitCodes) { ended.exit_code.min(1) } else { ended.exit_code },
             reason: ended.reason,
             message: ended.message,
             started_at: ended.started_at.map(|time| time.0),

@@ -11,6 +11,7 @@ use tokio::time::{interval, sleep};
 use crate::arena::Arena;
 use crate::chance::Chance;
 use crate::proxy::{Fault, Request};
+use crate::stories;
 
 /// Plays all stories while the proxy does this.
 async fn under(name: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) {
@@ -70,10 +71,15 @@ async fn d5_somebody_else_writes_to_every_job_all_the_time() {
         for number in 0_u64.. {
             beat.tick().await;
             let list = jobs.list_metadata(&ListParams::default()).await;
-            let ours = list.into_iter().flatten().filter(|job| job.namespace().unwrap_or_default().starts_with(&prefix));
+            let ours = list
+                .into_iter()
+                .flatten()
+                .filter(|job| job.namespace().unwrap_or_default().starts_with(&prefix));
             for job in ours {
                 let api: Api<BatchJob> = Api::namespaced(user.clone(), &job.namespace().unwrap_or_default());
-                let patch = Patch::Merge(json!({"metadata": {"annotations": {"somebody/was-here": number.to_string()}}}));
+                let patch = Patch::Merge(
+                    json!({"metadata": {"annotations": {"somebody/was-here": number.to_string()}}}),
+                );
                 let _ = api.patch_metadata("job", &PatchParams::default(), &patch).await;
             }
         }
@@ -91,8 +97,8 @@ async fn d7_one_namespace_is_forbidden_and_only_its_jobs_wait() {
         true => Fault::Refuse(403, None),
         false => Fault::None,
     });
-    let others = crate::stories::all().into_iter().filter(|story| story.name != "retry");
-    let (proxy, retry) = (arena.proxy.clone(), crate::stories::all().into_iter().filter(|s| s.name == "retry"));
+    let others = stories::all().into_iter().filter(|story| story.name != "retry");
+    let (proxy, retry) = (arena.proxy.clone(), stories::all().into_iter().filter(|s| s.name == "retry"));
     let allow_when_others_are_done = async {
         arena.play_these_as_undisturbed(others).await;
         proxy.plan_nothing();
@@ -129,11 +135,15 @@ async fn d9_the_kinds_are_gone_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d10_pods_that_cannot_be_read_are_left_out_until_they_can() {
-    under("d10", |request| match request.resource == "pods" && request.is_watch() {
+    let arena = Arena::with_operator("d10").await;
+    arena.proxy.plan(|request| match request.resource == "pods" && request.is_watch() {
         true => Fault::Garble,
         false => Fault::None,
-    })
-    .await;
+    });
+    // Pods that wait cannot be read, and one that never does anything else never shows.
+    arena.play_these_as_undisturbed(stories::all().into_iter().filter(|story| story.name != "cancel")).await;
+    arena.proxy.plan_nothing();
+    println!("d10: {}", arena.close_in_peace().await.summary());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,11 +173,9 @@ async fn e1_every_write_takes_half_a_second() {
 #[tokio::test(flavor = "multi_thread")]
 async fn e2_nothing_can_be_written_for_a_while() {
     let begun = std::time::Instant::now();
-    under("e2", move |request| {
-        match request.is_write() && (2..12).contains(&begun.elapsed().as_secs()) {
-            true => Fault::Refuse(500, None),
-            false => Fault::None,
-        }
+    under("e2", move |request| match request.is_write() && (2..12).contains(&begun.elapsed().as_secs()) {
+        true => Fault::Refuse(500, None),
+        false => Fault::None,
     })
     .await;
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
+use batchyard_core::job::record::Record;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -36,6 +37,7 @@ pub(crate) struct Supervisor {
     current: Mutex<Option<Operator>>,
     kills: AtomicUsize,
     lease_seconds: AtomicUsize,
+    bug: Mutex<Option<&'static str>>,
 }
 
 impl Supervisor {
@@ -45,6 +47,7 @@ impl Supervisor {
             current: Mutex::default(),
             kills: AtomicUsize::new(0),
             lease_seconds: AtomicUsize::new(LEASE_SECONDS),
+            bug: Mutex::default(),
         }
     }
 
@@ -56,7 +59,14 @@ impl Supervisor {
     /// Starts one.
     pub(crate) fn start(&self) {
         let lease = self.lease_seconds.load(Ordering::Relaxed).to_string();
-        *self.current() = Some(Operator::start_at(&self.kubeconfig, operator::NAME, &lease, &[]));
+        let bug = *self.bug.lock().unwrap_or_else(PoisonError::into_inner);
+        let arguments: Vec<&str> = bug.iter().flat_map(|bug| ["--seeded-bug", *bug]).collect();
+        *self.current() = Some(Operator::start_at(&self.kubeconfig, operator::NAME, &lease, &arguments));
+    }
+
+    /// Gives the next operators a bug, or none.
+    pub(crate) fn seed(&self, bug: Option<&'static str>) {
+        *self.bug.lock().unwrap_or_else(PoisonError::into_inner) = bug;
     }
 
     /// How long the lease of the next operator holds.
@@ -109,6 +119,8 @@ pub(crate) async fn undisturbed() -> &'static BTreeMap<&'static str, Told> {
         arena.supervisor.start();
         arena.leads().await;
         let outcomes = arena.play(stories::all(), |_, _| {}).await;
+        let otherwise: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.otherwise).collect();
+        assert!(otherwise.is_empty(), "{otherwise:#?}");
         let seen = arena.proxy.seen();
         let writes = |outcome: &Outcome| {
             seen.iter().filter(|(asked, _)| asked.is_write() && asked.namespace == outcome.namespace).count()
@@ -142,6 +154,8 @@ pub(crate) struct Outcome {
     pub(crate) namespace: String,
     /// What is the same however often it is played.
     pub(crate) essence: Vec<String>,
+    /// Jobs that ended otherwise than the story says.
+    otherwise: Vec<String>,
 }
 
 impl Arena {
@@ -215,6 +229,11 @@ impl Arena {
         stream::iter(played).buffered(AT_ONCE).collect().await
     }
 
+    /// Plays some stories, however they end.
+    pub(crate) async fn play_without_care(&self, stories: impl IntoIterator<Item = Story>) -> Vec<Outcome> {
+        self.play(stories, |_, _| {}).await
+    }
+
     /// Plays all stories; they end as they do undisturbed.
     pub(crate) async fn play_as_undisturbed(&self) {
         self.play_these_as_undisturbed(stories::all()).await;
@@ -235,23 +254,33 @@ impl Arena {
         let mut spec = story.job.clone();
         spec["jobQueue"] = json!("queue");
         let jobs = stage.api::<BatchJob>();
-        apply(&jobs, &json!({"metadata": {"name": "job"}, "spec": spec})).await;
+        let names: Vec<String> =
+            (0..story.copies).map(|n| if n == 0 { "job".to_owned() } else { format!("job-{n}") }).collect();
+        for name in &names {
+            apply(&jobs, &json!({"metadata": {"name": name}, "spec": spec})).await;
+        }
         if let Some((when, act)) = story.act {
             stage.wait_for(when).await;
             stage.act(act).await;
         }
-        let essence = match story.ends {
-            Some(ends) => stage.ends(story.name, ends).await,
-            None => {
-                wait::gone(&jobs, "job").await;
-                vec!["deleted".to_owned()]
+        let (mut essence, mut otherwise) = (Vec::new(), Vec::new());
+        match story.ends {
+            Some(ends) => {
+                for name in &names {
+                    let record = stage.ended(name).await;
+                    if (record.phase().as_str(), record.attempts.len()) != ends {
+                        otherwise.push(format!("{namespace}/{name}: {record:#?}"));
+                    }
+                    essence.extend(stage.essence(&record));
+                }
             }
-        };
+            None => wait::gone(&jobs, "job").await,
+        }
         stage.is_released(story.ends.is_none()).await;
         if story.takes_nodes {
             nodes::remove(&self.user, namespace).await;
         }
-        Outcome { story: story.name, namespace: namespace.to_owned(), essence }
+        Outcome { story: story.name, namespace: namespace.to_owned(), essence, otherwise }
     }
 
     /// Hears the observer, removes everything, and checks that nothing is left.
@@ -348,7 +377,8 @@ impl Stage<'_> {
 
     async fn make_queue(&self) {
         let order = json!([{"order": 1, "computeEnvironment": "pool"}]);
-        let queue = json!({"metadata": {"name": "queue"}, "spec": {"priority": 1, "computeEnvironmentOrder": order}});
+        let queue =
+            json!({"metadata": {"name": "queue"}, "spec": {"priority": 1, "computeEnvironmentOrder": order}});
         apply(&self.api::<JobQueue>(), &queue).await;
     }
 
@@ -398,15 +428,17 @@ impl Stage<'_> {
         }
     }
 
-    /// Waits for the end, checks it, and tells of it what does not depend on when and where.
-    async fn ends(&self, story: &str, (phase, attempts): (&str, usize)) -> Vec<String> {
-        let job = wait::until(&self.api::<BatchJob>(), "job", "its end", |job| {
+    /// Waits for a job's end.
+    async fn ended(&self, name: &str) -> Record {
+        let job = wait::until(&self.api::<BatchJob>(), name, "its end", |job| {
             job.status.as_ref().is_some_and(|status| status.record.phase().is_terminal())
         })
         .await;
-        let record = job.status.unwrap_or_default().record;
-        let ended = (record.phase().as_str(), record.attempts.len());
-        assert_eq!(ended, (phase, attempts), "{story} in {}: {record:#?}", self.namespace);
+        job.status.unwrap_or_default().record
+    }
+
+    /// What of a record does not depend on when and where.
+    fn essence(&self, record: &Record) -> Vec<String> {
         let instance = |text: &str| {
             let text = text.replace(self.namespace, "…").replace(self.prefix, "…");
             text.replace("…-b", "…-a")

@@ -76,7 +76,11 @@ async fn b1_two_operators_lead_at_once_and_do_no_harm() {
     // A lease of another namespace keeps nobody from anything.
     let elsewhere = format!("{}-elsewhere", arena.prefix);
     let label = json!({crate::support::client::TEST_LABEL: "true"});
-    apply(&Api::<Namespace>::all(arena.user.clone()), &json!({"metadata": {"name": elsewhere, "labels": label}})).await;
+    apply(
+        &Api::<Namespace>::all(arena.user.clone()),
+        &json!({"metadata": {"name": elsewhere, "labels": label}}),
+    )
+    .await;
     let second =
         Operator::start_at(&arena.proxy.kubeconfig(), operator::NAME, "60", &["--namespace", &elsewhere]);
     second.leads().await;

@@ -8,6 +8,7 @@
 
 mod api;
 mod arena;
+mod bugs;
 mod chance;
 mod crash;
 mod leaders;
@@ -15,6 +16,6 @@ mod proxy;
 mod robot;
 mod soak;
 mod stories;
-mod watches;
 #[path = "../support/mod.rs"]
 mod support;
+mod watches;

@@ -212,7 +212,8 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn answer_all(connection: TcpStream, shared: Arc<Shared>) {
     let mut broken = shared.broken.subscribe();
     let service = hyper::service::service_fn(|request| answer(request, shared.clone()));
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service);
     tokio::select! {
         _ = connection => {}
         _ = broken.wait_for(|broken| *broken) => {}
@@ -345,7 +346,8 @@ async fn garbled(answer: Answer) -> Result<Answer, Failure> {
     head.headers.remove(hyper::header::CONTENT_LENGTH);
     let frames = BodyStream::new(body).map_ok(|frame| {
         frame.map_data(|bytes| {
-            let text = String::from_utf8_lossy(&bytes).replace("\"phase\":\"Pending\"", "\"phase\":{\"odd\":[1]}");
+            let text =
+                String::from_utf8_lossy(&bytes).replace("\"phase\":\"Pending\"", "\"phase\":{\"odd\":[1]}");
             Bytes::from(text)
         })
     });
@@ -395,8 +397,6 @@ fn late(
     })
 }
 
-fn boxed(
-    frames: impl futures::Stream<Item = Result<Frame<Bytes>, Failure>> + Send + 'static,
-) -> Body {
+fn boxed(frames: impl futures::Stream<Item = Result<Frame<Bytes>, Failure>> + Send + 'static) -> Body {
     StreamBody::new(frames).boxed_unsync()
 }

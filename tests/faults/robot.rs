@@ -15,8 +15,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::watcher::{self, Event};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -239,7 +239,8 @@ impl Life {
 
     /// Waits until somebody deletes it.
     async fn deleted(&mut self) {
-        let over = |pod: &Option<Pod>| pod.as_ref().is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+        let over =
+            |pod: &Option<Pod>| pod.as_ref().is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
         // The robot's end is the end of all waiting.
         let _ = self.seen.wait_for(over).await;
     }
@@ -250,7 +251,8 @@ impl Life {
         let jobs: Api<BatchJob> = Api::namespaced(self.clients.0.clone(), &self.namespace());
         let running = kube::runtime::watcher::watch_object(jobs, &owner.name);
         let running = running.try_filter(|job| {
-            let phase = job.as_ref().and_then(|job| Some(job.status.as_ref()?.record.phase().as_str() == "RUNNING"));
+            let phase =
+                job.as_ref().and_then(|job| Some(job.status.as_ref()?.record.phase().as_str() == "RUNNING"));
             std::future::ready(job.is_none() || phase == Some(true))
         });
         let _ = timeout(SHORT, std::pin::pin!(running).try_next()).await;
@@ -277,8 +279,10 @@ impl Life {
 
 /// What happens in this pod.
 fn script(pod: &Pod) -> String {
-    let number = |key: &str| pod.annotations().get(key).and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-    let arguments = pod.spec.as_ref().and_then(|spec| spec.containers.first()?.args.clone()).unwrap_or_default();
+    let number =
+        |key: &str| pod.annotations().get(key).and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    let arguments =
+        pod.spec.as_ref().and_then(|spec| spec.containers.first()?.args.clone()).unwrap_or_default();
     let lines = arguments.get(1).cloned().unwrap_or_else(|| "exit 0".to_owned());
     let lines: Vec<&str> = lines.split(';').collect();
     let line = lines.get(number("batchyard.io/attempt").saturating_sub(1)).or(lines.last());

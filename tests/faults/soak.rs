@@ -199,9 +199,8 @@ impl<'a> Ground<'a> {
 
     async fn open_jobs(&self) -> usize {
         let jobs = self.jobs().list(&ListParams::default()).await.expect("a list");
-        let is_open = |job: &&BatchJob| {
-            job.status.as_ref().is_none_or(|status| !status.record.phase().is_terminal())
-        };
+        let is_open =
+            |job: &&BatchJob| job.status.as_ref().is_none_or(|status| !status.record.phase().is_terminal());
         jobs.items.iter().filter(is_open).count()
     }
 }

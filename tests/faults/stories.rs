@@ -12,6 +12,8 @@ pub(crate) struct Story {
     pub(crate) job: Value,
     /// The spec of the definition `definition`, where the story has one.
     pub(crate) definition: Option<Value>,
+    /// How many jobs like this there are at once.
+    pub(crate) copies: usize,
     /// It has nodes of its own, since it takes some away.
     pub(crate) takes_nodes: bool,
     /// What the user does, and when.
@@ -55,7 +57,7 @@ impl When {
 fn story(name: &'static str, script: &str, attempts: u32, ends: (&'static str, usize)) -> Story {
     let container = json!({"image": "robot", "vcpus": 1, "memory": 64, "command": ["robot", script]});
     let job = json!({"containerProperties": container, "retryStrategy": {"attempts": attempts}});
-    Story { name, job, definition: None, takes_nodes: false, act: None, ends: Some(ends) }
+    Story { name, job, definition: None, copies: 1, takes_nodes: false, act: None, ends: Some(ends) }
 }
 
 impl Story {
@@ -94,12 +96,14 @@ pub(crate) fn all() -> Vec<Story> {
     let succeeds = "exit 0 => 0 Essential container in task exited";
     vec![
         story("run", succeeds, 1, ("SUCCEEDED", 1)),
+        Story { copies: 4, ..story("crowd", succeeds, 1, ("SUCCEEDED", 1)) },
         story("quick", "quick 0 => 0 Essential*", 1, ("SUCCEEDED", 1)),
         story("retry", &format!("exit 1 => 1 Essential*; {succeeds}"), 3, ("SUCCEEDED", 2)),
         story("exhausted", "quick 1 => 1 Essential*", 2, ("FAILED", 2)),
         story("rules", "quick 1 => 1 Essential*; exit 3 => 3 Essential*", 5, ("FAILED", 2))
             .with("retryStrategy", rules.clone()),
-        story("image", "image => - Task failed to start", 3, ("FAILED", 1)).with("retryStrategy", rules.clone()),
+        story("image", "image => - Task failed to start", 3, ("FAILED", 1))
+            .with("retryStrategy", rules.clone()),
         story("rejected", &format!("reject, {succeeds}"), 1, ("SUCCEEDED", 1)),
         story("drain", &format!("drain => 143 {host}; {succeeds}"), 5, ("SUCCEEDED", 2))
             .with("retryStrategy", rules.clone())
@@ -118,7 +122,8 @@ pub(crate) fn all() -> Vec<Story> {
             .act(running, Act::EditDefinition),
         story("disabled", &format!("exit 1 => 1 Essential*; {succeeds}"), 2, ("SUCCEEDED", 2))
             .act(running, Act::DisableQueue),
-        story("queue-deleted", "run => 143 JobQueue deleted", 3, ("FAILED", 1)).act(running, Act::DeleteQueue),
+        story("queue-deleted", "run => 143 JobQueue deleted", 3, ("FAILED", 1))
+            .act(running, Act::DeleteQueue),
         story("queue-later", succeeds, 1, ("SUCCEEDED", 1)).act(When::Phase("SUBMITTED"), Act::MakeQueue),
     ]
 }

@@ -101,7 +101,8 @@ async fn meanwhile(scenario: &Scenario<'_>, doomed: &Scenario<'_>) -> Result<()>
     populate(doomed).await?;
     scenario.queue("narrow", json!({})).await?;
     scenario.submit("cancelled", in_queue("narrow", too_large())).await;
-    let ending = [("well", 0), ("badly", 3), ("deleted", 143), ("forced", 143), ("terminated", 0), ("gone", 0)];
+    let ending =
+        [("well", 0), ("badly", 3), ("deleted", 143), ("forced", 143), ("terminated", 0), ("gone", 0)];
     for (name, code) in ending {
         scenario.submit(name, until_asked(code)).await;
     }

@@ -15,9 +15,9 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
+use xtask::cluster;
 use xtask::cluster::{Cluster, Provider};
 use xtask::process::{Process, output, processes};
-use xtask::cluster;
 
 use crate::support::client::{TEST_LABEL, kubeconfig};
 

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
 use batchyard_core::job::record::Current;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
+};
 use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

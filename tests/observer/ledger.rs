@@ -152,10 +152,8 @@ impl Ledger {
     fn capacity(&mut self, environment: &str) {
         let Some((max, false)) = self.environments.get(environment).copied() else { return };
         let alive = self.live.values().flatten().filter_map(|uid| self.pods.get(uid));
-        let used: i64 = alive
-            .filter(|pod| pod.last.environment == environment)
-            .map(|pod| pod.last.vcpus_milli)
-            .sum();
+        let used: i64 =
+            alive.filter(|pod| pod.last.environment == environment).map(|pod| pod.last.vcpus_milli).sum();
         if used > max {
             self.violated("I11", environment, format!("{used} thousandths of vCPUs of {max} in use"));
         }
@@ -228,7 +226,11 @@ impl Ledger {
     /// The strategies that may count for a job.
     fn strategies(&self, job: &Job) -> Vec<Strategy> {
         let of_definition = || self.strategies.get(job.definition.as_ref()?).cloned();
-        job.strategy.clone().map(|own| vec![own]).or_else(of_definition).unwrap_or_else(|| vec![Strategy::default()])
+        job.strategy
+            .clone()
+            .map(|own| vec![own])
+            .or_else(of_definition)
+            .unwrap_or_else(|| vec![Strategy::default()])
     }
 }
 

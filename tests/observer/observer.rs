@@ -90,7 +90,8 @@ async fn observe(args: Args) -> Result<String> {
     tokio::time::timeout(CATCH_UP, catch_up(&client, &history, &args.namespaces))
         .await
         .context("the watches do not catch up")??;
-    let audited = args.audit_log.as_deref().map(|log| audited(log, log_began, &args.namespaces)).transpose()?;
+    let audited =
+        args.audit_log.as_deref().map(|log| audited(log, log_began, &args.namespaces)).transpose()?;
     let (submitted, deleted) = audited.unwrap_or_default();
     let facts = std::mem::take(&mut *history.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(serde_json::to_string(&ledger::check(facts, &submitted, &deleted))?)
@@ -203,7 +204,9 @@ fn audited(log: &Path, from: u64, namespaces: &str) -> Result<(BTreeSet<String>,
         let Ok(event) = serde_json::from_str::<Value>(&line?) else { continue };
         let object = &event["objectRef"];
         let job = object["resource"] == "batchjobs" && object["subresource"].is_null();
-        let (Some(namespace), Some(name)) = (object["namespace"].as_str(), object["name"].as_str()) else { continue };
+        let (Some(namespace), Some(name)) = (object["namespace"].as_str(), object["name"].as_str()) else {
+            continue;
+        };
         if !job || event["stage"] != "ResponseComplete" || !namespace.starts_with(namespaces) {
             continue;
         }

@@ -97,36 +97,54 @@ fn each_broken_promise_is_noticed() {
     let cases: &[(&str, &[usize], Vec<Value>)] = &[
         ("I1", &[12], vec![]),
         ("I2", &[], vec![job(14, "FAILED", second("p2", 0, "EXIT"))]),
-        ("I2", &[], vec![{
-            let mut changed = job(14, "SUCCEEDED", second("p2", 0, "EXIT"));
-            changed["status"]["statusReason"] = json!("otherwise");
-            changed
-        }]),
-        ("I3", &[12], vec![
-            job(13, "FAILED", json!([first, attempt(2, "p2", 0, "EXIT"), attempt(3, "p3", 0, "EXIT")])),
-        ]),
+        (
+            "I2",
+            &[],
+            vec![{
+                let mut changed = job(14, "SUCCEEDED", second("p2", 0, "EXIT"));
+                changed["status"]["statusReason"] = json!("otherwise");
+                changed
+            }],
+        ),
+        (
+            "I3",
+            &[12],
+            vec![job(13, "FAILED", json!([first, attempt(2, "p2", 0, "EXIT"), attempt(3, "p3", 0, "EXIT")]))],
+        ),
         ("I4", &[12], vec![job(13, "SUCCEEDED", json!([first, attempt(3, "p2", 0, "EXIT")]))]),
         ("I5", &[12, 8, 10, 11], vec![job(13, "SUCCEEDED", second("p1", 0, "EXIT"))]),
         ("I6", &[6], vec![pod(12, "p1", "Failed", json!({}))]),
         ("I7", &[], vec![pod(14, "p3", "Failed", running())]),
         ("I8", &[9], vec![job(10, "RUNNING", json!([]))]),
-        ("I10", &[], vec![{
-            let mut held = pod(14, "p2", "Succeeded", running());
-            held["metadata"]["finalizers"] = json!(["batchyard.io/attempt"]);
-            held
-        }]),
-        ("I11", &[], vec![{
-            let mut other = pod(15, "p4", "Pending", json!({}));
-            other["metadata"]["ownerReferences"][0]["uid"] = json!("another");
-            let mut third = pod(14, "p5", "Pending", json!({}));
-            third["metadata"]["ownerReferences"][0]["uid"] = json!("a third");
-            [third, other].to_vec().into()
-        }]),
+        (
+            "I10",
+            &[],
+            vec![{
+                let mut held = pod(14, "p2", "Succeeded", running());
+                held["metadata"]["finalizers"] = json!(["batchyard.io/attempt"]);
+                held
+            }],
+        ),
+        (
+            "I11",
+            &[],
+            vec![{
+                let mut other = pod(15, "p4", "Pending", json!({}));
+                other["metadata"]["ownerReferences"][0]["uid"] = json!("another");
+                let mut third = pod(14, "p5", "Pending", json!({}));
+                third["metadata"]["ownerReferences"][0]["uid"] = json!("a third");
+                [third, other].to_vec().into()
+            }],
+        ),
         ("I12", &[7], vec![job(8, "SUBMITTED", json!([first]))]),
-        ("I13", &[7, 9, 12], vec![
-            job(8, "RUNNABLE", json!([attempt(1, "p1", 7, "EXIT")])),
-            job(13, "FAILED", json!([attempt(1, "p1", 7, "RETRY"), attempt(2, "p2", 0, "EXIT")])),
-        ]),
+        (
+            "I13",
+            &[7, 9, 12],
+            vec![
+                job(8, "RUNNABLE", json!([attempt(1, "p1", 7, "EXIT")])),
+                job(13, "FAILED", json!([attempt(1, "p1", 7, "RETRY"), attempt(2, "p2", 0, "EXIT")])),
+            ],
+        ),
         ("I14", &[12], vec![job(13, "SUCCEEDED", second("p2", 0, "RETRY"))]),
     ];
     for (invariant, without, with) in cases {

@@ -143,10 +143,8 @@ impl Operator {
 
     /// Waits until it has ended by itself.
     pub(crate) async fn ends(mut self) {
-        wait::answer("the end of the operator", "", || {
-            std::future::ready((!self.is_alive()).then_some(()))
-        })
-        .await;
+        wait::answer("the end of the operator", "", || std::future::ready((!self.is_alive()).then_some(())))
+            .await;
     }
 
     /// What Prometheus reads; nothing while it does not answer.

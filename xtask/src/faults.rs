@@ -31,7 +31,8 @@ struct Case {
 pub fn run() -> Result<()> {
     let cases = cases(&repository()?)?;
     for case in &cases {
-        let state = case.waits_for.as_ref().map_or_else(|| case.tests.join(", "), |why| format!("not yet: {why}"));
+        let state =
+            case.waits_for.as_ref().map_or_else(|| case.tests.join(", "), |why| format!("not yet: {why}"));
         println!("{:<4}{:<62}{state}", case.id, case.title);
     }
     let covered = cases.iter().filter(|case| !case.tests.is_empty()).count();
@@ -108,7 +109,9 @@ fn names(source: &str) -> Vec<String> {
         if let Some((name, _)) = function.and_then(|rest| rest.split_once('(')).filter(|_| is_test) {
             names.push(name.to_owned());
         }
-        is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || is_test && line.starts_with("#[");
+        is_test = line.starts_with("#[test]")
+            || line.starts_with("#[tokio::test")
+            || is_test && line.starts_with("#[");
         let texts = line.split('"').skip(1).step_by(2);
         names.extend(texts.filter(|text| text.contains('-') && !text.contains(' ')).map(str::to_owned));
     }

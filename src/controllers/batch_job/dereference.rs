@@ -27,6 +27,7 @@ use crate::k8s::error::Error;
 use crate::k8s::read::read;
 use crate::k8s::watch::key;
 use crate::k8s::{meta, observe};
+use crate::seeded_bugs::{Bug, has};
 
 /// What is known of a job and its surroundings.
 pub(super) struct Dereferenced {
@@ -74,6 +75,12 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
     };
     if let Some(plan) = plan {
         world.job.strategy = plan.strategy;
+        if has(Bug::LastRuleWins) {
+            world.job.strategy.evaluate_on_exit.reverse();
+        }
+        if has(Bug::OneAttemptMore) {
+            world.job.strategy.attempts += 1;
+        }
         world.job.timeout = plan.timeout;
     }
     Ok(world)
@@ -126,9 +133,10 @@ fn wishes(job: &BatchJob, context: &Context) -> Job {
     } else {
         deleted_queue.then_some(reason::QUEUE_DELETED)
     };
+    let orders = (!has(Bug::ForgetsOrders)).then_some(&job.spec);
     Job {
-        terminate: job.spec.terminate.clone(),
-        cancel: job.spec.cancel.clone(),
+        terminate: orders.and_then(|spec| spec.terminate.clone()),
+        cancel: orders.and_then(|spec| spec.cancel.clone()),
         stop: stop.map(str::to_owned),
         ..Job::default()
     }

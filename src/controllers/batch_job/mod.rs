@@ -21,12 +21,11 @@ use super::{Context, Outcome, Wake};
 use crate::crd::BatchJob;
 use crate::k8s::error::Error;
 use crate::k8s::watch::key;
+use crate::seeded_bugs::{Bug, has};
 use dereference::Dereferenced;
 
 /// Steps of progress are written at most so often for each job; ends and orders always at once.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// Where many jobs wait or run, a step of progress is written once it lasted so long.
-const LASTING: Duration = Duration::from_secs(3);
 /// How often a job is looked at that waits for something that nobody watches: ServiceAccounts.
 const UNWATCHED: Duration = Duration::from_secs(10);
 
@@ -35,10 +34,18 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
     let job = context.caches.newest_job(cached);
     let now = Timestamp::now();
     let world = dereference::dereference(&job, &context).await?;
-    let record = job.status.clone().unwrap_or_default().record;
+    let mut record = job.status.clone().unwrap_or_default().record;
+    if has(Bug::ForgetsRecords) {
+        record.attempts.iter_mut().for_each(|attempt| attempt.pod_uid.clear());
+    }
     let decision = decide(now, &world.job, &world.readiness, &record, &world.seen, &world.tolerances);
     let next = status::next(&job, &world, &decision, context.settings.log_tail, now);
     let mut current = job.clone();
+    if has(Bug::ReleasesFirst) {
+        for action in &decision.actions {
+            carry_out(action, &world, &context).await?;
+        }
+    }
     if job.status.as_ref() != Some(&next) {
         if let Some(pause) = pause(&job, &decision, &context) {
             return Ok(Wake::After(pause));
@@ -93,8 +100,9 @@ fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Durat
         return None;
     }
     let uid = job.uid()?;
+    let lasting = Duration::from_secs(u64::from(context.settings.busy_progress_seconds));
     let (limit, since) = match context.dispatch.is_busy() {
-        true => (LASTING, context.caches.since_noticed(&uid)),
+        true => (lasting, context.caches.since_noticed(&uid)),
         false => (PROGRESS, context.caches.since_own_write(&uid)?),
     };
     limit.checked_sub(since).filter(|pause| !pause.is_zero())

@@ -312,6 +312,8 @@ fn kubelet(net: Net, spec: &NodeSpec, index: u8, cgroup: &str) -> Value {
             "imagefs.available": "0%",
             "imagefs.inodesFree": "0%",
         },
+        // An operator that a test killed comes back at once, however often others were killed before.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "failCgroupV1": false,
         "failSwapOn": false,
         "imageGCHighThresholdPercent": 100,
