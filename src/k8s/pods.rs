@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use batchyard_core::name;
 use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt;
@@ -179,16 +180,17 @@ pub fn owner(pod: &Pod) -> Option<&str> {
     job_of(pod).map(|(_, uid)| uid)
 }
 
-/// Name and uid of the BatchJob that a pod belongs to: the one that controls it, or, while our
-/// finalizer holds a pod that nobody controls, the one that it was made for.
+/// Name and uid of the BatchJob that a pod belongs to: the one that controls it, or, if nobody
+/// does, the one that it was made for. A copy of such a pod has another name and belongs to nobody.
 pub fn job_of(pod: &Pod) -> Option<(&str, &str)> {
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     if let Some(controller) = owners.iter().find(|owner| owner.controller == Some(true)) {
         let is_job = controller.kind == "BatchJob" && controller.api_version.starts_with("batchyard.io/");
         return is_job.then_some((&controller.name, &controller.uid));
     }
-    let made_for = pod.annotations().get(meta::JOB).filter(|_| is_held(pod))?;
-    made_for.split_once('/')
+    let (job, uid) = pod.annotations().get(meta::JOB)?.split_once('/')?;
+    let (attempt, placement) = observe::placed(pod)?;
+    (pod.metadata.name.as_ref() == Some(&name::pod(job, uid, attempt, placement))).then_some((job, uid))
 }
 
 /// True if our finalizer keeps the pod.
@@ -288,22 +290,29 @@ mod tests {
     /// G10: somebody takes the owner reference off a pod that no record speaks of yet.
     #[test]
     fn g10_a_pod_without_its_owner_reference_still_belongs_to_its_job() {
-        let made_for = |pod: &Arc<Pod>, held: bool| {
+        let made_for = |pod: &Arc<Pod>, name: &str| {
             let mut pod = Pod::clone(pod);
-            pod.metadata.annotations = Some([(meta::JOB.to_owned(), "render/job".to_owned())].into());
-            pod.metadata.finalizers = held.then(|| vec![meta::ATTEMPT_FINALIZER.to_owned()]);
+            let annotations = [(meta::JOB, "render/job"), (meta::ATTEMPT, "2"), (meta::PLACEMENT, "0")];
+            let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            pod.metadata.annotations = Some(annotations.into());
+            pod.metadata.finalizers = Some(vec![meta::ATTEMPT_FINALIZER.to_owned()]);
+            pod.metadata.name = Some(name.to_owned());
             Arc::new(pod)
         };
+        let name = name::pod("render", "job", 2, 0);
         let index = PodIndex::default();
-        index.take(&Change::Applied(made_for(&pod("a", Some("job"), "n1", "1", "Running"), true)));
-        let bare = made_for(&pod("a", None, "n1", "1", "Running"), true);
+        index.take(&Change::Applied(made_for(&pod("a", Some("job"), "n1", "1", "Running"), &name)));
+        let bare = made_for(&pod("a", None, "n1", "1", "Running"), &name);
         assert_eq!(index.take(&Change::Applied(bare.clone())).as_deref(), Some("job"));
         assert_eq!(index.of_job("job").len(), 1);
         assert!(index.orphans().is_empty());
         assert_eq!(job_of(&bare), Some(("render", "job")));
-        // A controller's word outranks an annotation, and without our finalizer the pod is not ours.
-        let of_another = made_for(&pod("a", Some("another"), "n1", "1", "Running"), true);
+        let mut unheld = Pod::clone(&bare);
+        unheld.metadata.finalizers = None;
+        assert_eq!(owner(&unheld), Some("job"), "also without our finalizer");
+        // A controller's word outranks an annotation, and a copy of the pod is nobody's.
+        let of_another = made_for(&pod("a", Some("another"), "n1", "1", "Running"), &name);
         assert_eq!(owner(&of_another), Some("another"));
-        assert_eq!(owner(&made_for(&pod("a", None, "n1", "1", "Running"), false)), None);
+        assert_eq!(owner(&made_for(&bare, "copy")), None);
     }
 }

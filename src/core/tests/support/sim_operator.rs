@@ -272,6 +272,10 @@ impl World {
         };
         for action in decision.actions {
             self.effect(|| Effect::Act(action.clone()))?;
+            if let Action::Ungate { uid, .. } = &action {
+                let current = self.jobs[name].record.current.as_ref();
+                assert!(current.is_some_and(|c| c.pod_uid == *uid), "{name}: a gate is lifted for no record");
+            }
             changed |= self.act(&action);
         }
         Ok(changed)
