@@ -74,10 +74,9 @@ async fn sweep(context: &Context) {
 /// True if the API server knows no job with the uid that the pod names as its owner.
 async fn is_gone(attempt: &AttemptPod, context: &Context) -> bool {
     let pod = &attempt.pod;
-    let owners = pod.metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.into_iter().find(|owner| owner.uid == attempt.job_uid) else { return false };
+    let Some((name, _)) = pods::job_of(pod) else { return false };
     let api = jobs(pod, context);
-    let found = read(format!("get BatchJob {}", owner.name), api.get_opt(&owner.name)).await;
+    let found = read(format!("get BatchJob {name}"), api.get_opt(name)).await;
     believed(found).is_some_and(|found| found.is_none_or(|job| job.uid().as_ref() != Some(&attempt.job_uid)))
 }
 

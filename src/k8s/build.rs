@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use batchyard_core::definition::{Effective, Properties};
 use batchyard_core::name;
+use batchyard_core::termination::create::PodMember;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EmptyDirVolumeSource, EnvVar, HostPathVolumeSource, NodeAffinity, NodeSelector, Pod,
     PodSchedulingGate, PodSpec, ResourceRequirements, SecurityContext, Volume, VolumeMount,
@@ -72,6 +73,35 @@ pub fn pod(attempt: &Attempt<'_>) -> Pod {
     Pod { metadata: metadata(attempt, &defaults), spec: Some(spec(attempt, defaults)), status: None }
 }
 
+/// What an environment puts into its pods that the API server may refuse, with the words that a
+/// refusal would quote where the job has a say too.
+pub fn pod_members(environment: &ComputeEnvironmentSpec) -> Vec<PodMember<'_>> {
+    fn words(map: &BTreeMap<String, String>) -> Vec<&str> {
+        map.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect()
+    }
+    let mut members = Vec::new();
+    let mut add = |is_set: bool, member: &'static str, words| {
+        if is_set {
+            members.push((member, words));
+        }
+    };
+    if let Some(defaults) = &environment.pod_defaults {
+        add(defaults.priority_class_name.is_some(), "podDefaults.priorityClassName", vec![]);
+        add(defaults.runtime_class_name.is_some(), "podDefaults.runtimeClassName", vec![]);
+        add(defaults.scheduler_name.is_some(), "podDefaults.schedulerName", vec![]);
+        add(!defaults.tolerations.is_empty(), "podDefaults.tolerations", vec![]);
+        add(!defaults.node_selector.is_empty(), "podDefaults.nodeSelector", vec![]);
+        add(!defaults.image_pull_secrets.is_empty(), "podDefaults.imagePullSecrets", vec![]);
+        add(!defaults.labels.is_empty(), "podDefaults.labels", words(&defaults.labels));
+        add(!defaults.annotations.is_empty(), "podDefaults.annotations", words(&defaults.annotations));
+    }
+    let selects = environment.provisioner.as_ref().and_then(|provisioner| provisioner.r#static.as_ref());
+    let selects = selects.is_some_and(|pool| !pool.node_selector.is_empty());
+    add(selects, "provisioner.static.nodeSelector", vec![]);
+    add(environment.network == Some(Network::Host), "network", vec![]);
+    members
+}
+
 /// The CPU that a pod requests for a job's vCPUs, in thousandths.
 pub fn cpu_request_milli(vcpus_milli: i64, environment: &ComputeEnvironmentSpec) -> i64 {
     let percent = environment.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from);
@@ -94,6 +124,7 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     }
     let mut annotations = defaults.annotations.clone();
     annotations.extend([
+        (text(meta::JOB), format!("{}/{}", attempt.job_name, attempt.job_uid)),
         (text(meta::ATTEMPT), attempt.number.to_string()),
         (text(meta::PLACEMENT), attempt.placement.to_string()),
         (text(meta::COMPUTE_ENVIRONMENT), text(attempt.environment)),
@@ -448,5 +479,35 @@ mod tests {
         assert_eq!(spec["imagePullSecrets"], json!([{"name": "registry"}]));
         assert_eq!(spec["containers"][0]["imagePullPolicy"], "Always");
         assert_eq!(spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "2");
+    }
+
+    /// `strictFencing`: the scheduler leaves the pod alone until its uid is on record.
+    #[test]
+    fn b5_a_fenced_pod_waits_at_a_gate() {
+        let effective = effective(Properties { image: "alpine".into(), ..Properties::default() });
+        let pod = built(spot(), &effective);
+        assert_eq!(pod["spec"].get("schedulingGates"), None);
+        let mut fenced: Pod = serde_json::from_value(pod).expect("a pod");
+        fenced.metadata.uid = Some("u".into());
+        let gate = PodSchedulingGate { name: meta::FENCE.to_owned() };
+        fenced.spec.as_mut().expect("a spec").scheduling_gates = Some(vec![gate]);
+        crate::k8s::pods::trim(&mut fenced);
+        assert!(crate::k8s::observe::pod(&fenced).is_some_and(|view| view.gated), "also in the cache");
+    }
+
+    #[test]
+    fn what_an_environment_puts_into_pods_is_listed() {
+        let environment = json!({"type": "MANAGED", "network": "host",
+            "provisioner": {"static": {"nodeSelector": {"pool": "a"}}},
+            "podDefaults": {"labels": {"team": "hpc"}, "annotations": {"cost": "centre"},
+                "tolerations": [{"operator": "Exists"}], "nodeSelector": {"zone": "a"},
+                "priorityClassName": "gold", "schedulerName": "mine", "runtimeClassName": "nvidia",
+                "imagePullSecrets": [{"name": "registry"}], "imagePullPolicy": "Always"}});
+        let environment: ComputeEnvironmentSpec =
+            serde_json::from_value(environment).expect("an environment");
+        let members = pod_members(&environment);
+        assert_eq!(members.len(), 10, "{members:?}");
+        assert!(members.contains(&("podDefaults.labels", vec!["team", "hpc"])));
+        assert!(pod_members(&ComputeEnvironmentSpec::default()).is_empty());
     }
 }

@@ -19,6 +19,9 @@ pub const JOB_QUEUE: &str = "batchyard.io/job-queue";
 pub const JOB_DEFINITION: &str = "batchyard.io/job-definition";
 /// Label and annotation: the attempt's number.
 pub const ATTEMPT: &str = "batchyard.io/attempt";
+/// Annotation: the job that the pod was made for, as `name/uid`: what is left to tell it by when
+/// somebody takes the owner reference off.
+pub const JOB: &str = "batchyard.io/job";
 /// Annotation: which pod of the attempt it is.
 pub const PLACEMENT: &str = "batchyard.io/placement";
 /// Label and annotation: the environment that the pod was placed in.

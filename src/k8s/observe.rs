@@ -26,12 +26,7 @@ const MAX_PLACEMENT: u32 = 9999;
 /// has, so that such a pod is cleared away and never counted.
 pub fn pod(pod: &core::Pod) -> Option<PodView> {
     let status = pod.status.clone().unwrap_or_default();
-    let number = |key: &str| {
-        let number = pod.annotations().get(key).and_then(|text| text.parse::<u32>().ok());
-        number.filter(|number| *number <= MAX_PLACEMENT)
-    };
-    let placed = number(meta::ATTEMPT).zip(number(meta::PLACEMENT));
-    let (attempt, placement) = placed.unwrap_or((0, 0));
+    let (attempt, placement) = placed(pod).unwrap_or((0, 0));
     let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
     let role = |name: &str| match auxiliary.split(',').any(|other| other == name) {
         true => ContainerRole::Auxiliary,
@@ -63,6 +58,15 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
         init_containers: containers(status.init_container_statuses, init_role),
         containers: containers(status.container_statuses, role),
     })
+}
+
+/// The attempt that a pod was made for, and which pod of it it is.
+pub fn placed(pod: &core::Pod) -> Option<(u32, u32)> {
+    let number = |key: &str| {
+        let number = pod.annotations().get(key).and_then(|text| text.parse::<u32>().ok());
+        number.filter(|number| *number <= MAX_PLACEMENT)
+    };
+    number(meta::ATTEMPT).zip(number(meta::PLACEMENT))
 }
 
 /// The node that a pod is bound to.

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use batchyard_core::job::decide::{Action, Decision, Deletion, decide};
 use batchyard_core::job::phase::Phase;
-use jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
 use tracing::info;
 
@@ -32,7 +31,11 @@ const UNWATCHED: Duration = Duration::from_secs(10);
 /// Looks at one job.
 pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome {
     let job = context.caches.newest_job(cached);
-    let now = Timestamp::now();
+    if is_settled(&job, &context) {
+        context.dispatch.forget(&job.uid().unwrap_or_default());
+        return Ok(Wake::OnChange);
+    }
+    let now = context.clock.now();
     let world = dereference::dereference(&job, &context).await?;
     let mut record = job.status.clone().unwrap_or_default().record;
     if has(Bug::ForgetsRecords) {
@@ -65,6 +68,17 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         context.dispatch.forget(&current.uid().unwrap_or_default());
     }
     Ok(if world.poll { Wake::After(UNWATCHED) } else { Wake::at(decision.wake, now) })
+}
+
+/// True if a job has ended, its status is about its newest spec, and no pod of it needs anything:
+/// after a restart most jobs are like that.
+fn is_settled(job: &BatchJob, context: &Context) -> bool {
+    let Some(status) = &job.status else { return false };
+    let uid = job.uid().unwrap_or_default();
+    status.record.phase().is_terminal()
+        && status.observed_generation == job.metadata.generation
+        && (context.settings.log_tail || status.record.log_tail.is_none())
+        && context.caches.pods.of_job(&uid).iter().all(|pod| pod.finished)
 }
 
 async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> Result<(), Error> {

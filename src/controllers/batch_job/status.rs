@@ -30,6 +30,9 @@ pub(super) fn next(
     }
     let id = job.spec.job_id.clone().or_else(|| job.uid());
     record.job_id = record.job_id.take().or(id);
+    if job.status.as_ref().is_none_or(|status| status.record.phase.is_none()) {
+        record.sequence = job.resource_version().and_then(|version| version.parse().ok());
+    }
     record.created_at = job.creation_timestamp().map(|time| time.0).or(record.created_at);
     if !log_tail {
         record.log_tail = None;

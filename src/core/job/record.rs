@@ -29,6 +29,9 @@ pub struct Record {
     /// When the job was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
+    /// The object's resourceVersion when the job was first seen: the order of jobs that were created in one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// When the job last became RUNNABLE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runnable_at: Option<Timestamp>,

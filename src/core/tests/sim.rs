@@ -57,6 +57,44 @@ fn summary(world: &World, out: &mut String) {
     }
 }
 
+/// Runs one script by name and compares it with its transcript.
+fn agrees(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sim/{name}.txt"));
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (script, golden) = text.split_once("---\n").expect("a transcript");
+    let got = transcript(script);
+    assert!(got == golden, "{name}:\n{}", difference(golden, &got));
+}
+
+/// Scripts that stand for cases of the fault list.
+mod cases {
+    use super::agrees;
+
+    #[test]
+    fn a8_pods_end_and_are_deleted_while_nobody_looks() {
+        agrees("a8_deleted_while_away");
+        agrees("a8_ended_then_deleted_while_away");
+    }
+
+    #[test]
+    fn b5_a_late_pod_is_never_recorded_and_with_a_fence_never_runs() {
+        agrees("b5_zombie_create");
+        agrees("b5_zombie_create_fenced");
+    }
+
+    #[test]
+    fn c7_a_whole_attempt_between_two_looks_is_recorded() {
+        agrees("operator_down");
+    }
+
+    #[test]
+    fn k3_a_success_races_with_an_order() {
+        agrees("k3_terminate_races_with_success");
+        agrees("terminate_after_the_end");
+        agrees("cancel_lost_to_bind");
+    }
+}
+
 fn scripts() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim");
     let entries = std::fs::read_dir(&folder).expect("the folder of scripts is there");

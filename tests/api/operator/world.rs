@@ -123,6 +123,22 @@ impl World {
         apply(&self.environments(), &json!({"metadata": metadata, "spec": spec})).await
     }
 
+    /// Changes an environment and waits until the operator has looked at that: a job that is submitted now finds it
+    /// as it is.
+    pub(crate) async fn changed_environment(&self, name: &str, more: Value) {
+        let changed = self.environment(name, more).await;
+        wait::until(
+            &self.environments(),
+            &self.environment_name(name),
+            "a look at its change",
+            |environment| {
+                let observed = environment.status.as_ref().and_then(|status| status.observed_generation);
+                observed >= changed.metadata.generation
+            },
+        )
+        .await;
+    }
+
     /// A queue on the environment `pool`.
     pub(crate) async fn queue(&self, name: &str, more: Value) -> JobQueue {
         let mut spec = json!({

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::kubelet::PodHandle;
 use super::world::{World, job};
 use crate::support::audit::{self, Mark, Write};
+use crate::support::client::kubeconfig;
 use crate::support::operator::{self, Operator};
 use crate::support::wait;
 

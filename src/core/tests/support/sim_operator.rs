@@ -272,6 +272,10 @@ impl World {
         };
         for action in decision.actions {
             self.effect(|| Effect::Act(action.clone()))?;
+            if let Action::Ungate { uid, .. } = &action {
+                let current = self.jobs[name].record.current.as_ref();
+                assert!(current.is_some_and(|c| c.pod_uid == *uid), "{name}: a gate is lifted for no record");
+            }
             changed |= self.act(&action);
         }
         Ok(changed)
@@ -375,7 +379,7 @@ impl World {
             };
             let sent: i64 = self.in_flight.iter().filter(ours).map(|(_, _, vcpus)| vcpus).sum();
             let environment = Environment {
-                open: !spec.closed,
+                closed: spec.closed.then(|| waits::environment_closed(name)),
                 max_vcpus_milli: spec.max_vcpus.map(|v| v * 1000),
                 used_vcpus_milli: (taken.filter(|p| p.is_live()).map(|p| p.vcpus).sum::<i64>() + sent) * 1000,
                 nodes: pool,
@@ -418,7 +422,7 @@ impl World {
                 && !self.memory.refused.contains_key(name)
             {
                 let fresh = record.attempts.is_empty() && record.placements.is_empty();
-                let rank = Rank { fresh, created_at: job.created_at, uid: job.uid.clone() };
+                let rank = Rank { fresh, created_at: job.created_at, sequence: 0, uid: job.uid.clone() };
                 let vcpus = self.definitions[&job.definition].vcpus;
                 queue.waiting.insert(rank, Candidate { vcpus_milli: vcpus * 1000, pod: amounts(vcpus) });
             }
