@@ -81,6 +81,7 @@ impl Interruption {
             (_, "Preempting") => preempted(why),                  // D7
             (Some(_), _) => evicted(why),                         // D3, D5
             (None, _) if failed && container::is_running(pod) => terminated(), // D13, D4
+            (None, word) if is_refusal(word) => terminated(),     // R2 of a pod that ran
             (None, _) => return None,
         };
         let ending = Ending::of(Class::Host, &status_reason);
@@ -108,6 +109,13 @@ impl Interruption {
         let ending = self.ending.with(end);
         Ending { stopped_at: ending.stopped_at.or(self.since), ..ending }
     }
+}
+
+/// True if the kubelet refuses a pod with this word. A restarted kubelet looks at its pods as at new
+/// ones, so that also one that ran may be refused; then its containers are stopped, and nothing tells
+/// when that began.
+fn is_refusal(word: &str) -> bool {
+    !["", "Evicted"].contains(&word) && !NO_REFUSALS.contains(&word)
 }
 
 /// The condition DisruptionTarget, which is reset to False when nothing came of it.

@@ -8,6 +8,7 @@ mod kubelet;
 mod lifecycle;
 mod pods;
 mod queues;
+mod replay;
 mod waiting;
 mod world;
 mod writes;

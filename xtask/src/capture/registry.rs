@@ -16,18 +16,29 @@ use crate::process::sha256;
 /// Where it listens.
 const PORT: u16 = 5050;
 /// Where nobody listens.
-pub(super) const CLOSED: u16 = 5051;
-
-/// The host of all registries of the cluster.
-pub(super) fn host(cluster: &Cluster) -> Result<String> {
-    let registry = cluster.registry.as_deref().context("the cluster has no registry of ours")?;
-    let (host, _) = registry.split_once(':').context("a registry has a port")?;
-    Ok(host.to_owned())
-}
+const CLOSED: u16 = 5051;
 
 /// The registry's name in images.
 pub(super) fn address(cluster: &Cluster) -> Result<String> {
-    Ok(format!("{}:{PORT}", host(cluster)?))
+    own(cluster, PORT)
+}
+
+/// The registry that does not answer, in the words of images.
+pub(super) fn closed(cluster: &Cluster) -> Result<String> {
+    own(cluster, CLOSED)
+}
+
+fn own(cluster: &Cluster, port: u16) -> Result<String> {
+    let registry = cluster.registry.as_deref().context("the cluster has no registry of ours")?;
+    let (host, _) = registry.split_once(':').context("a registry has a port")?;
+    Ok(format!("{host}:{port}"))
+}
+
+/// A registry at an address that nobody has.
+pub(super) fn away(cluster: &Cluster) -> Result<String> {
+    let own = address(cluster)?;
+    let (network, _) = own.rsplit_once('.').context("an address has dots")?;
+    Ok(format!("{network}.250:{PORT}"))
 }
 
 /// While it is held, the registry answers and the nodes know the way to it.
@@ -41,20 +52,20 @@ impl Registry {
     /// Opens it for these nodes.
     pub(super) fn open(cluster: &Cluster, nodes: &[String]) -> Result<Self> {
         let listener = TcpListener::bind(address(cluster)?).context("the address of the bad registry")?;
-        let own = address(cluster)?;
+        let name = address(cluster)?;
         let held = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&held);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let (own, keep) = (own.clone(), Arc::clone(&keep));
+                let (name, keep) = (name.clone(), Arc::clone(&keep));
                 // A client that goes away in the middle is no concern of ours.
-                thread::spawn(move || answer(connection, &own, &keep));
+                thread::spawn(move || answer(connection, &name, &keep));
             }
         });
         let mut ways = Vec::new();
         for node in nodes {
-            for port in [PORT, CLOSED] {
-                ways.push(way(cluster, node, port)?);
+            for registry in [own(cluster, PORT)?, own(cluster, CLOSED)?, away(cluster)?] {
+                ways.push(way(cluster, node, &registry)?);
             }
         }
         Ok(Self { ways, _held: held })
@@ -70,11 +81,10 @@ impl Drop for Registry {
     }
 }
 
-/// Lets a node ask this port for images that are named after it; all others come from the
-/// cluster's registry.
-fn way(cluster: &Cluster, node: &str, port: u16) -> Result<PathBuf> {
-    let name = format!("{}:{port}", host(cluster)?);
-    let folder = cluster::node_folder(&cluster.name, node)?.join("etc/certs.d").join(&name);
+/// Lets a node ask this registry for images that are named after it; all others come from the
+/// cluster's own.
+fn way(cluster: &Cluster, node: &str, name: &str) -> Result<PathBuf> {
+    let folder = cluster::node_folder(&cluster.name, node)?.join("etc/certs.d").join(name);
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("hosts.toml"), format!("server = \"http://{name}\"\n"))?;
     Ok(folder)
