@@ -109,12 +109,12 @@ impl<'a> Theatre<'a> {
             self.mark(&pod, row).await;
             let Some(node) = self.node_name(row) else { return };
             pod.bind_to(&node).await;
-            match row.started_before() {
-                Some(()) => {
-                    pod.starts().await;
-                    job.reaches(Phase::Running).await;
-                }
-                None => drop(job.reaches(Phase::Starting).await),
+            if row.started_before() {
+                pod.starts().await;
+                job.reaches(Phase::Running).await;
+            } else if row.place != Place::Nowhere {
+                // Without a Node object the job ends at once.
+                job.reaches(Phase::Starting).await;
             }
         })
         .await;

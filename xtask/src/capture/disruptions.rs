@@ -91,10 +91,10 @@ fn deletions() -> Vec<Story> {
             stage.until(&pod, &has_ended("main").and(is_up("helper")))?;
             next_second()?;
             stage.delete(&pod)?;
-            stage.picture("D12-failed-before", &pod, is_let_go())
+            stage.picture("D12-failed-before", &pod, is_deleted().and(is_up("helper")))
         }),
         story(["D12-ended-then-deleted"], |stage| {
-            let pod = stage.pod("d12-ended-then-deleted", runs("exit 1"))?;
+            let pod = stage.pod("d12-ended-then-deleted", runs("echo killed by its parent; exit 143"))?;
             stage.until(&pod, &ended())?;
             stage.delete(&pod)?;
             stage.picture("D12-ended-then-deleted", &pod, is_let_go())

@@ -224,13 +224,13 @@ mod tests {
         let pod = |seconds: &str, uid: &str, amount: &str| {
             json!({
                 "metadata": {
-                    "name": "t", "namespace": "capture", "uid": uid, "creationTimestamp": format!("2026-11-22T12:00:{seconds}Z"),
+                    "name": "t2-exit-3", "namespace": "capture", "uid": uid, "creationTimestamp": format!("2026-11-22T12:00:{seconds}Z"),
                     "managedFields": [seconds],
                 },
-                "spec": {"restartPolicy": "Never", "nodeName": "n1", "containers": [{"name": "main", "image": "i"}]},
+                "spec": {"restartPolicy": "Never", "nodeName": "batchyard-1", "containers": [{"name": "main", "image": "i"}]},
                 "status": {"phase": "Failed", "hostIP": "10.213.0.12", "conditions": [
                     {"type": "Ready", "lastTransitionTime": format!("2026-11-22T12:00:{seconds}Z")},
-                ], "message": format!("pod {uid} in capture on n1 at 10.213.0.1:5000 used {amount}Ki, exit 404"),
+                ], "message": format!("pod {uid} in capture on batchyard-1 at 10.213.0.1:5000 used {amount}Ki, exit 404"),
                 "containerStatuses": [{"containerID": format!("containerd://{}", uid.repeat(8)), "user": {}}]},
             })
         };

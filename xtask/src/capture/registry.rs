@@ -90,39 +90,30 @@ fn way(cluster: &Cluster, node: &str, name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Answers the requests of one connection.
+/// Answers the first request of a connection and closes it.
 fn answer(connection: TcpStream, own: &str, held: &Mutex<Vec<TcpStream>>) -> Result<()> {
-    let mut reader = BufReader::new(connection.try_clone()?);
-    let mut connection = connection;
-    loop {
-        let mut request = String::new();
-        if reader.read_line(&mut request)? == 0 {
-            return Ok(());
-        }
-        let mut header = String::new();
-        while reader.read_line(&mut header)? > 2 {
-            header.clear();
-        }
-        let path = request.split_whitespace().nth(1).unwrap_or_default();
-        let place = path.trim_start_matches("/v2/").split(['/', '?']).find(|part| !part.is_empty());
-        match place.unwrap_or_default() {
-            "slow" => {
-                held.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-                return Ok(());
-            }
-            "cut" => return Ok(()),
-            place => {
-                let Answer { status, headers, body } = of(place, own)?;
-                let length = body.len();
-                let body = if request.starts_with("HEAD") { String::new() } else { body };
-                write!(
-                    connection,
-                    "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-                )?;
-                return Ok(());
-            }
+    let mut lines = BufReader::new(connection.try_clone()?).lines();
+    let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    for header in lines {
+        if header?.is_empty() {
+            break;
         }
     }
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    let place = path.trim_start_matches("/v2/").split(['/', '?']).find(|part| !part.is_empty());
+    match place.unwrap_or_default() {
+        "slow" => held.lock().unwrap_or_else(PoisonError::into_inner).push(connection),
+        "cut" => {}
+        place => {
+            let Answer { status, headers, body } = of(place, own)?;
+            let length = body.len();
+            let body = if request.starts_with("HEAD") { String::new() } else { body };
+            let head =
+                format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n");
+            write!(&connection, "{head}\r\n{body}")?;
+        }
+    }
+    Ok(())
 }
 
 struct Answer {

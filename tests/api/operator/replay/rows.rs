@@ -111,9 +111,9 @@ impl Row {
         self.fixture["vanished"].is_object()
     }
 
-    /// Something only if the operator has seen the container run before all else.
-    pub(super) fn started_before(&self) -> Option<()> {
-        self.fixture["vanished"]["startedAt"].as_str().map(drop)
+    /// Whether the operator has seen the container run before all else.
+    pub(super) fn started_before(&self) -> bool {
+        self.fixture["vanished"]["startedAt"].is_string()
     }
 
     /// The deletion's grace in seconds.
@@ -137,9 +137,10 @@ impl Row {
         }
     }
 
-    /// The pod's status as of then; nothing if the pod vanishes.
+    /// The pod's status as of then; nothing if the pod is gone.
     pub(super) fn status(&self, shift: SignedDuration) -> Option<Value> {
-        let mut status = self.fixture["status"].as_object()?.clone();
+        let there = self.place != Place::Nowhere;
+        let mut status = self.fixture["status"].as_object().filter(|_| there)?.clone();
         // The API server computes it and takes no other.
         status.remove("qosClass");
         Some(shifted(&Value::Object(status), shift))
