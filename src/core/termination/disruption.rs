@@ -27,7 +27,7 @@ const NO_REFUSALS: [&str; 3] = ["Terminated", "Preempting", "NodeLost"];
 pub(super) fn by_kubelet(pod: &PodView, end: Option<&End<'_>>, host: &Host<'_>) -> Option<Ending> {
     let word = pod.reason.as_deref().filter(|word| !word.is_empty())?;
     let message = pod.message.as_deref().unwrap_or_default();
-    let refusal = message.strip_prefix("Pod was rejected: ").unwrap_or(message);
+    let refusal = refusal(message);
     let disrupted = disruption(pod).is_some();
     let ran = container::started_at(pod).is_some() || end.is_some_and(|end| end.how != How::Lost);
     let refused = !disrupted && !ran && !NO_REFUSALS.contains(&word);
@@ -37,7 +37,10 @@ pub(super) fn by_kubelet(pod: &PodView, end: Option<&End<'_>>, host: &Host<'_>) 
         "DeadlineExceeded" => Ending::of(Class::Timeout, reason::TIMED_OUT), // D10
         "NodeShutdown" => Ending::of(Class::Host, &reason::host_terminated(host.instance)), // R6
         "Evicted" if disrupted => return None,                               // D5
-        "Evicted" if refused && pod.containers.is_empty() => not_started(Class::Rejected), // R5
+        "Evicted" if refused && (pod.containers.is_empty() || speaks_of_node(message)) => {
+            not_started(Class::Rejected) // R5
+        }
+        "Evicted" if speaks_of_node(message) => return None, // R5 of a pod that ran
         "Evicted" => Ending::of(Class::Application, reason::ESSENTIAL_EXITED)
             .because(Some(reason::kubelet("", message))), // D9
         _ if !refused => return None,
@@ -81,6 +84,8 @@ impl Interruption {
             (_, "Preempting") => preempted(why),                  // D7
             (Some(_), _) => evicted(why),                         // D3, D5
             (None, _) if failed && container::is_running(pod) => terminated(), // D13, D4
+            (None, word) if is_refusal(word) => terminated(),     // R2 of a pod that ran
+            (None, "Evicted") if speaks_of_node(why) => evicted(refusal(why)), // R5 of a pod that ran
             (None, _) => return None,
         };
         let ending = Ending::of(Class::Host, &status_reason);
@@ -108,6 +113,24 @@ impl Interruption {
         let ending = self.ending.with(end);
         Ending { stopped_at: ending.stopped_at.or(self.since), ..ending }
     }
+}
+
+/// What the kubelet says of a pod that it refuses.
+fn refusal(message: &str) -> &str {
+    message.strip_prefix("Pod was rejected: ").unwrap_or(message)
+}
+
+/// True if the kubelet refuses a pod since its node is short of something; the same word stands for
+/// a pod that used too much itself (D9).
+fn speaks_of_node(message: &str) -> bool {
+    refusal(message).starts_with("The node had condition: ")
+}
+
+/// True if the kubelet refuses a pod with this word. A restarted kubelet looks at its pods as at new
+/// ones, so that also one that ran may be refused; then its containers are stopped, and nothing tells
+/// when that began.
+fn is_refusal(word: &str) -> bool {
+    !["", "Evicted"].contains(&word) && !NO_REFUSALS.contains(&word)
 }
 
 /// The condition DisruptionTarget, which is reset to False when nothing came of it.

@@ -11,6 +11,7 @@ mod lifecycle;
 mod many;
 mod pods;
 mod queues;
+mod replay;
 mod waiting;
 mod world;
 mod writes;

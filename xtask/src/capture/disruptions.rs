@@ -11,7 +11,7 @@ use super::story::{Story, story};
 use crate::process::wait_until;
 
 /// Shell that takes some seconds to stop.
-const SLOW: &str = "trap 'sleep 3; exit 143' TERM; sleep 1000 & wait";
+const SLOW: &str = "trap 'echo caught SIGTERM; sleep 3; exit 143' TERM; sleep 1000 & wait";
 
 /// All of them.
 pub(super) fn all() -> Vec<Story> {
@@ -56,16 +56,21 @@ fn evictions() -> Vec<Story> {
 /// Deletions, by whomever.
 fn deletions() -> Vec<Story> {
     vec![
-        story(["D12-deleted-by-a-user", "D12-let-go"], |stage| {
+        story(["D12-deleted-by-a-user", "D12-deleted-and-done"], |stage| {
             let pod = stage.sleeper("d12-deleted-by-a-user", 143)?;
             stage.delete(&pod)?;
             stage.picture("D12-deleted-by-a-user", &pod, phase("Failed"))?;
-            stage.picture("D12-let-go", &pod, is_let_go())
+            stage.picture("D12-deleted-and-done", &pod, is_let_go())
         }),
         story(["D12-exit-0-when-deleted"], |stage| {
             let pod = stage.sleeper("d12-exit-0-when-deleted", 0)?;
             stage.delete(&pod)?;
             stage.picture("D12-exit-0-when-deleted", &pod, is_let_go())
+        }),
+        story(["D12-deleted-and-done-own-code"], |stage| {
+            let pod = stage.sleeper("d12-deleted-and-done-own-code", 3)?;
+            stage.delete(&pod)?;
+            stage.picture("D12-deleted-and-done-own-code", &pod, is_let_go())
         }),
         story(["D12-killed-after-the-grace"], |stage| {
             let deaf =
@@ -86,13 +91,13 @@ fn deletions() -> Vec<Story> {
             stage.until(&pod, &has_ended("main").and(is_up("helper")))?;
             next_second()?;
             stage.delete(&pod)?;
-            stage.picture("D12-failed-before", &pod, is_let_go())
+            stage.picture("D12-failed-before", &pod, is_deleted().and(is_up("helper")))
         }),
-        story(["D12-ended-before"], |stage| {
-            let pod = stage.pod("d12-ended-before", runs("exit 1"))?;
+        story(["D12-ended-then-deleted"], |stage| {
+            let pod = stage.pod("d12-ended-then-deleted", runs("echo killed by its parent; exit 143"))?;
             stage.until(&pod, &ended())?;
             stage.delete(&pod)?;
-            stage.picture("D12-ended-before", &pod, is_deleted())
+            stage.picture("D12-ended-then-deleted", &pod, is_let_go())
         }),
         story(["D15-force-deleted-and-held", "D15-force-deleted-and-reported"], |stage| {
             let pod = stage.pod("d15-force-deleted-and-held", runs(SLOW))?;

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::moment::{self, ended, failed, has_ended, is, phase, runs as is_up, waits, was_restarted};
+use super::moment::{
+    self, ended, failed, has_ended, is, is_waiting, phase, runs as is_up, waits, was_restarted,
+};
 use super::stage::{container, runs, sidecar, sleep, with};
 use super::story::{Story, one, story};
 
@@ -15,7 +17,7 @@ pub(super) fn of_containers() -> Vec<Story> {
         one("T1-exit-0-while-a-sidecar-flushes", flushes("exit 0"), || {
             phase("Running").and(has_ended("main"))
         }),
-        one("T2-exit-3", runs("echo cannot open input; exit 3"), ended),
+        one("T2-exit-3", runs("echo reading input; echo no such record; exit 3"), ended),
         one("T2-exit-255-of-its-own", runs("exit 255"), ended),
         one("T2-still-said-to-run", runs("exit 3"), || phase("Running").and(has_ended("main"))),
         one("T3-killed-by-signal", signal("SEGV"), ended),
@@ -38,7 +40,7 @@ pub(super) fn of_containers() -> Vec<Story> {
             has_ended("helper").and(is_up("main"))
         }),
         one("T10-failed-helper-does-not-fail-the-job", two("sleep 2", "exit 2"), ended),
-        one("T11-init-failed", beside("main", container("fetch", "exit 7")), ended),
+        one("T11-init-failed", beside("main", container("fetch", "echo 404 from the store; exit 7")), ended),
         one(
             "T11-init-command-missing",
             beside("main", with(container("fetch", ""), json!({"command": ["nope"]}))),
@@ -59,11 +61,9 @@ pub(super) fn of_containers() -> Vec<Story> {
             sidecar_and("sleep 1; exit 1", container("main", &sleep(0))),
             || is_up("main").and(waits("fluent-bit", "CrashLoopBackOff")),
         ),
-        one(
-            "T12-failed-sidecar-beside-a-pull",
-            sidecar_and("sleep 3; exit 1", unknown_image("main")),
-            || waits("main", "ImagePullBackOff").and(waits("fluent-bit", "CrashLoopBackOff")),
-        ),
+        one("T12-failed-sidecar-beside-a-pull", sidecar_and("exit 1", unknown_image("main")), || {
+            is_waiting("main").and(waits("fluent-bit", "CrashLoopBackOff"))
+        }),
         one("T13-restarted-in-place", restarts("Restart"), || phase("Running").and(was_restarted("main"))),
         one("T13-restarting-all-containers", restarts("RestartAllContainers"), || {
             phase("Running").and(was_restarted("main"))

@@ -10,7 +10,10 @@ use super::normal;
 use crate::cluster;
 
 /// The `source` of a captured fixture.
-pub(super) const SOURCE: &str = "cargo xtask capture";
+const SOURCE: &str = "cargo xtask capture";
+
+/// Ends the names of fixtures that show what is seen at some times in place of another.
+pub(super) const AT_TIMES: &str = "-at-times";
 
 /// What became of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,23 +40,22 @@ pub(super) fn folder() -> Result<PathBuf> {
 
 impl Picture {
     /// Compares with what is stored, and stores it if that is wanted. Several writes of the kubelet
-    /// may show one moment, so it is enough that one of them is what is stored.
+    /// may show one moment, and some things end now like this and now like that; so it is enough
+    /// that one version is one of those that are stored.
     pub(super) fn compare(&self, kubernetes: &str, update: bool) -> Result<Outcome> {
-        let file = folder()?.join(format!("{}.json", self.fixture));
-        let stored: Map<String, Value> = match fs::read_to_string(&file) {
-            Ok(text) => serde_json::from_str(&text).with_context(|| file.display().to_string())?,
-            Err(_) => Map::new(),
-        };
-        let shape = normal::shape(&stored);
-        let is_captured = stored.get("source").is_some_and(|source| source == SOURCE);
-        if is_captured && self.versions.iter().any(|version| normal::shape(version) == shape) {
+        let stored = read(&self.fixture)?;
+        let others = read(&format!("{}{AT_TIMES}", self.fixture))?;
+        let captured = [&stored, &others].into_iter().filter(|fixture| is_captured(fixture));
+        let shapes: Vec<Value> = captured.map(normal::shape).collect();
+        if self.versions.iter().any(|version| shapes.contains(&normal::shape(version))) {
             return Ok(Outcome::Equal);
         }
         if update {
             let text = serde_json::to_string_pretty(&self.updated(stored, kubernetes))?;
+            let file = file(&self.fixture)?;
             fs::write(&file, text + "\n").with_context(|| file.display().to_string())?;
         } else if let Some(version) = self.versions.first() {
-            for difference in differences("", &shape, &normal::shape(version)) {
+            for difference in differences("", &normal::shape(&stored), &normal::shape(version)) {
                 println!("  {}: {difference}", self.fixture);
             }
         }
@@ -73,6 +75,24 @@ impl Picture {
         fixture.entry("want").or_insert_with(|| json!({}));
         fixture
     }
+}
+
+fn file(fixture: &str) -> Result<PathBuf> {
+    Ok(folder()?.join(format!("{fixture}.json")))
+}
+
+/// A stored fixture; empty if there is none.
+fn read(fixture: &str) -> Result<Map<String, Value>> {
+    let file = file(fixture)?;
+    match fs::read_to_string(&file) {
+        Ok(text) => serde_json::from_str(&text).with_context(|| file.display().to_string()),
+        Err(_) => Ok(Map::new()),
+    }
+}
+
+/// Whether a fixture was captured.
+pub(super) fn is_captured(fixture: &Map<String, Value>) -> bool {
+    fixture.get("source").is_some_and(|source| source == SOURCE)
 }
 
 /// Where two values differ, a line each.

@@ -231,13 +231,12 @@ mod tests {
     /// The fixtures that say that they were captured.
     fn captured() -> BTreeSet<String> {
         let entries = fs::read_dir(fixture::folder().unwrap()).unwrap().map(|entry| entry.unwrap().path());
-        let is_captured = |text: &str| {
-            let fixture: Value = serde_json::from_str(text).unwrap();
-            fixture["source"] == fixture::SOURCE
-        };
+        let is_captured = |text: &str| fixture::is_captured(&serde_json::from_str(text).unwrap());
         entries
             .filter(|path| is_captured(&fs::read_to_string(path).unwrap()))
-            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .map(|path| {
+                path.file_stem().unwrap().to_str().unwrap().trim_end_matches(fixture::AT_TIMES).to_owned()
+            })
             .collect()
     }
 

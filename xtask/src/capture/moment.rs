@@ -65,6 +65,11 @@ pub(super) fn waits(name: &'static str, reason: &'static str) -> Moment {
     })
 }
 
+/// A container waits, whatever for.
+pub(super) fn is_waiting(name: &'static str) -> Moment {
+    Moment::new(format!("{name} to wait"), move |pod| state(pod, name)["waiting"]["message"].is_string())
+}
+
 /// A container has ended.
 pub(super) fn has_ended(name: &'static str) -> Moment {
     Moment::new(format!("the end of {name}"), move |pod| state(pod, name)["terminated"].is_object())

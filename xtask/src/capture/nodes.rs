@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::disruptions::{offer, withdraw};
 use super::ends::flushes;
-use super::moment::{self, ended, exists, failed, is, is_deleted, is_let_go, phase, running, waits};
+use super::moment::{
+    self, ended, exists, failed, has_ended, is, is_deleted, is_let_go, phase, running, waits,
+};
 use super::registry;
 use super::stage::{Pod, Stage, container, sleep, sleeps, with};
 use super::story::{Story, story};
@@ -38,7 +40,7 @@ pub(super) fn all() -> Vec<Story> {
             switched_off,
         ),
         story(["D5-memory-pressure", "D5-while-pulling", "R5-memory-pressure"], memory_pressure),
-        story(["D5-disk-pressure", "R5-disk-pressure"], disk_pressure),
+        story(["R5-after-it-ran", "R5-disk-pressure"], disk_pressure),
         story(["D17-node-back"], silent_for_a_while),
         story(["R2-after-it-ran", "R2-while-starting"], kubelet_restarted),
         story(["T8-containerd-restarted"], containerd_killed),
@@ -93,7 +95,7 @@ fn tainted(stage: &Stage<'_>) -> Result<()> {
     taint(stage, "capture.batchyard.io/gone=true:NoExecute")?;
     stage.picture("D2-tainted", &pod, ended())?;
     let late = stage.pod("r2-tainted", bound(stage, sleeps(0)))?;
-    stage.picture("R2-tainted", &late, phase("Failed"))?;
+    stage.picture("R2-tainted", &late, failed("TaintToleration"))?;
     stage.remove(&[&pod, &late])
 }
 
@@ -160,8 +162,8 @@ fn kubelet_restarted(stage: &Stage<'_>) -> Result<()> {
     stage.until(&starts, &is("PodReadyToStartContainers", "True"))?;
     stage.kubectl(["label", "node", stage.node, &format!("{LABEL}-")])?;
     restart_kubelet(stage, |_| {})?;
-    stage.picture("R2-after-it-ran", &ran, failed("NodeAffinity"))?;
-    stage.picture("R2-while-starting", &starts, failed("NodeAffinity"))?;
+    stage.picture("R2-after-it-ran", &ran, failed("NodeAffinity").and(has_ended("main")))?;
+    stage.picture("R2-while-starting", &starts, failed("NodeAffinity").and(has_ended("main")))?;
     stage.remove(&[&ran, &starts])
 }
 
@@ -211,11 +213,12 @@ fn memory_pressure(stage: &Stage<'_>) -> Result<()> {
     stage.remove(&[&pod, &pulls, &late])
 }
 
-/// The kubelet is told to keep the whole disk free.
+/// The kubelet is told to keep more of the disk free than there is; it takes 100 % for no limit.
 fn disk_pressure(stage: &Stage<'_>) -> Result<()> {
-    let pod = stage.sleeper("d5-disk-pressure", 143)?;
-    restart_kubelet(stage, |config| config["evictionHard"]["nodefs.available"] = "100%".into())?;
-    stage.picture("D5-disk-pressure", &pod, failed("Evicted").and(ended()))?;
+    let pod = stage.sleeper("r5-after-it-ran", 143)?;
+    restart_kubelet(stage, |config| config["evictionHard"]["nodefs.available"] = "99%".into())?;
+    // Started again, the kubelet looks at it as at a new pod.
+    stage.picture("R5-after-it-ran", &pod, failed("Evicted").and(has_ended("main")))?;
     let late = stage.pod("r5-disk-pressure", bound(stage, sleeps(0)))?;
     stage.picture("R5-disk-pressure", &late, failed("Evicted"))?;
     stage.remove(&[&pod, &late])

@@ -15,8 +15,7 @@ const INSTANCE: &str = "i-0123456789abcdef0";
 const ID: &str = "6f3a9c";
 
 /// Members of a status that say nothing about how a pod ends.
-const LEFT_OUT: [&str; 7] =
-    ["observedGeneration", "allocatedResources", "resources", "user", "volumeMounts", "hostIPs", "podIPs"];
+const LEFT_OUT: [&str; 6] = ["allocatedResources", "resources", "user", "volumeMounts", "hostIPs", "podIPs"];
 
 /// A pod at its moment, and its node, as the cluster shows them.
 pub(super) struct Raw<'a> {
@@ -32,8 +31,15 @@ pub(super) struct Raw<'a> {
 pub(super) fn fixture(raw: &Raw<'_>) -> Map<String, Value> {
     let words = Words::of(raw);
     let metadata = &raw.pod["metadata"];
-    let keep =
-        ["name", "uid", "creationTimestamp", "finalizers", "deletionTimestamp", "deletionGracePeriodSeconds"];
+    let keep = [
+        "name",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "finalizers",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
     let metadata: Map<String, Value> = keep
         .into_iter()
         .filter(|key| !metadata[key].is_null())
@@ -84,15 +90,20 @@ fn masked(key: &str, value: &Value) -> Value {
     }
 }
 
-/// The text with `#` for each number that a unit of time or memory follows.
+/// The text with `#` for each amount: a number before a unit of time or memory, or after the name
+/// of an amount.
 fn without_amounts(text: &str) -> String {
     let mut told = String::new();
+    let mut before = "";
     for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
         let digits = word.len() - word.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let unit = word[digits..].trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        let is_amount = digits > 0 && ["Ki", "Mi", "Gi", "ms", "s", "m", "h"].contains(&unit);
+        let has_unit = ["Ki", "Mi", "Gi", "ms", "s", "m", "h"].contains(&unit);
+        let has_name = unit.is_empty() && ["used", "capacity", "quantity", "available"].contains(&before);
+        let is_amount = digits > 0 && (has_unit || has_name);
         told.push_str(if is_amount { "#" } else { &word[..digits] });
         told.push_str(&word[digits..]);
+        before = if digits == 0 && unit.is_empty() { before } else { unit };
     }
     told
 }
@@ -213,13 +224,13 @@ mod tests {
         let pod = |seconds: &str, uid: &str, amount: &str| {
             json!({
                 "metadata": {
-                    "name": "t", "namespace": "capture", "uid": uid, "creationTimestamp": format!("2026-11-22T12:00:{seconds}Z"),
+                    "name": "t2-exit-3", "namespace": "capture", "uid": uid, "creationTimestamp": format!("2026-11-22T12:00:{seconds}Z"),
                     "managedFields": [seconds],
                 },
-                "spec": {"restartPolicy": "Never", "nodeName": "n1", "containers": [{"name": "main", "image": "i"}]},
+                "spec": {"restartPolicy": "Never", "nodeName": "batchyard-1", "containers": [{"name": "main", "image": "i"}]},
                 "status": {"phase": "Failed", "hostIP": "10.213.0.12", "conditions": [
                     {"type": "Ready", "lastTransitionTime": format!("2026-11-22T12:00:{seconds}Z")},
-                ], "message": format!("pod {uid} in capture on n1 at 10.213.0.1:5000 used {amount}Ki, exit 404"),
+                ], "message": format!("pod {uid} in capture on batchyard-1 at 10.213.0.1:5000 used {amount}Ki, exit 404"),
                 "containerStatuses": [{"containerID": format!("containerd://{}", uid.repeat(8)), "user": {}}]},
             })
         };
@@ -243,7 +254,8 @@ mod tests {
 
     #[test]
     fn amounts_are_numbers_with_a_unit() {
-        let told = without_amounts("404 Not Found after 10s, back-off 1m20s: 80Mi of 100Gi, exit 137");
-        assert_eq!(told, "404 Not Found after #s, back-off 1m20s: #Mi of #Gi, exit 137");
+        let told =
+            without_amounts("404 Not Found after 10s: 80Mi of 100Gi, requested: 1, used: 150, exit 137");
+        assert_eq!(told, "404 Not Found after #s: #Mi of #Gi, requested: 1, used: #, exit 137");
     }
 }

@@ -16,18 +16,29 @@ use crate::process::sha256;
 /// Where it listens.
 const PORT: u16 = 5050;
 /// Where nobody listens.
-pub(super) const CLOSED: u16 = 5051;
-
-/// The host of all registries of the cluster.
-pub(super) fn host(cluster: &Cluster) -> Result<String> {
-    let registry = cluster.registry.as_deref().context("the cluster has no registry of ours")?;
-    let (host, _) = registry.split_once(':').context("a registry has a port")?;
-    Ok(host.to_owned())
-}
+const CLOSED: u16 = 5051;
 
 /// The registry's name in images.
 pub(super) fn address(cluster: &Cluster) -> Result<String> {
-    Ok(format!("{}:{PORT}", host(cluster)?))
+    own(cluster, PORT)
+}
+
+/// The registry that does not answer, in the words of images.
+pub(super) fn closed(cluster: &Cluster) -> Result<String> {
+    own(cluster, CLOSED)
+}
+
+fn own(cluster: &Cluster, port: u16) -> Result<String> {
+    let registry = cluster.registry.as_deref().context("the cluster has no registry of ours")?;
+    let (host, _) = registry.split_once(':').context("a registry has a port")?;
+    Ok(format!("{host}:{port}"))
+}
+
+/// A registry at an address that nobody has.
+pub(super) fn away(cluster: &Cluster) -> Result<String> {
+    let own = address(cluster)?;
+    let (network, _) = own.rsplit_once('.').context("an address has dots")?;
+    Ok(format!("{network}.250:{PORT}"))
 }
 
 /// While it is held, the registry answers and the nodes know the way to it.
@@ -41,20 +52,20 @@ impl Registry {
     /// Opens it for these nodes.
     pub(super) fn open(cluster: &Cluster, nodes: &[String]) -> Result<Self> {
         let listener = TcpListener::bind(address(cluster)?).context("the address of the bad registry")?;
-        let own = address(cluster)?;
+        let name = address(cluster)?;
         let held = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&held);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let (own, keep) = (own.clone(), Arc::clone(&keep));
+                let (name, keep) = (name.clone(), Arc::clone(&keep));
                 // A client that goes away in the middle is no concern of ours.
-                thread::spawn(move || answer(connection, &own, &keep));
+                thread::spawn(move || answer(connection, &name, &keep));
             }
         });
         let mut ways = Vec::new();
         for node in nodes {
-            for port in [PORT, CLOSED] {
-                ways.push(way(cluster, node, port)?);
+            for registry in [own(cluster, PORT)?, own(cluster, CLOSED)?, away(cluster)?] {
+                ways.push(way(cluster, node, &registry)?);
             }
         }
         Ok(Self { ways, _held: held })
@@ -70,49 +81,39 @@ impl Drop for Registry {
     }
 }
 
-/// Lets a node ask this port for images that are named after it; all others come from the
-/// cluster's registry.
-fn way(cluster: &Cluster, node: &str, port: u16) -> Result<PathBuf> {
-    let name = format!("{}:{port}", host(cluster)?);
-    let folder = cluster::node_folder(&cluster.name, node)?.join("etc/certs.d").join(&name);
+/// Lets a node ask this registry for images that are named after it; all others come from the
+/// cluster's own.
+fn way(cluster: &Cluster, node: &str, name: &str) -> Result<PathBuf> {
+    let folder = cluster::node_folder(&cluster.name, node)?.join("etc/certs.d").join(name);
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("hosts.toml"), format!("server = \"http://{name}\"\n"))?;
     Ok(folder)
 }
 
-/// Answers the requests of one connection.
+/// Answers the first request of a connection and closes it.
 fn answer(connection: TcpStream, own: &str, held: &Mutex<Vec<TcpStream>>) -> Result<()> {
-    let mut reader = BufReader::new(connection.try_clone()?);
-    let mut connection = connection;
-    loop {
-        let mut request = String::new();
-        if reader.read_line(&mut request)? == 0 {
-            return Ok(());
-        }
-        let mut header = String::new();
-        while reader.read_line(&mut header)? > 2 {
-            header.clear();
-        }
-        let path = request.split_whitespace().nth(1).unwrap_or_default();
-        let place = path.trim_start_matches("/v2/").split(['/', '?']).find(|part| !part.is_empty());
-        match place.unwrap_or_default() {
-            "slow" => {
-                held.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-                return Ok(());
-            }
-            "cut" => return Ok(()),
-            place => {
-                let Answer { status, headers, body } = of(place, own)?;
-                let length = body.len();
-                let body = if request.starts_with("HEAD") { String::new() } else { body };
-                write!(
-                    connection,
-                    "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-                )?;
-                return Ok(());
-            }
+    let mut lines = BufReader::new(connection.try_clone()?).lines();
+    let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    for header in lines {
+        if header?.is_empty() {
+            break;
         }
     }
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    let place = path.trim_start_matches("/v2/").split(['/', '?']).find(|part| !part.is_empty());
+    match place.unwrap_or_default() {
+        "slow" => held.lock().unwrap_or_else(PoisonError::into_inner).push(connection),
+        "cut" => {}
+        place => {
+            let Answer { status, headers, body } = of(place, own)?;
+            let length = body.len();
+            let body = if request.starts_with("HEAD") { String::new() } else { body };
+            let head =
+                format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n");
+            write!(&connection, "{head}\r\n{body}")?;
+        }
+    }
+    Ok(())
 }
 
 struct Answer {

@@ -209,9 +209,9 @@ pub(super) fn sleeps(code: u8) -> Value {
     runs(&sleep(code))
 }
 
-/// Shell that runs until it is told to stop.
+/// Shell that runs until it is told to stop, and says so.
 pub(super) fn sleep(code: u8) -> String {
-    format!("trap 'exit {code}' TERM; sleep 1000 & wait")
+    format!("trap 'echo caught SIGTERM; exit {code}' TERM; sleep 1000 & wait")
 }
 
 /// A container as the operator makes it, that runs these lines of shell.

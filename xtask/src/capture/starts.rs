@@ -1,5 +1,6 @@
 //! Pods that do not start (W1–W13): images that cannot be had, things that are missing.
 
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::ends::unknown_image;
@@ -7,6 +8,7 @@ use super::moment::{self, Moment, is, runs as is_up, waits};
 use super::registry;
 use super::stage::{container, sidecar, sleep, with};
 use super::story::{Story, one, story};
+use crate::cluster::Cluster;
 
 /// All of them.
 pub(super) fn all() -> Vec<Story> {
@@ -32,18 +34,17 @@ fn pulls() -> Vec<Story> {
             stage.picture(fixture, &stage.pod(&fixture.to_lowercase(), image)?, pull_failed())
         })
     };
-    let both = |first: &'static str, then: &'static str, image: fn(&str) -> String| {
+    let both = |first: &'static str, then: &'static str, name: fn(&Cluster) -> Result<String>| {
         story([first, then], move |stage| {
-            let spec = self::image(&image(&registry::host(stage.cluster)?));
-            let pod = stage.pod(&first.to_lowercase(), spec)?;
+            let pod = stage.pod(&first.to_lowercase(), image(&name(stage.cluster)?))?;
             stage.picture(first, &pod, pull_failed())?;
             stage.picture(then, &pod, waits("main", "ImagePullBackOff"))
         })
     };
     vec![
-        both("W1-not-found", "W2-not-found", |_| "no-container-image".to_owned()),
-        both("W1-registry-down", "W2-registry-down", |host| format!("{host}:{}/a:404", registry::CLOSED)),
-        one("W1-registry-away", image("batchyard.invalid/a:1"), pull_failed),
+        both("W1-not-found", "W2-not-found", |_| Ok("no-container-image".to_owned())),
+        both("W1-registry-down", "W2-registry-down", |cluster| Ok(registry::closed(cluster)? + "/a:404")),
+        both("W1-registry-away", "W2-registry-away", |cluster| Ok(registry::away(cluster)? + "/a:1")),
         answer("W1-missing", "missing"),
         answer("W1-denied", "unauthorized"),
         answer("W1-forbidden", "forbidden"),
@@ -89,7 +90,7 @@ fn missing() -> Vec<Story> {
         spec["volumes"] = json!([with(json!({"name": "v"}), source)]);
         spec
     };
-    let secret = from("secretKeyRef", "kube-root-ca.crt-none", "k");
+    let secret = from("secretKeyRef", "s", "k");
     vec![
         one("W8-secret-missing", secret, config),
         one("W8-config-map-missing", from("configMapKeyRef", "c", "k"), config),
