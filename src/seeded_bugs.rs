@@ -15,8 +15,8 @@ pub enum Bug {
     ForgetsRecords,
     /// Pods get a name that chance has a part in.
     RandomNames,
-    /// A pod that exists already is taken for a refusal.
-    ExistsIsFinal,
+    /// A create without an answer is taken for a refusal.
+    NoReadBack,
     /// Statuses are written whatever they were meanwhile.
     WritesByForce,
     /// The finalizer never comes off.

@@ -138,8 +138,8 @@ async fn answer_refusal(context: &Context, placing: &Placing, pod: &Pod, error: 
         .map_or((0, "", ""), |status| (status.code, status.reason.as_str(), status.message.as_str()));
     let refusal = classify_create(code, reason, message);
     warn!(pod = pod.name_any(), ?refusal, "pod not created: {}", chain(error));
-    if has(Bug::ExistsIsFinal) && refusal == CreateRefusal::Exists {
-        return context.dispatch.refuse(uid, &name, "it exists".to_owned());
+    if has(Bug::NoReadBack) && refusal == CreateRefusal::Transient {
+        return context.dispatch.refuse(uid, &name, "no answer".to_owned());
     }
     if let Some(verdict) = refusal.verdict() {
         let members = build::pod_members(&placing.environment.spec);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
 use batchyard_core::job::record::Record;
@@ -86,6 +87,16 @@ impl Supervisor {
     pub(crate) fn restart(&self) {
         self.kill();
         self.start();
+    }
+
+    /// Kills it, and starts another after a while.
+    pub(crate) fn replace_after(self: &Arc<Self>, pause: Duration) {
+        self.kill();
+        let supervisor = self.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(pause);
+            supervisor.start();
+        });
     }
 
     /// Starts one if the last one ended by itself.

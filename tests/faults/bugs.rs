@@ -13,6 +13,9 @@ use crate::support::operator::{self, Operator};
 /// How long an operator without a bug has for these few stories, many times over.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// How long the operator is away where it is; programs go on without it sooner.
+const AWAY: Duration = Duration::from_secs(7);
+
 /// What is made besides the bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
@@ -21,19 +24,21 @@ enum Trouble {
     KilledAfterRelease,
     /// The answer to each namespace's first create of a pod is lost.
     LostCreate,
-    /// Each namespace's first status of a job is refused by the API server.
+    /// Each namespace's first statuses of a job are refused by the API server.
     Throttled,
+    /// The operator dies when the job runs, and is away until the pod is over.
+    AwayMeanwhile,
     /// Another operator, with the same bug, leads as well.
     TwoLeaders,
 }
 
 /// Bugs, the stories in which they must show, and what must happen for it.
 const BUGS: &[(&str, &[&str], Trouble)] = &[
-    ("no-finalizer", &["pod-deleted", "drain"], Trouble::None),
+    ("no-finalizer", &["pod-deleted"], Trouble::AwayMeanwhile),
     ("releases-first", &["pod-deleted", "drain"], Trouble::KilledAfterRelease),
     ("forgets-records", &["retry"], Trouble::None),
-    ("random-names", &["run", "retry"], Trouble::LostCreate),
-    ("exists-is-final", &["run", "retry"], Trouble::TwoLeaders),
+    ("random-names", &["run", "retry"], Trouble::TwoLeaders),
+    ("no-read-back", &["run", "retry"], Trouble::LostCreate),
     ("writes-by-force", &["retry", "exhausted", "drain", "rules"], Trouble::TwoLeaders),
     ("never-releases", &["run"], Trouble::None),
     ("admits-too-much", &["crowd"], Trouble::None),
@@ -59,14 +64,21 @@ fn plan(trouble: Trouble) -> impl Fn(&Request) -> Fault + Send + Sync {
                 (request.method == "POST" && request.resource == "pods", Fault::LoseAnswer)
             }
             Trouble::Throttled => (request.resource == "batchjobs/status", Fault::Refuse(429, None)),
+            // RUNNABLE, STARTING or RUNNING.
+            Trouble::AwayMeanwhile => (request.resource == "batchjobs/status", Fault::Kill(Moment::After)),
         };
         if !hit {
             return Fault::None;
         }
+        let struck = match trouble {
+            Trouble::Throttled => 1..=6,
+            Trouble::AwayMeanwhile => 2..=2,
+            _ => 1..=1,
+        };
         let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
         let times = done.entry(request.namespace.clone()).or_default();
         *times += 1;
-        if *times == 1 { fault } else { Fault::None }
+        if struck.contains(times) { fault } else { Fault::None }
     }
 }
 
@@ -76,6 +88,10 @@ async fn shows(bug: &'static str, stories: &[&str], trouble: Trouble) -> Option<
     let arena = Arena::open(&format!("bug-{bug}")).await;
     arena.supervisor.seed(Some(bug));
     arena.proxy.plan(plan(trouble));
+    if trouble == Trouble::AwayMeanwhile {
+        let supervisor = arena.supervisor.clone();
+        arena.proxy.on_kill(move || supervisor.replace_after(AWAY));
+    }
     arena.supervisor.start();
     arena.leads().await;
     let second = match trouble {
