@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{BatchJobSpec, JobDefinitionSpec, convert};
+use super::super::{BatchJobSpec, convert};
 use crate::crd::ignored::{self, Kind};
 use batchyard_core::name::{self, DefinitionRef};
 
@@ -68,7 +68,7 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
             };
             read += 1;
             let inline = convert::inline_definition(&spec);
-            let plan = convert::plan(&spec, &inline.unwrap_or_else(JobDefinitionSpec::default));
+            let plan = convert::plan(&spec, &inline.unwrap_or_default());
             assert!((1..=10).contains(&plan.strategy.attempts), "{:?}", plan.strategy);
             batchyard_core::job::retry::decide(&plan.strategy, 1, "Host EC2", Some("x"), Some(1));
             let told = serde_json::to_value(&spec).expect("plain data");

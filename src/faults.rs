@@ -8,15 +8,14 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
-use super::caches::{Caches, Feeds, prepare};
-use super::pods;
-use super::pool::Pool;
-use super::watch::Change;
-use super::{meta, observe};
 use crate::controllers::triggers::{self, Triggers};
 use crate::crd::{BatchJob, ComputeEnvironmentSpec};
 use crate::dispatcher::Dispatch;
 use crate::dispatcher::index::Index;
+use crate::k8s::caches::{Caches, Feeds, prepare};
+use crate::k8s::pool::Pool;
+use crate::k8s::watch::Change;
+use crate::k8s::{meta, observe, pods};
 
 /// Caches that nobody feeds but the test.
 fn caches() -> (Caches, Feeds, Triggers) {
