@@ -8,6 +8,8 @@ pub mod clock;
 pub mod controllers;
 pub mod crd;
 pub mod dispatcher;
+#[cfg(test)]
+mod faults;
 pub mod k8s;
 pub mod metrics;
 pub mod operator;

@@ -6,8 +6,6 @@ pub mod build;
 pub mod caches;
 pub mod error;
 pub mod events;
-#[cfg(test)]
-mod faults;
 pub mod lease;
 pub mod meta;
 pub mod observe;

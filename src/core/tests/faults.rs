@@ -210,7 +210,7 @@ fn g14_init_containers_and_sidecars() {
         PodPhase::Pending,
     );
     let start = Tolerances::default().start.as_secs();
-    let wake = story.look(10, &[crashes.clone()]).wake.expect("the end of the patience");
+    let wake = story.look(10, std::slice::from_ref(&crashes)).wake.expect("the end of the patience");
     assert_eq!((story.record.phase(), wake), (Phase::Starting, at(start)));
     story.look(start, &[crashes]);
     assert_eq!((story.record.phase(), story.last().1), (Phase::Failed, reason::FAILED_TO_START));
@@ -328,9 +328,9 @@ fn l3_the_timeout_counts_from_the_start_of_the_container() {
     let decision = story.look(600, &[pulls]);
     assert!(story.record.intent.is_none() && decision.actions.is_empty(), "pulling for ten minutes");
     let runs = pod(PodPhase::Running, running(600));
-    let decision = story.look(659, &[runs.clone()]);
+    let decision = story.look(659, std::slice::from_ref(&runs));
     assert_eq!((decision.wake, decision.actions.len()), (Some(at(660)), 0), "a second before");
-    let decision = story.look(660, &[runs.clone()]);
+    let decision = story.look(660, std::slice::from_ref(&runs));
     let intent = story.record.intent.clone().expect("an order");
     assert_eq!((intent.kind, intent.at), (IntentKind::Timeout, at(660)));
     assert!(deletes(&decision));

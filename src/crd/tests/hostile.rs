@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{BatchJobSpec, JobDefinitionSpec, convert};
+use super::super::{BatchJobSpec, convert};
 use crate::crd::ignored::{self, Kind};
 use batchyard_core::name::{self, DefinitionRef};
 
@@ -68,7 +68,7 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
             };
             read += 1;
             let inline = convert::inline_definition(&spec);
-            let plan = convert::plan(&spec, &inline.unwrap_or_else(JobDefinitionSpec::default));
+            let plan = convert::plan(&spec, &inline.unwrap_or_default());
             assert!((1..=10).contains(&plan.strategy.attempts), "{:?}", plan.strategy);
             batchyard_core::job::retry::decide(&plan.strategy, 1, "Host EC2", Some("x"), Some(1));
             let told = serde_json::to_value(&spec).expect("plain data");
@@ -77,7 +77,7 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
             DefinitionRef::parse(spec.job_definition.as_deref().unwrap_or_default()).ok();
             name::candidates(&spec.job_queue);
             name::environments("ns", &spec.job_queue);
-            assert!(name::pod(&spec.job_queue, &spec.job_queue, 10, 9999).len() <= 63);
+            assert!(name::pod(&spec.job_queue, "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e", 10, 9999).len() <= 63);
         }
     }
     assert!(read > 50 && refused > 50, "{read} read, {refused} refused");

@@ -41,11 +41,9 @@ async fn i8_jobs_wait_until_an_environments_pod_defaults_are_mended() {
     classes.delete(&class, &DeleteParams::default()).await.expect("it can be deleted");
 
     // Or the environment is edited.
-    world
-        .environment("pool", json!({"podDefaults": {"priorityClassName": null, "runtimeClassName": "none"}}))
-        .await;
+    world.changed_environment("pool", json!({"podDefaults": {"runtimeClassName": "none"}})).await;
     let second = world.submit("second", job(json!({}))).await;
     second.waits(Phase::Runnable, "podDefaults.runtimeClassName").await;
-    world.changed_environment("pool", json!({"podDefaults": {"priorityClassName": null}})).await;
+    world.changed_environment("pool", json!({})).await;
     second.run(0).await;
 }

@@ -33,8 +33,12 @@ impl PodHandle<'_> {
         self.bind_to(&format!("{}-node", self.world.namespace)).await;
     }
 
-    /// The scheduler binds it to a node.
+    /// The scheduler binds it to a node, once nothing gates it.
     pub(crate) async fn bind_to(&self, node: &str) {
+        let gated = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.is_some());
+        if gated(&self.get().await) {
+            wait::until(&self.as_kubelet(), &self.name, "the lifting of its gates", |pod| !gated(pod)).await;
+        }
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding", "metadata": {"name": self.name},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},

@@ -1,20 +1,21 @@
 //! Cases of the fault list about what watches tell, each by its id.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
-use super::caches::{Caches, Feeds, prepare};
-use super::pods;
-use super::pool::Pool;
-use super::watch::Change;
-use super::{meta, observe};
 use crate::controllers::triggers::{self, Triggers};
 use crate::crd::{BatchJob, ComputeEnvironmentSpec};
 use crate::dispatcher::Dispatch;
+use crate::dispatcher::index::Index;
+use crate::k8s::caches::{Caches, Feeds, prepare};
+use crate::k8s::pool::Pool;
+use crate::k8s::watch::Change;
+use crate::k8s::{meta, observe, pods};
 
 /// Caches that nobody feeds but the test.
 fn caches() -> (Caches, Feeds, Triggers) {
@@ -163,4 +164,43 @@ fn j2_hostile_pods_and_nodes_are_read() {
         let pool = Pool::of(&ComputeEnvironmentSpec::default(), &nodes);
         assert!(!pool.takes_pods(&nodes[0]), "it is not Ready");
     }
+}
+
+/// 10,000 jobs that have ended and 10,000 that wait: what must be done with all of them before the operator is ready,
+/// and again in each cycle, takes moments, so that nothing in it looks at all jobs for each job.
+#[tokio::test]
+async fn twenty_thousand_jobs_are_taken_in_at_once() {
+    let (caches, mut feeds, mut triggers) = caches();
+    let metadata = json!({"name": "q", "namespace": "ns", "uid": "q"});
+    let queue = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "JobQueue", "metadata": metadata,
+        "spec": {"priority": 1, "computeEnvironmentOrder": [{"order": 1, "computeEnvironment": "pool"}]}});
+    feeds.queues.deliver([Event::Apply(serde_json::from_value(queue).expect("a queue"))]);
+    let jobs: Vec<BatchJob> = (0..20_000)
+        .map(|number| {
+            let (name, version) = (format!("job-{number}"), number.to_string());
+            let phase = if number % 2 == 0 { "SUCCEEDED" } else { "RUNNABLE" };
+            let job = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob",
+                "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": version,
+                    "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"jobQueue": "q", "jobId": name,
+                    "containerProperties": {"image": "i", "vcpus": 1, "memory": 64}},
+                "status": {"phase": phase, "jobDefinition": name, "jobQueue": "q"}});
+            serde_json::from_value(job).expect("a job")
+        })
+        .collect();
+    let begun = Instant::now();
+    let all = jobs.into_iter().map(Event::InitApply);
+    feeds.jobs.deliver([Event::Init].into_iter().chain(all).chain([Event::InitDone]));
+    let listed = begun.elapsed();
+    assert_eq!(woken(&mut triggers), 20_000);
+    let (begun, dispatch, now) = (Instant::now(), Dispatch::default(), jiff::Timestamp::now());
+    let mut index = Index::default();
+    let view = index.view(&caches, &dispatch, now);
+    assert_eq!(view.jobs.len(), 10_000);
+    let first = begun.elapsed();
+    let begun = Instant::now();
+    index.view(&caches, &dispatch, now);
+    let again = begun.elapsed();
+    println!("listed in {listed:.1?}, first cycle's view {first:.1?}, the next {again:.1?}");
+    assert!(listed + first < Duration::from_secs(15), "listed in {listed:?}, viewed in {first:?}");
 }
