@@ -15,9 +15,9 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
+use xtask::cluster;
 use xtask::cluster::{Cluster, Provider};
 use xtask::process::{Process, output, processes};
-use xtask::cluster;
 
 use crate::support::client::{TEST_LABEL, kubeconfig};
 
@@ -60,7 +60,10 @@ impl TestCluster {
         );
         let reserved = cluster.reserve()?;
         let read = kube::config::Kubeconfig::read_from(&path)?;
-        let client = Client::try_from(Config::from_custom_kubeconfig(read, &Default::default()).await?)?;
+        let mut config = Config::from_custom_kubeconfig(read, &Default::default()).await?;
+        // A drain that is refused is to be seen at once.
+        config.default_retry = false;
+        let client = Client::try_from(config)?;
         let calm = RwLock::default();
         let disturbed = Mutex::new(cluster.nodes.clone());
         let (operator_disturbed, instances) = (AtomicBool::new(true), BTreeMap::new());
@@ -228,7 +231,7 @@ impl TestCluster {
             }
             self.power_on(&node).await?;
         }
-        if self.operator_disturbed.swap(false, Ordering::Relaxed) {
+        if self.operator_disturbed.load(Ordering::Relaxed) {
             self.install(&json!({})).await?;
         }
         Ok(())

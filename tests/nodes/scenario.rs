@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
 use batchyard_core::job::record::Current;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
+};
 use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +24,7 @@ use crate::support::client::{TEST_LABEL, apply, namespace, object};
 const QUEUE: &str = "queue-0";
 
 /// How long anything may take on a machine that compiles at the same time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The environment's `nodeLostTimeoutSeconds`; the example has 120.
 const NODE_LOST_SECONDS: u32 = 8;
