@@ -4,12 +4,14 @@
 //! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once,
 //! [`k8s`] sees and writes API objects, [`crd`] holds the wire types, and `batchyard_core` decides.
 
+pub mod clock;
 pub mod controllers;
 pub mod crd;
 pub mod dispatcher;
 pub mod k8s;
 pub mod metrics;
 pub mod operator;
+pub mod seeded_bugs;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::clock::Clock;
 use crate::controllers::standing::Refresh;
 use crate::controllers::triggers::{self, Triggers};
 use crate::controllers::{
@@ -22,7 +23,7 @@ use crate::k8s::events::Events;
 use crate::k8s::lease::{self, Candidate, Leadership};
 use crate::k8s::watch::WATCH_SECONDS;
 use crate::metrics::Metrics;
-use crate::serve::{Readiness, serve};
+use crate::serve::{Health, Probed, Readiness, serve};
 use crate::settings::Settings;
 
 /// How long work under way may take to end after SIGTERM.
@@ -34,21 +35,23 @@ const WIND_DOWN: Duration = Duration::from_secs(20);
 /// When it cannot start, or when it lost its lease: another process leads now, and this one must
 /// begin anew.
 pub async fn operate(settings: Settings) -> Result<()> {
+    #[cfg(feature = "fault-tests")]
+    settings.seeded_bug.into_iter().for_each(crate::seeded_bugs::seed);
     let metrics = Metrics::default();
-    let ready = Readiness::default();
+    let (ready, health) = (Readiness::default(), Health::default());
+    let probed = Probed { metrics: metrics.clone(), ready: ready.clone(), health: health.clone() };
     let stop = CancellationToken::new();
     // Served to the very end, so that winding down can be watched.
     let unserved = CancellationToken::new();
-    let server =
-        tokio::spawn(serve(settings.metrics_address, metrics.clone(), ready.clone(), unserved.clone()));
+    let server = tokio::spawn(serve(settings.metrics_address, probed.clone(), unserved.clone()));
     let client = connect().await?;
     let leases = Api::namespaced(client.clone(), &settings.namespace);
     let candidate = candidate(&settings);
-    let (leadership, election) = lease::campaign(leases.clone(), candidate.clone());
+    let (leadership, election) = lease::campaign(leases.clone(), candidate.clone(), health.clone());
     // A stand-by is ready: there is nothing that it should do and cannot.
     ready.set(true);
     let outcome = tokio::select! {
-        outcome = lead(client, settings, metrics, leadership, ready.clone(), stop.clone()) => outcome,
+        outcome = lead(client, settings, probed, leadership, stop.clone()) => outcome,
         () = signalled(stop.clone()) => Ok(()),
         answer = server => bail!("the metrics server ended: {answer:?}"),
     };
@@ -83,11 +86,11 @@ async fn connect() -> Result<Client> {
 async fn lead(
     client: Client,
     settings: Settings,
-    metrics: Metrics,
+    probed: Probed,
     mut leadership: Leadership,
-    ready: Readiness,
     stop: CancellationToken,
 ) -> Result<()> {
+    let Probed { metrics, ready, health } = probed;
     tokio::select! {
         () = leadership.acquired() => {}
         () = stop.cancelled() => return Ok(()),
@@ -103,7 +106,9 @@ async fn lead(
         caches: caches.clone(),
         dispatch,
         events: Events::new(client, &identity),
+        clock: Clock::default(),
         metrics,
+        health,
         settings,
         refresh: Refresh::default(),
     });
@@ -141,7 +146,7 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
     let caches = &context.caches;
     let args = || (context.clone(), stop.clone());
     let (c, s) = args();
-    work.spawn(dispatcher::cycle::run(c, triggers.job_sender, s));
+    work.spawn(dispatcher::cycle::run(c, triggers.job_sender, triggers.environment_sender, s));
     let (c, s) = args();
     work.spawn(run("BatchJob", caches.job_store(), triggers.jobs, c, s, batch_job::reconcile));
     let (c, s) = args();

@@ -24,6 +24,7 @@ use crate::k8s::pods::{self, AttemptPod};
 use crate::k8s::read::read;
 use crate::k8s::watch::key;
 use crate::k8s::{meta, observe};
+use crate::seeded_bugs::{Bug, has};
 
 /// Whatever no change told of is found within this time.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -45,6 +46,9 @@ pub async fn run(context: Arc<Context>, wake: Arc<Notify>, stop: CancellationTok
 }
 
 async fn sweep(context: &Context) {
+    if has(Bug::KeepsOrphans) {
+        return;
+    }
     let caches = &context.caches;
     let ownerless = caches.pods.owners().into_iter().filter(|uid| caches.job_ref(uid).is_none());
     let of_gone_jobs = stream::iter(ownerless).for_each_concurrent(CONCURRENCY, |uid| async move {
@@ -70,10 +74,9 @@ async fn sweep(context: &Context) {
 /// True if the API server knows no job with the uid that the pod names as its owner.
 async fn is_gone(attempt: &AttemptPod, context: &Context) -> bool {
     let pod = &attempt.pod;
-    let owners = pod.metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.into_iter().find(|owner| owner.uid == attempt.job_uid) else { return false };
+    let Some((name, _)) = pods::job_of(pod) else { return false };
     let api = jobs(pod, context);
-    let found = read(format!("get BatchJob {}", owner.name), api.get_opt(&owner.name)).await;
+    let found = read(format!("get BatchJob {name}"), api.get_opt(name)).await;
     believed(found).is_some_and(|found| found.is_none_or(|job| job.uid().as_ref() != Some(&attempt.job_uid)))
 }
 

@@ -47,11 +47,17 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
         context.writer.set_in_use(&api, environment.as_ref(), true).await?;
         return Ok(Wake::OnChange);
     }
-    let pause = context.refresh.pause(environment.as_ref()).filter(|_| is_told(&environment));
+    let obstacle = obstacle(&environment.spec).or_else(|| {
+        let refusal = context.dispatch.refusal_of(&environment)?;
+        Some(resources::pods_refused(refusal.member, &refusal.why))
+    });
+    let told = is_told(&environment, obstacle.as_deref());
+    let pause = context.refresh.pause(environment.as_ref()).filter(|_| told);
     if let Some(pause) = pause.filter(|_| !deleting) {
         return Ok(Wake::After(pause));
     }
-    let usage = Usage::of(&environment, &context.caches);
+    let creating = context.dispatch.creating_in(&environment.name_any());
+    let usage = Usage::of(&environment, &context.caches, creating);
     if deleting && usage.queues.is_empty() && usage.jobs.is_empty() {
         if is_held(environment.as_ref()) {
             context.writer.set_in_use(&api, environment.as_ref(), false).await?;
@@ -62,7 +68,7 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
         return Ok(Wake::After(pause));
     }
     let offer = Offer::of(&environment.spec, &context.caches.nodes.state());
-    let status = status(&environment, &usage, offer, Timestamp::now());
+    let status = status(&environment, &usage, offer, obstacle, Timestamp::now());
     if environment.status.as_ref() != Some(&status) {
         let changed = ComputeEnvironment { status: Some(status), ..ComputeEnvironment::clone(&environment) };
         context.writer.replace_status(&api, &changed).await?;
@@ -72,11 +78,25 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
 }
 
 /// True if the status is about this spec and this state: only counts can have changed since.
-fn is_told(environment: &ComputeEnvironment) -> bool {
+fn is_told(environment: &ComputeEnvironment, obstacle: Option<&str>) -> bool {
+    let (state, reason, _) = standing(environment, obstacle);
     environment.status.as_ref().is_some_and(|status| {
         status.observed_generation == environment.metadata.generation
-            && (status.status == Some(ResourceStatus::Deleting)) == is_deleting(environment)
+            && status.status == Some(state)
+            && status.status_reason.as_deref() == Some(reason)
     })
+}
+
+/// Status, statusReason and a word for the condition.
+fn standing<'t>(
+    environment: &ComputeEnvironment,
+    obstacle: Option<&'t str>,
+) -> (ResourceStatus, &'t str, &'static str) {
+    match obstacle {
+        _ if is_deleting(environment) => (ResourceStatus::Deleting, resources::BEING_DELETED, "Deleting"),
+        Some(obstacle) => (ResourceStatus::Invalid, obstacle, "Invalid"),
+        None => (ResourceStatus::Valid, resources::ENVIRONMENT_HEALTHY, "Healthy"),
+    }
 }
 
 /// Who uses an environment.
@@ -88,7 +108,8 @@ struct Usage {
 }
 
 impl Usage {
-    fn of(environment: &ComputeEnvironment, caches: &Caches) -> Self {
+    /// `creating` are pods that may exist already although no cache shows them.
+    fn of(environment: &ComputeEnvironment, caches: &Caches, creating: Vec<String>) -> Self {
         let name = environment.name_any();
         let names_it = |queue: &JobQueue| {
             let namespace = queue.metadata.namespace.as_deref().unwrap_or_default();
@@ -100,6 +121,7 @@ impl Usage {
         let queues = caches.queues.state_filter(names_it);
         let attempts = caches.pods.attempts().into_iter();
         let attempts: Vec<_> = attempts.filter(|pod| !pod.finished && pod.environment == name).collect();
+        let unseen = creating.into_iter().filter(|pod| !attempts.iter().any(|a| a.pod.name_any() == *pod));
         Self {
             queues: queues.iter().map(|queue| key(queue.as_ref())).collect(),
             vcpus_milli: attempts.iter().map(|pod| pod.vcpus_milli).sum(),
@@ -110,6 +132,7 @@ impl Usage {
                     let job = job.unwrap_or_else(|| attempt.pod.name_any());
                     format!("{}/{job}", attempt.pod.namespace().unwrap_or_default())
                 })
+                .chain(unseen)
                 .collect(),
         }
     }
@@ -171,28 +194,23 @@ fn status(
     environment: &ComputeEnvironment,
     usage: &Usage,
     offer: Offer,
+    obstacle: Option<String>,
     now: Timestamp,
 ) -> ComputeEnvironmentStatus {
     let mut status = environment.status.clone().unwrap_or_default();
     let spec = &environment.spec;
-    let (state, reason, why) = match obstacle(spec) {
-        _ if is_deleting(environment) => {
-            (ResourceStatus::Deleting, resources::BEING_DELETED.to_owned(), "Deleting")
-        }
-        Some(obstacle) => (ResourceStatus::Invalid, obstacle, "Invalid"),
-        None => (ResourceStatus::Valid, resources::ENVIRONMENT_HEALTHY.to_owned(), "Healthy"),
-    };
+    let (state, reason, why) = standing(environment, obstacle.as_deref());
     let aws_name = spec.compute_environment_name.as_deref();
     let ignored =
         ignored_fields(Kind::ComputeEnvironment, environment, spec, "computeEnvironmentName", aws_name);
     let mut conditions = Conditions::of(environment, &mut status.conditions, now);
-    conditions.ready(state == ResourceStatus::Valid, why, reason.clone());
+    conditions.ready(state == ResourceStatus::Valid, why, reason.to_owned());
     conditions.fields_ignored(&ignored);
     conditions.deletion_blocked(is_deleting(environment).then(|| blocked(usage)));
     ComputeEnvironmentStatus {
         observed_generation: environment.metadata.generation,
         status: Some(state),
-        status_reason: Some(reason),
+        status_reason: Some(reason.to_owned()),
         nodes: Some(count(offer.nodes)),
         vcpus: Some(i32::try_from(offer.vcpus).unwrap_or(i32::MAX)),
         vcpus_in_use: Some(vcpus(usage.vcpus_milli)),
@@ -272,8 +290,10 @@ mod tests {
             (json!({"provisioner": {"static": {}}}), "ComputeEnvironment Healthy"),
         ] {
             let environment = environment(json!({}), spec.clone());
+            let obstacle = super::obstacle(&environment.spec);
+            let usage = Usage::default();
             let status =
-                super::status(&environment, &Usage::default(), Offer::default(), Timestamp::UNIX_EPOCH);
+                super::status(&environment, &usage, Offer::default(), obstacle, Timestamp::UNIX_EPOCH);
             assert_eq!(status.status_reason.as_deref(), Some(want), "{spec}");
             let ready = find(&status.conditions, ConditionType::Ready).expect("a condition");
             assert_eq!(ready.status == "True", status.status == Some(ResourceStatus::Valid), "{spec}");
@@ -306,9 +326,40 @@ mod tests {
     fn a_deletion_says_what_blocks_it() {
         let environment = environment(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), json!({}));
         let usage = Usage { queues: vec!["ns/q".into()], jobs: vec!["ns/a".into()], vcpus_milli: 1500 };
-        let status = super::status(&environment, &usage, Offer::default(), Timestamp::UNIX_EPOCH);
+        let status = super::status(&environment, &usage, Offer::default(), None, Timestamp::UNIX_EPOCH);
         assert_eq!((status.status, status.vcpus_in_use), (Some(ResourceStatus::Deleting), Some(2)));
         let blocked = find(&status.conditions, ConditionType::DeletionBlocked).expect("a condition");
         assert_eq!(blocked.message, "1 queue names it: ns/q. Waiting for 1 job to end: ns/a");
+    }
+
+    /// A pod that was asked for and that no cache shows holds its environment too.
+    #[tokio::test]
+    async fn pods_that_are_being_made_hold_the_environment() {
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = kube::Client::try_from(nowhere).expect("a client");
+        let (caches, _feeds) = crate::k8s::caches::prepare(&client);
+        let environment = environment(json!({}), json!({}));
+        assert!(Usage::of(&environment, &caches, vec![]).jobs.is_empty());
+        assert_eq!(Usage::of(&environment, &caches, vec!["a-1".into()]).jobs, ["a-1"]);
+    }
+
+    #[test]
+    fn a_status_is_told_when_it_says_what_is() {
+        let told = |status: Value, obstacle: Option<&str>| {
+            let mut environment = environment(json!({}), json!({}));
+            environment.status = serde_json::from_value(status).expect("a status");
+            is_told(&environment, obstacle)
+        };
+        let healthy = "ComputeEnvironment Healthy";
+        assert!(told(json!({"observedGeneration": 2, "status": "VALID", "statusReason": healthy}), None));
+        assert!(!told(json!({"observedGeneration": 1, "status": "VALID", "statusReason": healthy}), None));
+        assert!(!told(
+            json!({"observedGeneration": 2, "status": "VALID", "statusReason": healthy}),
+            Some("no")
+        ));
+        assert!(told(
+            json!({"observedGeneration": 2, "status": "INVALID", "statusReason": "no"}),
+            Some("no")
+        ));
     }
 }

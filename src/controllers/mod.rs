@@ -29,6 +29,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span, warn};
 
+use crate::clock::Clock;
 use crate::dispatcher::Dispatch;
 use crate::k8s::apply::Writer;
 use crate::k8s::backoff::Backoff;
@@ -39,6 +40,8 @@ use crate::k8s::pods;
 use crate::k8s::read::read;
 use crate::k8s::watch::{self, Change};
 use crate::metrics::Metrics;
+use crate::seeded_bugs::{Bug, has};
+use crate::serve::Health;
 use crate::settings::Settings;
 
 /// What all controllers share.
@@ -51,8 +54,12 @@ pub struct Context {
     pub dispatch: Dispatch,
     /// Tells people.
     pub events: Events,
+    /// The time of day.
+    pub clock: Clock,
     /// Counts.
     pub metrics: Metrics,
+    /// Whether what is repeated is repeated.
+    pub health: Health,
     /// What the operator was started with.
     pub settings: Settings,
     /// How often jobs are counted for the statuses of queues and environments.
@@ -143,7 +150,7 @@ pub async fn run<K, F, R>(
             move |object, error, _| {
                 let pause = backoff.failed(&object.uid().unwrap_or_default());
                 warn!(controller = name, object = watch::key(object.as_ref()), ?pause, "{}", chain(error));
-                Action::requeue(pause)
+                if has(Bug::ErrorsAreFinal) { Action::await_change() } else { Action::requeue(pause) }
             },
             context,
         )
@@ -198,4 +205,59 @@ where
         Wake::OnChange => Action::await_change(),
         Wake::After(pause) => Action::requeue(pause),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::JobQueue;
+    use crate::k8s::caches;
+    use crate::k8s::lease::Leadership;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    /// What controllers share, without a cluster behind it.
+    fn context() -> Arc<Context> {
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
+        let client = kube::Client::try_from(nowhere).expect("a client");
+        let metrics = Metrics::default();
+        Arc::new(Context {
+            writer: Writer::new(client.clone(), Leadership::never(), metrics.clone()),
+            caches: caches::prepare(&client).0,
+            dispatch: Dispatch::default(),
+            events: Events::new(client, "test"),
+            clock: Clock::default(),
+            metrics,
+            health: Health::default(),
+            settings: Line::parse_from(["batchyard"]).settings,
+            refresh: standing::Refresh::default(),
+        })
+    }
+
+    /// A6: a reconcile that panics is one that failed: it is counted, and tried again later.
+    #[tokio::test]
+    async fn a6_a_panic_is_kept_to_its_object() {
+        let (context, backoff) = (context(), Backoff::default());
+        let reconcile = |queue: Arc<JobQueue>, _: Arc<Context>| async move {
+            assert_ne!(queue.name_any(), "poison", "cannot happen");
+            Ok(Wake::OnChange)
+        };
+        for (name, survives) in [("poison", false), ("other", true)] {
+            let mut queue = JobQueue::default();
+            queue.metadata.name = Some(name.into());
+            queue.metadata.uid = Some(name.into());
+            let answer = observed("JobQueue", Arc::new(queue), context.clone(), &backoff, reconcile).await;
+            assert_eq!(answer.is_ok(), survives, "{name}: {answer:?}");
+            assert!(
+                survives || matches!(answer, Err(Failure::Panic(text)) if text.contains("cannot happen"))
+            );
+        }
+        let counted = context.metrics.encode().expect("metrics");
+        assert!(counted.lines().any(|line| line.contains("outcome=\"panic\"")), "{counted}");
+    }
 }

@@ -10,6 +10,7 @@ use batchyard_core::retention::{self, Due, FinishedJob, FinishedPod, JobLimits, 
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +49,8 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 
 /// Deletes what is due, and says when to look again.
 async fn sweep(context: &Context) -> Duration {
-    let now = Timestamp::now();
+    let now = context.clock.now();
+    prune(context);
     let pods = finished_pods(&context.caches);
     let seen: Vec<_> = pods.iter().map(|pod| finished_pod(pod)).collect();
     let due_pods = retention::pods(&seen, &pod_limits(&context.settings), now);
@@ -58,6 +60,16 @@ async fn sweep(context: &Context) -> Duration {
     let due_jobs = retention::jobs(&seen, &job_limits(context), now);
     delete("finished BatchJob", &jobs, &due_jobs, |job| delete_job(job, context)).await;
     pause(&[due_pods, due_jobs], now)
+}
+
+/// What is noted in memory goes with the objects that it is about.
+fn prune(context: &Context) {
+    let caches = &context.caches;
+    caches.prune();
+    context.dispatch.prune(
+        |uid| caches.job_ref(uid).is_some(),
+        |name| caches.environments.get(&ObjectRef::new(name)).is_some(),
+    );
 }
 
 async fn delete_job(job: &BatchJob, context: &Context) -> Result<(), Error> {

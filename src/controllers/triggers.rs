@@ -35,6 +35,8 @@ pub struct Triggers {
     pub queues: UnboundedReceiver<ObjectRef<JobQueue>>,
     /// For the environment controller.
     pub environments: UnboundedReceiver<ObjectRef<ComputeEnvironment>>,
+    /// By which the dispatcher wakes the environment controller.
+    pub environment_sender: UnboundedSender<ObjectRef<ComputeEnvironment>>,
     /// For the definition controller.
     pub definitions: UnboundedReceiver<ObjectRef<JobDefinition>>,
     /// For the revision controller.
@@ -51,7 +53,7 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
     let (definitions, for_definitions) = mpsc::unbounded_channel();
     let (revisions, for_revisions) = mpsc::unbounded_channel();
     let attempt_pods = Arc::new(Notify::new());
-    let job_sender = jobs.clone();
+    let (job_sender, environment_sender) = (jobs.clone(), environments.clone());
     let wires = Wires {
         caches: caches.clone(),
         dispatch: dispatch.clone(),
@@ -83,6 +85,7 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
         job_sender,
         queues: for_queues,
         environments: for_environments,
+        environment_sender,
         definitions: for_definitions,
         revisions: for_revisions,
         attempt_pods,
@@ -191,7 +194,7 @@ impl Wires {
             node.status.as_ref().map(|status| [status.allocatable.as_ref(), status.capacity.as_ref()]);
         let amounts = amounts.map(|lists| lists.map(|list| list.map(|list| format!("{list:?}"))));
         let read = (
-            (view.ready, view.unschedulable, view.deleting),
+            (view.ready, view.unschedulable, view.deleting, view.boot_id.clone()),
             format!("{:?}", node.spec.as_ref().map(|spec| (&spec.taints, &spec.provider_id))),
             node.labels().clone(),
             amounts,

@@ -18,14 +18,22 @@ pub struct PodView {
     pub compute_environment: Option<String>,
     /// `metadata.creationTimestamp`.
     pub created_at: Option<Timestamp>,
-    /// `metadata.deletionTimestamp`: set once somebody asked for the pod's deletion.
+    /// `metadata.generation`: the deletion raises it.
+    pub generation: Option<i64>,
+    /// `metadata.deletionTimestamp`: set once somebody asked for the pod's deletion. The kubelet's
+    /// own last deletion, without grace, moves it to that moment.
     pub deleted_at: Option<Timestamp>,
     /// `metadata.deletionGracePeriodSeconds`: how much of the time up to `deleted_at` is grace.
     pub deletion_grace_seconds: Option<i64>,
     /// True while our finalizer holds the pod.
     pub held: bool,
+    /// True while our scheduling gate keeps the pod from being bound (`strictFencing`).
+    pub gated: bool,
     /// `spec.nodeName`, empty until the pod is bound.
     pub node_name: Option<String>,
+    /// `status.observedGeneration`: what the kubelet knew when it last reported; absent before
+    /// Kubernetes 1.34.
+    pub observed_generation: Option<i64>,
     /// `status.phase`.
     pub phase: PodPhase,
     /// `status.reason`, set only by the kubelet.
@@ -140,6 +148,10 @@ pub struct NodeView {
     pub name: String,
     /// The instance id from `spec.providerID` (`i-…`), else the node's name.
     pub instance: String,
+    /// `status.nodeInfo.bootID`: another one after each start of the machine.
+    pub boot_id: Option<String>,
+    /// The machine has started anew since the pod was bound to it, by the word of the record.
+    pub rebooted: bool,
     /// False once the Node object is gone.
     pub exists: bool,
     /// `metadata.deletionTimestamp` is set.

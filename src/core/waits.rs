@@ -77,6 +77,19 @@ pub fn environment_closed(environment: &str) -> String {
     format!("Waiting for ComputeEnvironment {environment}, which is DISABLED or INVALID")
 }
 
+/// RUNNABLE: the environment was changed a moment ago.
+pub fn environment_settling(environment: &str) -> String {
+    format!("Waiting for ComputeEnvironment {environment}, whose change has not been looked at yet")
+}
+
+/// RUNNABLE: the API server refuses pods because of what the environment puts into them.
+pub fn environment_refused(environment: &str, member: &str, why: &str) -> String {
+    shorten(
+        &format!("Waiting for ComputeEnvironment {environment}, whose {member} is refused: {why}"),
+        STATUS_REASON_LIMIT,
+    )
+}
+
 /// RUNNABLE: `maxvCpus` is reached.
 pub fn max_vcpus(environment: &str, max_milli: i64) -> String {
     format!(

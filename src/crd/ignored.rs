@@ -60,6 +60,7 @@ const JOB_QUEUE: &[&str] = &[
     "computeEnvironmentOrder",
     "maxRunning",
     "finishedJobsLimit",
+    "strictFencing",
 ];
 
 const SCHEDULING_POLICY: &[&str] = &["name", "tags"];

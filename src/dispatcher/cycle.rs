@@ -22,7 +22,7 @@ use super::Creating;
 use super::index::{Index, View};
 use super::place::{self, Placing};
 use crate::controllers::Context;
-use crate::crd::BatchJob;
+use crate::crd::{BatchJob, ComputeEnvironment};
 use crate::k8s::watch::key;
 
 /// Creates under way at a time.
@@ -33,30 +33,52 @@ pub const DWELL: SignedDuration = SignedDuration::from_secs(5);
 const UNSEEN: Duration = Duration::from_secs(10);
 /// The pause between cycles while something waits and nothing changes.
 const PATROL: Duration = Duration::from_secs(2);
+/// The shortest and the longest pause between cycles while everything changes. In between it is as
+/// long as the cycle was, so that a storm of events takes half a core at most.
+const REST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// A dispatcher that has completed no cycle for so long hangs.
+const HANGS: Duration = Duration::from_secs(120);
+/// What the dispatcher is called in /healthz.
+const PULSE: &str = "scheduling cycle";
 
 /// Runs cycles until it is told to stop; creates under way are finished.
-pub async fn run(context: Arc<Context>, jobs: UnboundedSender<ObjectRef<BatchJob>>, stop: CancellationToken) {
+pub async fn run(
+    context: Arc<Context>,
+    jobs: UnboundedSender<ObjectRef<BatchJob>>,
+    environments: UnboundedSender<ObjectRef<ComputeEnvironment>>,
+    stop: CancellationToken,
+) {
     let mut dispatcher = Dispatcher {
         context: context.clone(),
         jobs,
+        environments,
         index: Index::default(),
         creates: Arc::new(Semaphore::new(CREATES)),
         tasks: TaskTracker::new(),
         told: BTreeMap::new(),
     };
+    context.health.beat(PULSE, HANGS);
     while !stop.is_cancelled() {
+        let begun = Instant::now();
+        let mut rest = PATROL;
         // One odd object must not stop the jobs of everybody else.
         if std::panic::catch_unwind(AssertUnwindSafe(|| dispatcher.cycle())).is_err() {
             error!("a scheduling cycle panicked; the next one begins anew");
             dispatcher.index = Index::default();
-            tokio::time::sleep(PATROL).await;
+        } else {
+            context.health.beat(PULSE, HANGS);
+            rest = begun.elapsed().clamp(REST.0, REST.1);
         }
+        let next = async {
+            tokio::time::sleep(rest).await;
+            tokio::time::timeout(PATROL, context.dispatch.poked()).await.ok();
+        };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = context.dispatch.poked() => {}
-            () = tokio::time::sleep(PATROL) => {}
+            () = next => {}
         }
     }
+    context.health.rest(PULSE);
     dispatcher.tasks.close();
     dispatcher.tasks.wait().await;
 }
@@ -64,6 +86,7 @@ pub async fn run(context: Arc<Context>, jobs: UnboundedSender<ObjectRef<BatchJob
 struct Dispatcher {
     context: Arc<Context>,
     jobs: UnboundedSender<ObjectRef<BatchJob>>,
+    environments: UnboundedSender<ObjectRef<ComputeEnvironment>>,
     index: Index,
     creates: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -74,10 +97,13 @@ struct Dispatcher {
 impl Dispatcher {
     fn cycle(&mut self) {
         let begun = Instant::now();
-        let now = Timestamp::now();
+        let now = self.context.clock.now();
         self.settle_creates();
+        for name in self.context.dispatch.take_news() {
+            self.environments.send(ObjectRef::new(&name)).ok();
+        }
         let View { snapshot, mut jobs, pools, others } =
-            self.index.view(&self.context.caches, &self.context.dispatch);
+            self.index.view(&self.context.caches, &self.context.dispatch, now);
         let running: u32 = snapshot.queues.iter().map(|queue| queue.running).sum();
         let mut verdicts = schedule(snapshot);
         self.context.dispatch.note_load(verdicts.len() + running as usize);

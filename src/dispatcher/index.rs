@@ -23,6 +23,7 @@ use crate::k8s::caches::Caches;
 use crate::k8s::observe;
 use crate::k8s::pool::Pool;
 use crate::k8s::watch::key;
+use crate::seeded_bugs::{Bug, has};
 
 /// What is kept between cycles: plans of waiting jobs, which never change while they wait.
 #[derive(Default)]
@@ -57,9 +58,9 @@ pub struct Waiting {
 
 impl Index {
     /// Looks at the caches.
-    pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch) -> View {
+    pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch, now: Timestamp) -> View {
         let nodes = caches.nodes.state();
-        let (environments, pools) = environments(caches, &nodes);
+        let (environments, pools) = environments(caches, dispatch, &nodes);
         let rooms = rooms(caches, &nodes);
         let mut snapshot = Snapshot { queues: Vec::new(), environments, nodes: rooms };
         take_room_of_unbound(&mut snapshot, caches, dispatch);
@@ -75,6 +76,9 @@ impl Index {
         let mut plans = HashMap::new();
         for job in caches.jobs() {
             let Some(uid) = job.uid() else { continue };
+            if has_ended(&job) && !has_unfinished_pod(caches, &uid) && !dispatch.is_creating(&uid) {
+                continue;
+            }
             let queue = queue_of(&job, caches, &mut queues);
             if dispatch.is_creating(&uid) || has_unfinished_pod(caches, &uid) {
                 if let Some((_, queue)) = queue {
@@ -89,7 +93,8 @@ impl Index {
                 continue;
             }
             let plan = self.plans.remove(&uid).or_else(|| plan(&job, caches));
-            match (obstacle(&job, &uid, queue.as_ref().map(|(object, _)| object), dispatch), queue, plan) {
+            match (obstacle(&job, &uid, queue.as_ref().map(|(object, _)| object), dispatch, now), queue, plan)
+            {
                 (Some(text), _, _) => {
                     others.insert(uid, text);
                 }
@@ -113,7 +118,13 @@ impl Index {
 }
 
 /// What keeps a job from being a candidate at all, beside its definition.
-fn obstacle(job: &BatchJob, uid: &str, queue: Option<&Arc<JobQueue>>, dispatch: &Dispatch) -> Option<String> {
+fn obstacle(
+    job: &BatchJob,
+    uid: &str,
+    queue: Option<&Arc<JobQueue>>,
+    dispatch: &Dispatch,
+    now: Timestamp,
+) -> Option<String> {
     let namespace = job.namespace().unwrap_or_default();
     let Some(queue) = queue else { return Some(waits::queue_missing(&job.spec.job_queue)) };
     if is_failing_jobs(queue) {
@@ -124,7 +135,7 @@ fn obstacle(job: &BatchJob, uid: &str, queue: Option<&Arc<JobQueue>>, dispatch: 
     if moved && let Some(text) = closed(queue, &job.spec.job_queue) {
         return Some(text);
     }
-    dispatch.held_back(uid, &namespace).or_else(|| pause_after_placements(job, Timestamp::now()))
+    dispatch.held_back(uid, &namespace).or_else(|| pause_after_placements(job, now))
 }
 
 /// A job whose pods keep being lost before they start is tried less and less often.
@@ -167,7 +178,8 @@ fn rank(job: &BatchJob, uid: &str) -> Rank {
     let record = job.status.as_ref().map(|status| &status.record);
     let has_run = record.is_some_and(|record| !record.attempts.is_empty() || !record.placements.is_empty());
     let created_at = job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    Rank { fresh: !has_run, created_at, uid: uid.to_owned() }
+    let sequence = record.and_then(|record| record.sequence).unwrap_or_default();
+    Rank { fresh: !has_run, created_at, sequence, uid: uid.to_owned() }
 }
 
 /// True for a job that a pod may be made for now: RUNNABLE, wanted, and without one.
@@ -186,6 +198,10 @@ fn is_wanted(job: &BatchJob) -> bool {
         && job.metadata.deletion_timestamp.is_none()
         && job.spec.terminate.is_none()
         && job.spec.cancel.is_none()
+}
+
+fn has_ended(job: &BatchJob) -> bool {
+    job.status.as_ref().is_some_and(|status| status.record.phase().is_terminal())
 }
 
 /// A pod whose outcome is not recorded yet.
@@ -237,7 +253,11 @@ fn queue(object: &JobQueue, caches: &Caches) -> Queue {
 
 type Pools = HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>;
 
-fn environments(caches: &Caches, nodes: &[Arc<Node>]) -> (BTreeMap<String, Environment>, Pools) {
+fn environments(
+    caches: &Caches,
+    dispatch: &Dispatch,
+    nodes: &[Arc<Node>],
+) -> (BTreeMap<String, Environment>, Pools) {
     let used = vcpus_in_use(caches);
     let mut environments = BTreeMap::new();
     let mut pools = HashMap::new();
@@ -250,8 +270,9 @@ fn environments(caches: &Caches, nodes: &[Arc<Node>]) -> (BTreeMap<String, Envir
         let max =
             object.spec.compute_resources.as_ref().map(|resources| i64::from(resources.maxv_cpus) * 1000);
         let environment = Environment {
-            open: is_open(&object),
-            max_vcpus_milli: max.filter(|_| object.spec.type_ == EnvironmentType::Managed),
+            closed: environment_closed(&object, dispatch),
+            max_vcpus_milli: max
+                .filter(|_| object.spec.type_ == EnvironmentType::Managed && !has(Bug::AdmitsTooMuch)),
             used_vcpus_milli: used.get(&name).copied().unwrap_or(0),
             cpu_percent: Some(object.spec.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from)),
             nodes: indexes,
@@ -263,11 +284,27 @@ fn environments(caches: &Caches, nodes: &[Arc<Node>]) -> (BTreeMap<String, Envir
     (environments, pools)
 }
 
-fn is_open(environment: &ComputeEnvironment) -> bool {
-    let status = environment.status.as_ref().and_then(|status| status.status);
-    environment.metadata.deletion_timestamp.is_none()
-        && environment.spec.state.unwrap_or_default().is_enabled()
-        && status == Some(ResourceStatus::Valid)
+/// Why an environment takes nothing new, if so. Its status counts only if it is about the spec that
+/// the pods would be made from.
+pub fn environment_closed(environment: &ComputeEnvironment, dispatch: &Dispatch) -> Option<String> {
+    let name = environment.name_any();
+    let status = environment.status.as_ref();
+    let is_off = environment.metadata.deletion_timestamp.is_some()
+        || !environment.spec.state.unwrap_or_default().is_enabled();
+    if is_off {
+        return Some(waits::environment_closed(&name));
+    }
+    if status.and_then(|status| status.observed_generation) != environment.metadata.generation {
+        return Some(waits::environment_settling(&name));
+    }
+    match dispatch.refusal_of(environment) {
+        // INVALID for what the API server said: it is asked again now and then.
+        Some(refusal) => refusal.is_fresh().then(|| refusal.waits(&name)),
+        None => {
+            let is_valid = status.and_then(|status| status.status) == Some(ResourceStatus::Valid);
+            (!is_valid).then(|| waits::environment_closed(&name))
+        }
+    }
 }
 
 fn vcpus_in_use(caches: &Caches) -> HashMap<String, i64> {

@@ -14,8 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use batchyard_core::queue::{Candidate, Verdict};
+use batchyard_core::waits;
 use jiff::Timestamp;
+use kube::ResourceExt;
 use tokio::sync::Notify;
+
+use crate::crd::ComputeEnvironment;
 
 /// The dispatcher as others see it, cheap to clone.
 #[derive(Clone, Default)]
@@ -32,6 +36,9 @@ struct State {
     blocked_queues: BTreeSet<String>,
     held_back: BTreeMap<String, HeldBack>,
     held_namespaces: BTreeMap<String, HeldBack>,
+    refusals: BTreeMap<String, Refusal>,
+    /// Environments whose entry in `refusals` has changed.
+    news: BTreeSet<String>,
     busy_until: Option<Instant>,
 }
 
@@ -62,6 +69,31 @@ struct HeldBack {
     until: Instant,
     failures: u32,
     text: String,
+}
+
+/// What the API server said of the pods of an environment, whatever the job.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The member of the environment that it is about.
+    pub member: &'static str,
+    /// Its words.
+    pub why: String,
+    /// The environment's generation that it is about.
+    generation: Option<i64>,
+    until: Instant,
+    failures: u32,
+}
+
+impl Refusal {
+    /// True while it is not worth asking again.
+    pub fn is_fresh(&self) -> bool {
+        self.until > Instant::now()
+    }
+
+    /// What jobs wait for.
+    pub fn waits(&self, environment: &str) -> String {
+        waits::environment_refused(environment, self.member, &self.why)
+    }
 }
 
 /// Jobs that wait or have a pod at a time, from which on the cluster counts as busy.
@@ -105,6 +137,29 @@ impl Dispatch {
         self.lock().busy_until.is_some_and(|until| until > Instant::now())
     }
 
+    /// What the API server says of the pods of an environment as it is now.
+    pub fn refusal_of(&self, environment: &ComputeEnvironment) -> Option<Refusal> {
+        let state = self.lock();
+        let refusal = state.refusals.get(&environment.name_any())?;
+        (refusal.generation == environment.metadata.generation).then(|| refusal.clone())
+    }
+
+    /// Names of the pods that may be on their way in an environment.
+    pub fn creating_in(&self, environment: &str) -> Vec<String> {
+        let state = self.lock();
+        let creating = state.creating.values().filter(|creating| creating.environment == environment);
+        creating.map(|creating| creating.pod.clone()).collect()
+    }
+
+    /// Forgets what was noted about jobs and environments that are gone by now.
+    pub fn prune(&self, job_exists: impl Fn(&str) -> bool, environment_exists: impl Fn(&str) -> bool) {
+        let mut state = self.lock();
+        state.waits.retain(|uid, _| job_exists(uid));
+        state.refused.retain(|uid, _| job_exists(uid));
+        state.held_back.retain(|uid, _| job_exists(uid));
+        state.refusals.retain(|name, _| environment_exists(name));
+    }
+
     /// The job is over or gone.
     pub fn forget(&self, job_uid: &str) {
         let mut state = self.lock();
@@ -139,9 +194,45 @@ impl Dispatch {
     fn created(&self, job_uid: &str, pod: &str) {
         let mut state = self.lock();
         state.held_back.remove(job_uid);
-        if let Some(creating) = state.creating.get_mut(job_uid).filter(|creating| creating.pod == pod) {
-            creating.answered = Some(Instant::now());
+        let Some(creating) = state.creating.get_mut(job_uid).filter(|creating| creating.pod == pod) else {
+            return;
+        };
+        creating.answered = Some(Instant::now());
+        let environment = creating.environment.clone();
+        if state.refusals.remove(&environment).is_some() {
+            state.news.insert(environment);
         }
+    }
+
+    /// The API server takes no pod of this environment because of one of its members. The job may
+    /// go elsewhere.
+    fn refuse_environment(
+        &self,
+        job_uid: &str,
+        pod: &str,
+        environment: &ComputeEnvironment,
+        member: &'static str,
+        why: String,
+    ) {
+        let (name, generation) = (environment.name_any(), environment.metadata.generation);
+        let mut state = self.lock();
+        state.settle(job_uid, pod);
+        let known = state.refusals.get(&name).filter(|known| known.generation == generation);
+        // Pods that were on their way together were refused together.
+        if known.is_some_and(Refusal::is_fresh) {
+            return;
+        }
+        let failures = known.map_or(0, |known| known.failures);
+        // Not sooner than people could have mended it.
+        let until = Instant::now() + pause(failures.saturating_add(3));
+        let refusal = Refusal { member, why, generation, until, failures: failures.saturating_add(1) };
+        state.refusals.insert(name.clone(), refusal);
+        state.news.insert(name);
+    }
+
+    /// The environments about which the API server has said something new.
+    fn take_news(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.lock().news)
     }
 
     fn refuse(&self, job_uid: &str, pod: &str, why: String) {
@@ -155,8 +246,8 @@ impl Dispatch {
         let mut state = self.lock();
         state.settle(job_uid, pod);
         let failures = state.held_back.get(job_uid).map_or(0, |held| held.failures);
-        let pause = PAUSES.0.saturating_mul(1 << failures.min(5)).min(PAUSES.1);
-        let held = HeldBack { until: Instant::now() + pause, failures: failures.saturating_add(1), text };
+        let held =
+            HeldBack { until: Instant::now() + pause(failures), failures: failures.saturating_add(1), text };
         state.held_back.insert(job_uid.to_owned(), held);
     }
 
@@ -203,10 +294,103 @@ impl Dispatch {
     }
 }
 
+/// How long to wait after so many failures before this one.
+fn pause(failures: u32) -> Duration {
+    PAUSES.0.saturating_mul(1 << failures.min(5)).min(PAUSES.1)
+}
+
 impl State {
     fn settle(&mut self, job_uid: &str, pod: &str) {
         if self.creating.get(job_uid).is_some_and(|creating| creating.pod == pod) {
             self.creating.remove(job_uid);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::index::environment_closed;
+    use super::*;
+    use serde_json::json;
+
+    fn environment(generation: i64, observed: i64, status: &str) -> ComputeEnvironment {
+        let object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "ComputeEnvironment",
+            "metadata": {"name": "spot", "generation": generation},
+            "spec": {"type": "MANAGED", "computeResources": {"type": "EC2", "maxvCpus": 16}},
+            "status": {"observedGeneration": observed, "status": status}});
+        serde_json::from_value(object).expect("an environment")
+    }
+
+    fn creating(pod: &str) -> Creating {
+        let (pod, environment) = (pod.to_owned(), "spot".to_owned());
+        let candidate = Candidate::default();
+        Creating { pod, attempt: 1, placement: 0, environment, candidate, answered: None }
+    }
+
+    /// An environment that was edited a moment ago is not used by what was said of it before.
+    #[test]
+    fn an_environment_takes_jobs_once_its_change_is_looked_at() {
+        let dispatch = Dispatch::default();
+        let closed = |generation, observed, status| {
+            environment_closed(&environment(generation, observed, status), &dispatch)
+        };
+        assert_eq!(closed(2, 2, "VALID"), None);
+        assert_eq!(closed(3, 2, "VALID"), Some(waits::environment_settling("spot")));
+        assert_eq!(closed(3, 3, "INVALID"), Some(waits::environment_closed("spot")));
+    }
+
+    /// What the API server said of an environment's pods counts for a while and for this spec, and
+    /// is forgotten with the first pod that it takes.
+    #[test]
+    fn an_environment_whose_pods_are_refused_is_left_alone_for_a_while() {
+        let dispatch = Dispatch::default();
+        let spot = environment(2, 2, "VALID");
+        let refuse = |uid: &str| {
+            dispatch.assume(uid, creating(uid));
+            let (member, why) = ("podDefaults.priorityClassName", "no such class".to_owned());
+            dispatch.refuse_environment(uid, uid, &spot, member, why);
+        };
+        refuse("a");
+        refuse("b");
+        assert!(!dispatch.is_creating("a") && !dispatch.is_creating("b"));
+        assert_eq!(dispatch.lock().refusals["spot"].failures, 1, "refused together counts once");
+        assert_eq!(dispatch.take_news().into_iter().collect::<Vec<_>>(), ["spot"]);
+        assert!(dispatch.take_news().is_empty());
+        let says = environment_closed(&spot, &dispatch).expect("closed");
+        assert!(says.contains("spot") && says.contains("podDefaults.priorityClassName"), "{says}");
+        assert_eq!(environment_closed(&environment(3, 3, "VALID"), &dispatch), None, "it was mended");
+
+        // After a while it is tried again, although its status says INVALID by then.
+        let told = environment(2, 2, "INVALID");
+        assert!(environment_closed(&told, &dispatch).is_some());
+        dispatch.lock().refusals.get_mut("spot").expect("known").until = Instant::now();
+        assert_eq!(environment_closed(&told, &dispatch), None);
+        dispatch.assume("a", creating("a"));
+        dispatch.created("a", "a");
+        assert!(dispatch.refusal_of(&spot).is_none());
+        assert_eq!(dispatch.take_news().len(), 1, "its controller says VALID again");
+        assert_eq!(dispatch.creating_in("spot"), ["a"]);
+        assert!(dispatch.creating_in("other").is_empty());
+    }
+
+    /// Nothing is remembered of jobs and environments that are gone, whatever came last.
+    #[test]
+    fn memory_goes_with_the_objects() {
+        let dispatch = Dispatch::default();
+        for uid in ["gone", "here"] {
+            dispatch.hold_back(uid, uid, "later".into());
+            dispatch.refuse(uid, uid, "never".into());
+            dispatch.publish(
+                &[(uid.to_owned(), Verdict::Wait("w".into()))].into(),
+                [].into(),
+                Timestamp::now(),
+            );
+        }
+        let spot = environment(1, 1, "VALID");
+        dispatch.refuse_environment("gone", "gone", &spot, "network", "no".into());
+        dispatch.prune(|uid| uid == "here", |_| false);
+        let state = dispatch.lock();
+        assert_eq!((state.held_back.len(), state.refused.len(), state.waits.len()), (1, 1, 1));
+        assert!(state.refusals.is_empty());
     }
 }

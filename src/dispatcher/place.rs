@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batchyard_core::job::record::Record;
-use batchyard_core::termination::create::{CreateRefusal, classify_create};
+use batchyard_core::reason::clean;
+use batchyard_core::termination::create::{
+    CreateRefusal, EnvironmentFault, classify_create, environments_fault,
+};
 use batchyard_core::{name, waits};
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::index::{Waiting, is_waiting};
+use super::index::{Waiting, environment_closed, is_waiting};
 use crate::controllers::Context;
 use crate::controllers::batch_job::identity;
 use crate::crd::{BatchJob, ComputeEnvironment};
@@ -20,6 +24,7 @@ use crate::k8s::error::{Error, chain};
 use crate::k8s::pods;
 use crate::k8s::pool::Pool;
 use crate::k8s::read::read;
+use crate::seeded_bugs::{Bug, has};
 
 /// A job that was admitted to an environment.
 pub struct Placing {
@@ -37,6 +42,7 @@ pub struct Placing {
 pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
     let uid = placing.uid.clone();
     let pod = match build_pod(context, &placing).await {
+        Ok(pod) if has(Bug::RandomNames) => with_random_name(pod),
         Ok(pod) => pod,
         Err(Unbuildable::Later(text)) => return context.dispatch.hold_back(&uid, &pod_name(&placing), text),
         Err(Unbuildable::Never(why)) => return context.dispatch.refuse(&uid, &pod_name(&placing), why),
@@ -54,18 +60,28 @@ pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
             info!(pod = pod.name_any(), environment = placing.environment.name_any(), "pod created");
             context.dispatch.created(&uid, &pod.name_any());
         }
-        Err(error) => answer_refusal(context, &uid, &pod, &error).await,
+        Err(error) => answer_refusal(context, &placing, &pod, &error).await,
     }
 }
 
-/// True if the job, as this process knows it now, still waits for the very same pod. An order to
-/// end it may have come since it was admitted; one that comes later finds the create announced.
+/// What [`Bug::RandomNames`] does.
+fn with_random_name(mut pod: Pod) -> Pod {
+    let chance = jiff::Timestamp::now().subsec_nanosecond();
+    pod.metadata.name = Some(format!("{}-{chance:x}", pod.name_any()));
+    pod
+}
+
+/// True if the job, as this process knows it now, still waits for the very same pod, and its
+/// environment takes it. An order to end either may have come since it was admitted; one that comes
+/// later finds the create announced.
 fn is_still_wanted(context: &Context, placing: &Placing) -> bool {
     let next = |job: &BatchJob| {
         let record = job.status.as_ref().map(|status| &status.record);
         record.map(|record| (record.next_attempt(), record.next_placement()))
     };
-    let job = context.caches.job(&placing.uid);
+    let environment = context.caches.environments.get(&ObjectRef::from_obj(placing.environment.as_ref()));
+    let open = environment.is_some_and(|object| environment_closed(&object, &context.dispatch).is_none());
+    let job = context.caches.job(&placing.uid).filter(|_| open);
     job.is_some_and(|job| is_waiting(&job, &context.caches) && next(&job) == next(&placing.waiting.job))
 }
 
@@ -110,18 +126,26 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         service_account: account.as_deref(),
         effective,
         grace_seconds: i64::from(context.settings.terminate_grace_seconds),
+        fenced: queue.spec.strict_fencing == Some(true),
         log_tail: context.settings.log_tail,
     }))
 }
 
-async fn answer_refusal(context: &Context, uid: &str, pod: &Pod, error: &Error) {
-    let name = pod.name_any();
+async fn answer_refusal(context: &Context, placing: &Placing, pod: &Pod, error: &Error) {
+    let (uid, name) = (placing.uid.as_str(), pod.name_any());
     let (code, reason, message) = error
         .status()
         .map_or((0, "", ""), |status| (status.code, status.reason.as_str(), status.message.as_str()));
     let refusal = classify_create(code, reason, message);
     warn!(pod = pod.name_any(), ?refusal, "pod not created: {}", chain(error));
+    if has(Bug::ExistsIsFinal) && refusal == CreateRefusal::Exists {
+        return context.dispatch.refuse(uid, &name, "it exists".to_owned());
+    }
     if let Some(verdict) = refusal.verdict() {
+        let members = build::pod_members(&placing.environment.spec);
+        if let Some(fault) = environments_fault(message, &members) {
+            return wait_for_environment(context, placing, &name, &fault, message);
+        }
         return context.dispatch.refuse(uid, &name, verdict);
     }
     match refusal {
@@ -137,6 +161,24 @@ async fn answer_refusal(context: &Context, uid: &str, pod: &Pod, error: &Error) 
             look_back(context, uid, pod, &chain(error)).await;
         }
         _ => context.dispatch.hold_back(uid, &name, waits::api_refuses(&chain(error))),
+    }
+}
+
+/// The job can not help it: it waits, or goes elsewhere, until the environment is mended.
+fn wait_for_environment(
+    context: &Context,
+    placing: &Placing,
+    pod: &str,
+    fault: &EnvironmentFault,
+    message: &str,
+) {
+    let why = clean::line(message, clean::REASON_LIMIT);
+    let environment = placing.environment.as_ref();
+    if fault.everywhere {
+        context.dispatch.refuse_environment(&placing.uid, pod, environment, fault.member, why);
+    } else {
+        let text = waits::environment_refused(&environment.name_any(), fault.member, &why);
+        context.dispatch.hold_back(&placing.uid, pod, text);
     }
 }
 

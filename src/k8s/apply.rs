@@ -21,6 +21,7 @@ use super::error::Error;
 use super::lease::Leadership;
 use super::meta;
 use crate::metrics::Metrics;
+use crate::seeded_bugs::{Bug, has};
 
 /// How long an answer is waited for.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -72,9 +73,25 @@ impl Writer {
         gone_is_fine(self.bounded("delete", what, api.delete(&pod.name_any(), &delete)).await)
     }
 
+    /// Lifts our scheduling gate off a pod, and leaves those of others.
+    pub async fn ungate_pod(&self, pod: &Pod) -> Result<()> {
+        // Naming the uid makes it a precondition.
+        let patch = json!({
+            "metadata": {"uid": pod.uid()},
+            "spec": {"schedulingGates": [{"$patch": "delete", "name": meta::FENCE}]},
+        });
+        let what = format!("ungate Pod {}", super::watch::key(pod));
+        let api = self.namespaced::<Pod>(pod);
+        let patch = Patch::Strategic(patch);
+        gone_is_fine(self.bounded("patch", what, api.patch(&pod.name_any(), &patch_params(), &patch)).await)
+    }
+
     /// Takes the attempt finalizer off a pod, and leaves those of others. Returns the pod as it is
     /// then, if it is still there.
     pub async fn release_pod(&self, pod: &Pod) -> Result<Option<Pod>> {
+        if has(Bug::NeverReleases) {
+            return Ok(None);
+        }
         // Naming the uid makes it a precondition.
         let patch = json!({"metadata": {
             "uid": pod.uid(),
@@ -96,6 +113,12 @@ impl Writer {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
     {
         let what = format!("replace status of {} {}", K::kind(&()), super::watch::key(object));
+        if has(Bug::WritesByForce) {
+            let status = serde_json::to_value(object).unwrap_or_default()["status"].take();
+            let patch = Patch::Merge(json!({"status": status}));
+            let (name, params) = (object.name_any(), patch_params());
+            return self.bounded("update_status", what, api.patch_status(&name, &params, &patch)).await;
+        }
         self.bounded("update_status", what, api.replace_status(&object.name_any(), &params(), object)).await
     }
 

@@ -1,34 +1,54 @@
 //! Backoff per object: one that keeps failing is tried less and less often, the others as ever.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(200);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// An object that did not fail for so long is gone, or begins anew.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
 /// Failures in a row, by uid.
 #[derive(Debug, Default)]
 pub struct Backoff {
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, Failures>>,
+}
+
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    last: Instant,
 }
 
 impl Backoff {
     /// The object failed once more: how long to leave it alone.
     pub fn failed(&self, uid: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let count = failures.entry(uid.to_owned()).or_insert(0);
-        *count = count.saturating_add(1);
+        self.failed_at(uid, Instant::now())
+    }
+
+    fn failed_at(&self, uid: &str, now: Instant) -> Duration {
+        let mut failures = self.lock();
+        if !failures.contains_key(uid) {
+            failures.retain(|_, known| now.duration_since(known.last) < FORGOTTEN);
+        }
+        let known = failures.entry(uid.to_owned()).or_insert(Failures { count: 0, last: now });
+        *known = Failures { count: known.count.saturating_add(1), last: now };
         // The uid spreads objects that began to fail together.
         let spread = 1.0 + f64::from(uid.bytes().fold(0_u8, u8::wrapping_add)) / 1024.0;
-        LONGEST.min(FIRST.saturating_mul(1 << (*count - 1).min(16)).mul_f64(spread))
+        LONGEST.min(FIRST.saturating_mul(1 << (known.count - 1).min(16)).mul_f64(spread))
     }
 
     /// The object succeeded, or is gone.
     pub fn forget(&self, uid: &str) {
-        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(uid);
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -45,5 +65,16 @@ mod tests {
         assert!(backoff.failed("b") < Duration::from_secs(1));
         backoff.forget("a");
         assert_eq!(backoff.failed("a"), pauses[0]);
+    }
+
+    /// An object may be deleted while it fails, and nobody tells of its success.
+    #[test]
+    fn failures_of_objects_that_are_gone_are_forgotten() {
+        let backoff = Backoff::default();
+        let begun = Instant::now();
+        for object in 0..1000_u32 {
+            backoff.failed_at(&object.to_string(), begun + LONGEST * object);
+        }
+        assert!(backoff.lock().len() <= 11, "{} are remembered", backoff.lock().len());
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use batchyard_core::definition::{Effective, Properties};
 use batchyard_core::name;
+use batchyard_core::termination::create::PodMember;
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EmptyDirVolumeSource, EnvVar, HostPathVolumeSource, NodeAffinity, NodeSelector, Pod,
-    PodSpec, ResourceRequirements, SecurityContext, Volume, VolumeMount,
+    PodSchedulingGate, PodSpec, ResourceRequirements, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -17,6 +18,7 @@ use super::observe::GPU;
 use super::pool::Pool;
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::compute_environment::{ImagePullPolicy, Network, PodDefaults};
+use crate::seeded_bugs::{Bug, has};
 
 /// The share of a job's vCPUs that its pod requests when the environment does not say, in percent.
 ///
@@ -59,6 +61,8 @@ pub struct Attempt<'a> {
     pub effective: &'a Effective,
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_seconds: i64,
+    /// `strictFencing` of the queue: the pod is not to be bound before its uid is on record.
+    pub fenced: bool,
     /// Whether the last lines of a failed container's output are kept in its status.
     pub log_tail: bool,
 }
@@ -67,6 +71,35 @@ pub struct Attempt<'a> {
 pub fn pod(attempt: &Attempt<'_>) -> Pod {
     let defaults = attempt.environment_spec.pod_defaults.clone().unwrap_or_default();
     Pod { metadata: metadata(attempt, &defaults), spec: Some(spec(attempt, defaults)), status: None }
+}
+
+/// What an environment puts into its pods that the API server may refuse, with the words that a
+/// refusal would quote where the job has a say too.
+pub fn pod_members(environment: &ComputeEnvironmentSpec) -> Vec<PodMember<'_>> {
+    fn words(map: &BTreeMap<String, String>) -> Vec<&str> {
+        map.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect()
+    }
+    let mut members = Vec::new();
+    let mut add = |is_set: bool, member: &'static str, words| {
+        if is_set {
+            members.push((member, words));
+        }
+    };
+    if let Some(defaults) = &environment.pod_defaults {
+        add(defaults.priority_class_name.is_some(), "podDefaults.priorityClassName", vec![]);
+        add(defaults.runtime_class_name.is_some(), "podDefaults.runtimeClassName", vec![]);
+        add(defaults.scheduler_name.is_some(), "podDefaults.schedulerName", vec![]);
+        add(!defaults.tolerations.is_empty(), "podDefaults.tolerations", vec![]);
+        add(!defaults.node_selector.is_empty(), "podDefaults.nodeSelector", vec![]);
+        add(!defaults.image_pull_secrets.is_empty(), "podDefaults.imagePullSecrets", vec![]);
+        add(!defaults.labels.is_empty(), "podDefaults.labels", words(&defaults.labels));
+        add(!defaults.annotations.is_empty(), "podDefaults.annotations", words(&defaults.annotations));
+    }
+    let selects = environment.provisioner.as_ref().and_then(|provisioner| provisioner.r#static.as_ref());
+    let selects = selects.is_some_and(|pool| !pool.node_selector.is_empty());
+    add(selects, "provisioner.static.nodeSelector", vec![]);
+    add(environment.network == Some(Network::Host), "network", vec![]);
+    members
 }
 
 /// The CPU that a pod requests for a job's vCPUs, in thousandths.
@@ -91,6 +124,7 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     }
     let mut annotations = defaults.annotations.clone();
     annotations.extend([
+        (text(meta::JOB), format!("{}/{}", attempt.job_name, attempt.job_uid)),
         (text(meta::ATTEMPT), attempt.number.to_string()),
         (text(meta::PLACEMENT), attempt.placement.to_string()),
         (text(meta::COMPUTE_ENVIRONMENT), text(attempt.environment)),
@@ -104,7 +138,7 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         namespace: Some(text(attempt.namespace)),
         labels: Some(labels),
         annotations: Some(annotations),
-        finalizers: Some(vec![text(meta::ATTEMPT_FINALIZER)]),
+        finalizers: Some(vec![text(meta::ATTEMPT_FINALIZER)]).filter(|_| !has(Bug::NoFinalizer)),
         owner_references: Some(vec![OwnerReference {
             api_version: text("batchyard.io/v1alpha1"),
             kind: text("BatchJob"),
@@ -147,6 +181,7 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         runtime_class_name: defaults.runtime_class_name,
         image_pull_secrets: some(defaults.image_pull_secrets),
         termination_grace_period_seconds: Some(attempt.grace_seconds),
+        scheduling_gates: attempt.fenced.then(|| vec![PodSchedulingGate { name: meta::FENCE.to_owned() }]),
         ..PodSpec::default()
     }
 }
@@ -315,6 +350,7 @@ mod tests {
             service_account: None,
             effective,
             grace_seconds: 30,
+            fenced: false,
             log_tail: true,
         });
         serde_json::to_value(made).expect("a pod is plain data")
@@ -443,5 +479,35 @@ mod tests {
         assert_eq!(spec["imagePullSecrets"], json!([{"name": "registry"}]));
         assert_eq!(spec["containers"][0]["imagePullPolicy"], "Always");
         assert_eq!(spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "2");
+    }
+
+    /// `strictFencing`: the scheduler leaves the pod alone until its uid is on record.
+    #[test]
+    fn b5_a_fenced_pod_waits_at_a_gate() {
+        let effective = effective(Properties { image: "alpine".into(), ..Properties::default() });
+        let pod = built(spot(), &effective);
+        assert_eq!(pod["spec"].get("schedulingGates"), None);
+        let mut fenced: Pod = serde_json::from_value(pod).expect("a pod");
+        fenced.metadata.uid = Some("u".into());
+        let gate = PodSchedulingGate { name: meta::FENCE.to_owned() };
+        fenced.spec.as_mut().expect("a spec").scheduling_gates = Some(vec![gate]);
+        crate::k8s::pods::trim(&mut fenced);
+        assert!(crate::k8s::observe::pod(&fenced).is_some_and(|view| view.gated), "also in the cache");
+    }
+
+    #[test]
+    fn what_an_environment_puts_into_pods_is_listed() {
+        let environment = json!({"type": "MANAGED", "network": "host",
+            "provisioner": {"static": {"nodeSelector": {"pool": "a"}}},
+            "podDefaults": {"labels": {"team": "hpc"}, "annotations": {"cost": "centre"},
+                "tolerations": [{"operator": "Exists"}], "nodeSelector": {"zone": "a"},
+                "priorityClassName": "gold", "schedulerName": "mine", "runtimeClassName": "nvidia",
+                "imagePullSecrets": [{"name": "registry"}], "imagePullPolicy": "Always"}});
+        let environment: ComputeEnvironmentSpec =
+            serde_json::from_value(environment).expect("an environment");
+        let members = pod_members(&environment);
+        assert_eq!(members.len(), 10, "{members:?}");
+        assert!(members.contains(&("podDefaults.labels", vec!["team", "hpc"])));
+        assert!(pod_members(&ComputeEnvironmentSpec::default()).is_empty());
     }
 }

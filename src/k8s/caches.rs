@@ -3,7 +3,7 @@
 //! The watches begin after this process has become the leader, so that no cache is ever older
 //! than its leadership.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Caches {
     jobs: Store<BatchJob>,
     own: Arc<OwnWrites<BatchJob>>,
     by_uid: Arc<RwLock<HashMap<String, ObjectRef<BatchJob>>>>,
+    /// Uids of the jobs that state an id of their own, by that id.
+    by_id: Arc<RwLock<HashMap<String, BTreeSet<String>>>>,
     /// Pods, by job and by node.
     pub pods: PodIndex,
     /// Nodes.
@@ -89,6 +91,7 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         jobs: feeds.jobs.store(),
         own: Arc::default(),
         by_uid: Arc::default(),
+        by_id: Arc::default(),
         pods: PodIndex::default(),
         nodes: feeds.nodes.store(),
         namespaces: feeds.namespaces.store(),
@@ -163,6 +166,18 @@ impl Caches {
         self.by_uid.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
+    /// The jobs whose `spec.jobId` this is.
+    pub fn jobs_with_id(&self, id: &str) -> Vec<Arc<BatchJob>> {
+        let uids = self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        uids.unwrap_or_default().iter().filter_map(|uid| self.job(uid)).collect()
+    }
+
+    /// Forgets what was noted about jobs that are gone by now.
+    pub fn prune(&self) {
+        let by_uid = self.by_uid.read().unwrap_or_else(PoisonError::into_inner);
+        self.own.retain(|uid| by_uid.contains_key(uid));
+    }
+
     /// The newer of a cached job and what this process wrote of it.
     pub fn newest_job(&self, cached: Arc<BatchJob>) -> Arc<BatchJob> {
         self.own.newest(cached)
@@ -232,13 +247,27 @@ impl Caches {
     fn index(&self, change: &Change<BatchJob>) {
         let Some(uid) = change.object().uid() else { return };
         let mut by_uid = self.by_uid.write().unwrap_or_else(PoisonError::into_inner);
+        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        // An id never changes.
+        let id = change.object().spec.job_id.as_ref();
         match change {
             Change::Applied(job) => {
-                by_uid.insert(uid, ObjectRef::from_obj(job.as_ref()));
+                by_uid.insert(uid.clone(), ObjectRef::from_obj(job.as_ref()));
+                if let Some(id) = id {
+                    by_id.entry(id.clone()).or_default().insert(uid);
+                }
             }
             Change::Deleted(_) => {
                 by_uid.remove(&uid);
                 self.own.forget(&uid);
+                if let Some(id) = id
+                    && let Some(uids) = by_id.get_mut(id)
+                {
+                    uids.remove(&uid);
+                    if uids.is_empty() {
+                        by_id.remove(id);
+                    }
+                }
             }
         }
     }

@@ -20,6 +20,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::error::is_conflict;
+use crate::serve::Health;
+
+/// An election in which nothing was tried for so long hangs.
+const HANGS: Duration = Duration::from_secs(120);
+/// What it is called in /healthz.
+const PULSE: &str = "look at the lease";
 
 /// Who competes for which lease.
 #[derive(Clone, Debug)]
@@ -59,12 +65,25 @@ impl Leadership {
     }
 }
 
+#[cfg(test)]
+impl Leadership {
+    /// Leadership that nobody ever won.
+    pub(crate) fn never() -> Self {
+        let (_, renewed) = watch::channel(None);
+        Self { renewed, duration: Duration::from_secs(15) }
+    }
+}
+
 /// Competes until the returned task is aborted or leadership, once won, is lost.
-pub fn campaign(api: Api<Lease>, candidate: Candidate) -> (Leadership, tokio::task::JoinHandle<()>) {
+pub fn campaign(
+    api: Api<Lease>,
+    candidate: Candidate,
+    health: Health,
+) -> (Leadership, tokio::task::JoinHandle<()>) {
     let (sender, renewed) = watch::channel(None);
     let leadership = Leadership { renewed, duration: candidate.duration };
     let task = tokio::spawn(async move {
-        let mut election = Election { api, candidate, seen: None };
+        let mut election = Election { api, candidate, health, seen: None };
         election.run(&sender).await;
         let _ = sender.send(None);
     });
@@ -103,6 +122,7 @@ enum Standing {
 struct Election {
     api: Api<Lease>,
     candidate: Candidate,
+    health: Health,
     /// The lease as last seen, and when it was seen to change.
     seen: Option<(Lease, Instant)>,
 }
@@ -111,6 +131,8 @@ impl Election {
     async fn run(&mut self, sender: &watch::Sender<Option<Instant>>) {
         let pause = self.candidate.duration / 5;
         loop {
+            // Whether the API server answers is another matter; without it nobody leads.
+            self.health.beat(PULSE, HANGS.max(self.candidate.duration * 4));
             let begun = Instant::now();
             match timeout(self.candidate.duration / 3, self.attempt()).await {
                 Ok(Ok(Standing::Ours)) => {

@@ -2,6 +2,8 @@
 
 /// Finalizer of attempt pods: a pod cannot vanish before its outcome is recorded.
 pub const ATTEMPT_FINALIZER: &str = "batchyard.io/attempt";
+/// Scheduling gate of pods from a queue with `strictFencing`, until their uid is on record.
+pub const FENCE: &str = "batchyard.io/fence";
 /// Finalizer of queues and environments: they go once nothing uses them.
 pub const IN_USE_FINALIZER: &str = "batchyard.io/in-use";
 /// On a queue: deleting it fails its jobs even though it was not disabled before.
@@ -17,6 +19,9 @@ pub const JOB_QUEUE: &str = "batchyard.io/job-queue";
 pub const JOB_DEFINITION: &str = "batchyard.io/job-definition";
 /// Label and annotation: the attempt's number.
 pub const ATTEMPT: &str = "batchyard.io/attempt";
+/// Annotation: the job that the pod was made for, as `name/uid`: what is left to tell it by when
+/// somebody takes the owner reference off.
+pub const JOB: &str = "batchyard.io/job";
 /// Annotation: which pod of the attempt it is.
 pub const PLACEMENT: &str = "batchyard.io/placement";
 /// Label and annotation: the environment that the pod was placed in.

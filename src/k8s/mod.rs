@@ -6,6 +6,8 @@ pub mod build;
 pub mod caches;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod faults;
 pub mod lease;
 pub mod meta;
 pub mod observe;

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 
 use super::meta;
 use super::quantity;
+use crate::seeded_bugs::{Bug, has};
 
 /// The extended resource that GPUs are requested by.
 pub const GPU: &str = "nvidia.com/gpu";
@@ -25,12 +26,7 @@ const MAX_PLACEMENT: u32 = 9999;
 /// has, so that such a pod is cleared away and never counted.
 pub fn pod(pod: &core::Pod) -> Option<PodView> {
     let status = pod.status.clone().unwrap_or_default();
-    let number = |key: &str| {
-        let number = pod.annotations().get(key).and_then(|text| text.parse::<u32>().ok());
-        number.filter(|number| *number <= MAX_PLACEMENT)
-    };
-    let placed = number(meta::ATTEMPT).zip(number(meta::PLACEMENT));
-    let (attempt, placement) = placed.unwrap_or((0, 0));
+    let (attempt, placement) = placed(pod).unwrap_or((0, 0));
     let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
     let role = |name: &str| match auxiliary.split(',').any(|other| other == name) {
         true => ContainerRole::Auxiliary,
@@ -48,10 +44,13 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
         placement,
         compute_environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned(),
         created_at: pod.creation_timestamp().map(|time| time.0),
+        generation: pod.metadata.generation,
         deleted_at: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
         deletion_grace_seconds: pod.metadata.deletion_grace_period_seconds,
         held: pod.finalizers().iter().any(|finalizer| finalizer == meta::ATTEMPT_FINALIZER),
+        gated: is_gated(pod),
         node_name: node_name(pod).map(str::to_owned),
+        observed_generation: status.observed_generation,
         phase: phase(status.phase.as_deref()),
         reason: status.reason,
         message: status.message,
@@ -61,9 +60,24 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
     })
 }
 
+/// The attempt that a pod was made for, and which pod of it it is.
+pub fn placed(pod: &core::Pod) -> Option<(u32, u32)> {
+    let number = |key: &str| {
+        let number = pod.annotations().get(key).and_then(|text| text.parse::<u32>().ok());
+        number.filter(|number| *number <= MAX_PLACEMENT)
+    };
+    number(meta::ATTEMPT).zip(number(meta::PLACEMENT))
+}
+
 /// The node that a pod is bound to.
 pub fn node_name(pod: &core::Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// True while our gate keeps a pod from being bound.
+fn is_gated(pod: &core::Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_deref()).unwrap_or_default();
+    gates.iter().any(|gate| gate.name == meta::FENCE)
 }
 
 /// True once all of a pod's containers ended: it needs no more room.
@@ -110,7 +124,7 @@ fn state(state: Option<core::ContainerState>) -> ContainerState {
     let Some(state) = state else { return ContainerState::Unknown };
     if let Some(ended) = state.terminated {
         return ContainerState::Terminated {
-            exit_code: ended.exit_code,
+            exit_code: if has(Bug::LosesExitCodes) { ended.exit_code.min(1) } else { ended.exit_code },
             reason: ended.reason,
             message: ended.message,
             started_at: ended.started_at.map(|time| time.0),
@@ -141,7 +155,13 @@ pub fn node(node: &core::Node) -> NodeView {
         ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
         unschedulable: spec.unschedulable.unwrap_or(false),
         taints: spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect(),
+        boot_id: boot_id(node).filter(|id| !id.is_empty()).map(str::to_owned),
+        rebooted: false,
     }
+}
+
+fn boot_id(node: &core::Node) -> Option<&str> {
+    Some(&node.status.as_ref()?.node_info.as_ref()?.boot_id)
 }
 
 /// The EC2 instance id in a provider id like `aws:///eu-west-1a/i-0123456789abcdef0`.

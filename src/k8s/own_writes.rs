@@ -84,6 +84,15 @@ impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
         inner.noticed.remove(uid);
     }
 
+    /// Keeps what is about objects that exist: the answer to a write may come after the news that
+    /// the object is gone.
+    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        let mut inner = self.lock();
+        inner.newest.retain(|uid, _| exists(uid));
+        inner.last.retain(|uid, _| exists(uid));
+        inner.noticed.retain(|uid, _| exists(uid));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,5 +123,12 @@ mod tests {
         assert_eq!(seen("99"), "100", "numbers, not texts, are compared");
         assert_eq!(seen("100"), "100");
         assert_eq!(seen("99"), "99", "caught up: nothing is kept any longer");
+        own.since_noticed("u");
+        own.wrote(at("101"));
+        own.retain(|uid| uid == "u");
+        assert!(own.since("u").is_some());
+        own.retain(|_| false);
+        let inner = own.lock();
+        assert!(inner.newest.is_empty() && inner.last.is_empty() && inner.noticed.is_empty(), "gone is gone");
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use batchyard_core::name;
 use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt;
@@ -135,8 +136,14 @@ impl Inner {
     fn remove(&mut self, uid: &str) -> Option<String> {
         self.orphans.remove(uid);
         let entry = self.pods.remove(uid)?;
-        if let Some(used) = entry.node.and_then(|node| self.by_node.get_mut(&node)) {
+        if let Some(node) = entry.node
+            && let Some(used) = self.by_node.get_mut(&node)
+        {
             used.charge(&entry.requests);
+            // Nodes come and go; their names need not be remembered.
+            if *used == Resources::default() {
+                self.by_node.remove(&node);
+            }
         }
         let job = entry.attempt?.job_uid;
         if let Some(pods) = self.by_job.get_mut(&job) {
@@ -168,13 +175,22 @@ fn vcpus_milli(pod: &Pod) -> i64 {
 /// More vCPUs than any node has, in thousandths.
 const MAX_VCPUS_MILLI: i64 = 10_000_000;
 
-/// The uid of the BatchJob that controls a pod.
+/// The uid of the BatchJob that a pod belongs to.
 pub fn owner(pod: &Pod) -> Option<&str> {
-    let owners = pod.metadata.owner_references.as_deref()?;
-    let job = owners.iter().find(|o| {
-        o.kind == "BatchJob" && o.api_version.starts_with("batchyard.io/") && o.controller == Some(true)
-    })?;
-    Some(&job.uid)
+    job_of(pod).map(|(_, uid)| uid)
+}
+
+/// Name and uid of the BatchJob that a pod belongs to: the one that controls it, or, if nobody
+/// does, the one that it was made for. A copy of such a pod has another name and belongs to nobody.
+pub fn job_of(pod: &Pod) -> Option<(&str, &str)> {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    if let Some(controller) = owners.iter().find(|owner| owner.controller == Some(true)) {
+        let is_job = controller.kind == "BatchJob" && controller.api_version.starts_with("batchyard.io/");
+        return is_job.then_some((&controller.name, &controller.uid));
+    }
+    let (job, uid) = pod.annotations().get(meta::JOB)?.split_once('/')?;
+    let (attempt, placement) = observe::placed(pod)?;
+    (pod.metadata.name.as_ref() == Some(&name::pod(job, uid, attempt, placement))).then_some((job, uid))
 }
 
 /// True if our finalizer keeps the pod.
@@ -182,8 +198,8 @@ pub fn is_held(pod: &Pod) -> bool {
     pod.finalizers().iter().any(|finalizer| finalizer == meta::ATTEMPT_FINALIZER)
 }
 
-/// True if a pod was made for a job and has no owner: deleting a job with `--cascade=orphan`
-/// takes the owner reference off.
+/// True if a pod was made for a job and nothing tells for which: somebody took off its owner
+/// reference, as a deletion with `--cascade=orphan` does, and its annotation.
 pub fn is_orphan(pod: &Pod) -> bool {
     is_held(pod) && owner(pod).is_none()
 }
@@ -204,6 +220,7 @@ pub fn trim(pod: &mut Pod) {
             containers: spec.containers.iter().map(small).collect(),
             init_containers: spec.init_containers.as_ref().map(|inits| inits.iter().map(small).collect()),
             overhead: spec.overhead.take(),
+            scheduling_gates: spec.scheduling_gates.take(),
             ..PodSpec::default()
         };
     }
@@ -251,6 +268,8 @@ mod tests {
         assert_eq!(index.of_job("job").len(), 1);
         assert_eq!(index.take(&Change::Deleted(ended)).as_deref(), Some("job"));
         assert!(index.of_job("job").is_empty() && index.owners().is_empty());
+        index.take(&Change::Deleted(pod("b", None, "n1", "250m", "Running")));
+        assert!(index.used_by_node().is_empty(), "an empty node is forgotten");
     }
 
     #[test]
@@ -266,5 +285,34 @@ mod tests {
         index.take(&Change::Applied(orphan.clone()));
         index.take(&Change::Deleted(orphan));
         assert!(index.orphans().is_empty(), "gone");
+    }
+
+    /// G10: somebody takes the owner reference off a pod that no record speaks of yet.
+    #[test]
+    fn g10_a_pod_without_its_owner_reference_still_belongs_to_its_job() {
+        let made_for = |pod: &Arc<Pod>, name: &str| {
+            let mut pod = Pod::clone(pod);
+            let annotations = [(meta::JOB, "render/job"), (meta::ATTEMPT, "2"), (meta::PLACEMENT, "0")];
+            let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            pod.metadata.annotations = Some(annotations.into());
+            pod.metadata.finalizers = Some(vec![meta::ATTEMPT_FINALIZER.to_owned()]);
+            pod.metadata.name = Some(name.to_owned());
+            Arc::new(pod)
+        };
+        let name = name::pod("render", "job", 2, 0);
+        let index = PodIndex::default();
+        index.take(&Change::Applied(made_for(&pod("a", Some("job"), "n1", "1", "Running"), &name)));
+        let bare = made_for(&pod("a", None, "n1", "1", "Running"), &name);
+        assert_eq!(index.take(&Change::Applied(bare.clone())).as_deref(), Some("job"));
+        assert_eq!(index.of_job("job").len(), 1);
+        assert!(index.orphans().is_empty());
+        assert_eq!(job_of(&bare), Some(("render", "job")));
+        let mut unheld = Pod::clone(&bare);
+        unheld.metadata.finalizers = None;
+        assert_eq!(owner(&unheld), Some("job"), "also without our finalizer");
+        // A controller's word outranks an annotation, and a copy of the pod is nobody's.
+        let of_another = made_for(&pod("a", Some("another"), "n1", "1", "Running"), &name);
+        assert_eq!(owner(&of_another), Some("another"));
+        assert_eq!(owner(&made_for(&bare, "copy")), None);
     }
 }

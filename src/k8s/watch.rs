@@ -2,7 +2,8 @@
 //!
 //! A listener hears of exact changes, also across a relist: what appeared or changed, and what is
 //! gone. It is called after the cache has taken the change, so that what it wakes finds the new
-//! state. An object that cannot be decoded is logged and left out; it never stops the others
+//! state. An object that cannot be decoded is logged and stays as it was last understood, until it
+//! is deleted; one that never was is left out. It never stops the others
 //! (<https://github.com/kube-rs/kube/issues/774>).
 
 use std::collections::HashSet;
@@ -10,6 +11,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
+use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -82,11 +84,23 @@ where
         self.listeners.push(Box::new(listener));
     }
 
+    /// Takes events as if they came from the API server.
+    #[cfg(test)]
+    pub(crate) fn deliver(&mut self, events: impl IntoIterator<Item = Event<K>>) {
+        for event in events {
+            for change in take(&mut self.writer, &self.reader, event) {
+                self.listeners.iter_mut().for_each(|listener| listener(&change));
+            }
+        }
+    }
+
     /// Watches until the task is dropped.
     pub async fn run(self) {
         let Self { api, config, trim, mut writer, reader, mut listeners } = self;
         let events = watch(api, config).default_backoff();
-        let mut events = events.try_filter_map(|event| std::future::ready(Ok(decoded(event, trim)))).boxed();
+        let known = reader.clone();
+        let decode = move |event| std::future::ready(Ok(decoded(event, trim, &known)));
+        let mut events = events.try_filter_map(decode).boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -131,28 +145,38 @@ where
     }
 }
 
-/// The event without its guard, and without what no cache needs; `None` for an object that
-/// cannot be decoded, which stays in the cache as it was before.
-fn decoded<K: Resource<DynamicType = ()>>(
-    event: Event<DeserializeGuard<K>>,
-    trim: fn(&mut K),
-) -> Option<Event<K>> {
+/// The event without its guard, and without what no cache needs. In place of an object that cannot
+/// be decoded stands what is known of it; `None` if nothing is, or if that is as good as no change.
+fn decoded<K>(event: Event<DeserializeGuard<K>>, trim: fn(&mut K), known: &Store<K>) -> Option<Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let last_known = |metadata: &ObjectMeta| {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let reference = ObjectRef::new(name);
+        let reference = match metadata.namespace.as_deref() {
+            Some(namespace) => reference.within(namespace),
+            None => reference,
+        };
+        let object = known.get(&reference)?;
+        (object.meta().uid == metadata.uid).then(|| K::clone(&object))
+    };
     let open = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(mut object) => {
             object.meta_mut().managed_fields = None;
             trim(&mut object);
-            Some(object)
+            Ok(object)
         }
         Err(invalid) => {
-            let name = invalid.metadata.name.unwrap_or_default();
+            let name = invalid.metadata.name.clone().unwrap_or_default();
             warn!(kind = %K::kind(&()), name, error = invalid.error, "object skipped: it cannot be decoded");
-            None
+            Err(last_known(&invalid.metadata))
         }
     };
     Some(match event {
-        Event::Apply(object) => Event::Apply(open(object)?),
-        Event::Delete(object) => Event::Delete(open(object)?),
-        Event::InitApply(object) => Event::InitApply(open(object)?),
+        Event::Apply(object) => Event::Apply(open(object).ok()?),
+        Event::Delete(object) => Event::Delete(open(object).or_else(|known| known.ok_or(())).ok()?),
+        Event::InitApply(object) => Event::InitApply(open(object).or_else(|known| known.ok_or(())).ok()?),
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
     })
@@ -170,6 +194,7 @@ pub fn key<K: Resource>(object: &K) -> String {
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
 
     fn object(name: &str) -> ConfigMap {
         let mut object = ConfigMap::default();
@@ -203,5 +228,49 @@ mod tests {
             told.push(changes.join(" "));
         }
         assert_eq!(told, ["+a", "+b", "", "", "", "+b +c -a", "-c"]);
+    }
+
+    /// D10: what cannot be decoded stays as it was last understood, goes when it is deleted, and
+    /// stops nobody else.
+    #[test]
+    fn d10_an_object_that_cannot_be_decoded_leaves_no_ghost() {
+        let (reader, mut writer) = reflector::store();
+        let good = |name: &str| DeserializeGuard(Ok(object(name)));
+        let bad = |name: &str, uid: &str| {
+            let metadata = ObjectMeta { uid: Some(uid.into()), ..object(name).metadata };
+            let object = json!({"metadata": metadata, "data": "cut off"});
+            let guard: DeserializeGuard<ConfigMap> = serde_json::from_value(object).expect("a guard");
+            assert!(guard.0.is_err());
+            guard
+        };
+        let mut told = Vec::new();
+        for event in [
+            Event::Apply(good("a")),
+            Event::Apply(bad("a", "uid-a")),
+            Event::Apply(bad("b", "uid-b")),
+            Event::Apply(good("c")),
+            Event::Init,
+            Event::InitApply(bad("a", "uid-a")),
+            Event::InitApply(bad("b", "uid-b")),
+            Event::InitApply(good("c")),
+            Event::InitDone,
+            Event::Delete(bad("c", "another c")),
+            Event::Delete(bad("b", "uid-b")),
+            Event::Delete(bad("a", "uid-a")),
+        ] {
+            let event = decoded(event, |_| {}, &reader);
+            let changes = event.map(|event| take(&mut writer, &reader, event)).unwrap_or_default();
+            let mut changes: Vec<_> = changes
+                .iter()
+                .map(|change| match change {
+                    Change::Applied(object) => format!("+{}", object.name_any()),
+                    Change::Deleted(object) => format!("-{}", object.name_any()),
+                })
+                .collect();
+            changes.sort();
+            told.push(changes.join(" "));
+        }
+        assert_eq!(told, ["+a", "", "", "+c", "", "", "", "", "+a +c", "", "", "-a"]);
+        assert_eq!(reader.state().iter().map(|object| object.name_any()).collect::<Vec<_>>(), ["c"]);
     }
 }

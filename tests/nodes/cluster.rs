@@ -193,11 +193,14 @@ impl TestCluster {
     /// Ends `kubelet` or `containerd` on a node by SIGKILL, and returns when there is another.
     pub(crate) async fn restart_service(&self, node: &str, program: &str) -> Result<()> {
         self.disturb(node).await;
-        let service = || cluster::service(&self.cluster.name, node, program);
-        let before = service()?;
-        before.kill();
+        // The kubelet is one of the programs that `kubernetes` is.
+        let words = if program == "kubelet" { &["kubernetes", program][..] } else { &[program] };
+        let services = || cluster::node_processes(&self.cluster.name, node, words);
+        let before = services()?;
+        ensure!(!before.is_empty(), "no {program} runs on {node}");
+        before.iter().for_each(|process| process.kill());
         answer(&format!("{node} to start {program} again"), RECOVERY, || async {
-            Ok((service()? != before).then_some(()))
+            Ok(services()?.iter().any(|process| !before.contains(process)).then_some(()))
         })
         .await
     }

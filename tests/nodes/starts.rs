@@ -32,7 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::story("g8-pod-deleted-while-pulling", |scenario| Box::pin(deleted_while_pulling(scenario)))
             .local_only(),
         Case::story("i1-a-secret-that-comes-late", |scenario| Box::pin(late_secret(scenario))),
-        Case::story("i1-i2-i3-i6-configuration-that-is-missing", |scenario| {
+        Case::story("i1-i2-i3-i4-i6-configuration-that-is-missing", |scenario| {
             Box::pin(missing_configuration(scenario))
         }),
         Case::story("f9-g7-refusals-use-up-no-attempt", |scenario| Box::pin(refusals(scenario))),
@@ -128,15 +128,15 @@ fn word_from(kind: &str, name: &str) -> String {
     )
 }
 
-/// A Secret as a volume.
-fn volume_from(name: &str) -> String {
+/// A volume from this source: `kind{name: value}` in CEL.
+fn volume_from(kind: &str, name: &str, value: &str) -> String {
     let add =
         |path: &str, value: &str| format!("JSONPatch{{op: \"add\", path: \"/spec/{path}\", value: {value}}}");
-    let secret = format!("Object.spec.volumes.secret{{secretName: \"{name}\"}}");
-    let mount = "Object.spec.containers.volumeMounts{name: \"secret\", mountPath: \"/secret\"}";
+    let source = format!("{kind}: Object.spec.volumes.{kind}{{{name}: \"{value}\"}}");
+    let mount = "Object.spec.containers.volumeMounts{name: \"volume\", mountPath: \"/volume\"}";
     [
         add("volumes", "[]"),
-        add("volumes/-", &format!("Object.spec.volumes{{name: \"secret\", secret: {secret}}}")),
+        add("volumes/-", &format!("Object.spec.volumes{{name: \"volume\", {source}}}")),
         add("containers/0/volumeMounts", "[]"),
         add("containers/0/volumeMounts/-", mount),
     ]
@@ -167,13 +167,19 @@ async fn missing_configuration(scenario: &Scenario<'_>) -> Result<()> {
         ("secret", word_from("secretKeyRef", SECRET)),
         ("config-map", word_from("configMapKeyRef", SECRET)),
         ("key", word_from("secretKeyRef", "other")),
-        ("volume", volume_from(SECRET)),
+        ("volume", volume_from("secret", "secretName", SECRET)),
         ("root", NOT_AS_ROOT.to_owned()),
     ];
     for (name, operations) in &jobs {
         scenario.inject(name, operations).await?;
         scenario.submit(name, shell("exit 0")).await;
     }
+    // No node is to blame for a claim, and none has begun: that uses up no attempt.
+    scenario.inject("claim", &volume_from("persistentVolumeClaim", "claimName", SECRET)).await?;
+    scenario.submit("claim", shell("exit 0")).await;
+    scenario.waits("claim", "RUNNABLE", "persistentvolumeclaim \"late\" not found").await?;
+    scenario.change("claim", json!({"cancel": "no volume"})).await?;
+    scenario.ends("claim", &failed([]).cancelled("no volume")).await?;
     for (name, _) in &jobs {
         scenario.ends(name, &failed([not_started("ResourceInitializationError:").failed_by(1)])).await?;
     }

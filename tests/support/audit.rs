@@ -42,13 +42,19 @@ pub(crate) struct Mark {
     offset: u64,
 }
 
-/// The end of the audit log as it is now; none if the cluster keeps no log that can be read.
-pub(crate) fn mark() -> Option<Mark> {
+/// Where the audit log is; none if the cluster keeps none that can be read.
+pub(crate) fn path() -> Option<PathBuf> {
     let log = match std::env::var_os(AUDIT_LOG) {
         Some(path) => path.into(),
         // The local provider keeps both in the cluster's folder.
         None => kubeconfig().parent()?.parent()?.join("log/audit.jsonl"),
     };
+    log.exists().then_some(log)
+}
+
+/// The end of the audit log as it is now; none if the cluster keeps no log that can be read.
+pub(crate) fn mark() -> Option<Mark> {
+    let log = path()?;
     let offset = log.metadata().ok()?.len();
     Some(Mark { log, offset })
 }

@@ -29,6 +29,8 @@ pub(crate) enum Actor {
     Scheduler,
     /// Reports what became of pods.
     Kubelet,
+    /// The operator, where a test stands between it and the API server.
+    Operator,
 }
 
 impl Actor {
@@ -38,6 +40,7 @@ impl Actor {
             Self::User => "test-user",
             Self::Scheduler => "test-scheduler",
             Self::Kubelet => "test-kubelet",
+            Self::Operator => "operator",
         }
     }
 }
@@ -72,6 +75,8 @@ async fn client(actor: Actor) -> Client {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .expect("a usable kubeconfig");
+    // Whoever tests decides what is tried again.
+    config.default_retry = false;
     config.auth_info.impersonate = Some(actor.name().to_owned());
     config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
     Client::try_from(config).expect("a client")

@@ -3,5 +3,6 @@
 
 pub(crate) mod audit;
 pub(crate) mod client;
+pub(crate) mod nodes;
 pub(crate) mod operator;
 pub(crate) mod wait;

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -72,6 +72,11 @@ impl Operator {
 
     /// Starts it with a lease of so many seconds.
     pub(crate) fn start_with(name: &str, lease_seconds: &str) -> Self {
+        Self::start_at(&client::kubeconfig(), name, lease_seconds, &[])
+    }
+
+    /// Starts it on the way to the API server that a kubeconfig says, with more arguments.
+    pub(crate) fn start_at(kubeconfig: &Path, name: &str, lease_seconds: &str, more: &[&str]) -> Self {
         let address = free_address();
         let log = log(STARTED.fetch_add(1, Ordering::Relaxed));
         let output = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
@@ -81,7 +86,8 @@ impl Operator {
             .args(["--metrics-address", &address.to_string(), "--log-format", "text"])
             // So that deleted things are gone before the test is.
             .args(["--terminate-grace-seconds", "2"])
-            .env("KUBECONFIG", client::kubeconfig())
+            .args(more)
+            .env("KUBECONFIG", kubeconfig)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file"))
@@ -135,6 +141,12 @@ impl Operator {
         assert!(status.success(), "the operator ended with {status}");
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ends(mut self) {
+        wait::answer("the end of the operator", "", || std::future::ready((!self.is_alive()).then_some(())))
+            .await;
+    }
+
     /// What Prometheus reads; nothing while it does not answer.
     pub(crate) fn metrics(&self) -> Option<String> {
         self.get("/metrics").filter(|(status, _)| *status == 200).map(|(_, body)| body)
@@ -157,7 +169,21 @@ impl Operator {
         Some((status, body.to_owned()))
     }
 
-    fn is_alive(&mut self) -> bool {
+    /// Stops or continues the process without its knowledge.
+    pub(crate) fn pause(&self, paused: bool) {
+        let signal = if paused { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{signal} can be sent");
+    }
+
+    /// The memory that it has in use, in KiB.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|ended| ended.is_none())
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::operator;
 
 /// How long anything may take on a machine that compiles at the same time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Pause between two looks where there is nothing to watch.
 const POLL: Duration = Duration::from_millis(50);

@@ -1,9 +1,11 @@
 //! What `cargo xtask` is made of, as a library: the command line and the tests call the same
 //! functions.
 
+pub mod capture;
 pub mod cluster;
 pub mod crds;
 pub mod demo;
+pub mod faults;
 pub mod install;
 pub mod interrupt;
 pub mod process;

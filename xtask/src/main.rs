@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, crds, demo, test};
+use xtask::{capture, cluster, crds, demo, faults, test};
 
 /// What people run in this repository.
 #[derive(Debug, Parser)]
@@ -21,6 +21,10 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Everything that must hold: lints, unit tests, tests on an API server and on real nodes
     Test(test::TestArgs),
+    /// Which cases of the fault list are covered, and by which tests
+    Faults,
+    /// Compare the fixtures of the termination table with a real cluster, or write them
+    Capture(capture::CaptureArgs),
     /// Write crds/ from the types, or check it
     Crds(crds::CrdsArgs),
 }
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
         Task::Cluster(args) => cluster::cli::run(args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Faults => faults::run(),
+        Task::Capture(args) => capture::run(&args),
         Task::Crds(args) => crds::run(&args),
     };
     match done {

@@ -10,7 +10,6 @@ use batchyard_core::job::record::Record;
 use batchyard_core::name::{self, DefinitionRef};
 use batchyard_core::termination::Tolerances;
 use batchyard_core::{reason, waits};
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
@@ -27,6 +26,7 @@ use crate::k8s::error::Error;
 use crate::k8s::observe;
 use crate::k8s::read::read;
 use crate::k8s::watch::key;
+use crate::seeded_bugs::{Bug, has};
 
 /// What is known of a job and its surroundings.
 pub(super) struct Dereferenced {
@@ -74,6 +74,12 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
     };
     if let Some(plan) = plan {
         world.job.strategy = plan.strategy;
+        if has(Bug::LastRuleWins) {
+            world.job.strategy.evaluate_on_exit.reverse();
+        }
+        if has(Bug::OneAttemptMore) {
+            world.job.strategy.attempts += 1;
+        }
         world.job.timeout = plan.timeout;
     }
     Ok(world)
@@ -126,9 +132,10 @@ fn wishes(job: &BatchJob, context: &Context) -> Job {
     } else {
         deleted_queue.then_some(reason::QUEUE_DELETED)
     };
+    let orders = (!has(Bug::ForgetsOrders)).then_some(&job.spec);
     Job {
-        terminate: job.spec.terminate.clone(),
-        cancel: job.spec.cancel.clone(),
+        terminate: orders.and_then(|spec| spec.terminate.clone()),
+        cancel: orders.and_then(|spec| spec.cancel.clone()),
         stop: stop.map(str::to_owned),
         ..Job::default()
     }
@@ -170,7 +177,7 @@ async fn seen(job: &BatchJob, record: &Record, pods: &[Arc<Pod>], context: &Cont
 /// What the dispatcher says, once it has said so for a while; for a job that comes new to a queue
 /// in which others wait, that it is behind them.
 fn waits_for(job: &BatchJob, uid: &str, context: &Context) -> Option<String> {
-    let now = Timestamp::now();
+    let now = context.clock.now();
     match context.dispatch.waits_for(uid) {
         Some(wait) => (now.duration_since(wait.since) >= DWELL).then_some(wait.text),
         None => {
@@ -244,10 +251,8 @@ fn refused_by_spec(job: &BatchJob, context: &Context) -> Option<Readiness> {
     unsupported(Kind::BatchJob, &job.spec).or_else(|| {
         let id = job.spec.job_id.as_ref()?;
         let age = |job: &BatchJob| (job.creation_timestamp().map(|time| time.0), job.uid());
-        let mut others = context.caches.jobs().into_iter();
-        let taken = others.any(|other| {
-            other.spec.job_id.as_ref() == Some(id) && other.uid() != job.uid() && age(&other) < age(job)
-        });
+        let mut others = context.caches.jobs_with_id(id).into_iter();
+        let taken = others.any(|other| other.uid() != job.uid() && age(&other) < age(job));
         taken.then(|| Readiness::Refused(reason::job_id_taken(id)))
     })
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use batchyard_core::job::decide::{Action, Decision, Deletion, decide};
 use batchyard_core::job::phase::Phase;
-use jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
 use tracing::info;
 
@@ -21,24 +20,35 @@ use super::{Context, Outcome, Wake};
 use crate::crd::BatchJob;
 use crate::k8s::error::Error;
 use crate::k8s::watch::key;
+use crate::seeded_bugs::{Bug, has};
 use dereference::Dereferenced;
 
 /// Steps of progress are written at most so often for each job; ends and orders always at once.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// Where many jobs wait or run, a step of progress is written once it lasted so long.
-const LASTING: Duration = Duration::from_secs(3);
 /// How often a job is looked at that waits for something that nobody watches: ServiceAccounts.
 const UNWATCHED: Duration = Duration::from_secs(10);
 
 /// Looks at one job.
 pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome {
     let job = context.caches.newest_job(cached);
-    let now = Timestamp::now();
+    if is_settled(&job, &context) {
+        context.dispatch.forget(&job.uid().unwrap_or_default());
+        return Ok(Wake::OnChange);
+    }
+    let now = context.clock.now();
     let world = dereference::dereference(&job, &context).await?;
-    let record = job.status.clone().unwrap_or_default().record;
+    let mut record = job.status.clone().unwrap_or_default().record;
+    if has(Bug::ForgetsRecords) {
+        record.attempts.iter_mut().for_each(|attempt| attempt.pod_uid.clear());
+    }
     let decision = decide(now, &world.job, &world.readiness, &record, &world.seen, &world.tolerances);
     let next = status::next(&job, &world, &decision, context.settings.log_tail, now);
     let mut current = job.clone();
+    if has(Bug::ReleasesFirst) {
+        for action in &decision.actions {
+            carry_out(action, &world, &context).await?;
+        }
+    }
     if job.status.as_ref() != Some(&next) {
         if let Some(pause) = pause(&job, &decision, &context) {
             return Ok(Wake::After(pause));
@@ -60,6 +70,17 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
     Ok(if world.poll { Wake::After(UNWATCHED) } else { Wake::at(decision.wake, now) })
 }
 
+/// True if a job has ended, its status is about its newest spec, and no pod of it needs anything:
+/// after a restart most jobs are like that.
+fn is_settled(job: &BatchJob, context: &Context) -> bool {
+    let Some(status) = &job.status else { return false };
+    let uid = job.uid().unwrap_or_default();
+    status.record.phase().is_terminal()
+        && status.observed_generation == job.metadata.generation
+        && (context.settings.log_tail || status.record.log_tail.is_none())
+        && context.caches.pods.of_job(&uid).iter().all(|pod| pod.finished)
+}
+
 async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> Result<(), Error> {
     let pod = |uid: &str| world.pods.iter().find(|pod| pod.uid().as_deref() == Some(uid));
     match action {
@@ -70,6 +91,10 @@ async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> 
                 Err(error) if error.is_conflict() && *how == Deletion::IfUnbound => Ok(()),
                 answer => answer,
             }
+        }
+        Action::Ungate { uid, .. } => {
+            let Some(pod) = pod(uid) else { return Ok(()) };
+            context.writer.ungate_pod(pod).await
         }
         Action::Release { uid, .. } => {
             let Some(pod) = pod(uid) else { return Ok(()) };
@@ -89,8 +114,9 @@ fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Durat
         return None;
     }
     let uid = job.uid()?;
+    let lasting = Duration::from_secs(u64::from(context.settings.busy_progress_seconds));
     let (limit, since) = match context.dispatch.is_busy() {
-        true => (LASTING, context.caches.since_noticed(&uid)),
+        true => (lasting, context.caches.since_noticed(&uid)),
         false => (PROGRESS, context.caches.since_own_write(&uid)?),
     };
     limit.checked_sub(since).filter(|pause| !pause.is_zero())
@@ -112,8 +138,9 @@ fn tell(before: &BatchJob, after: &BatchJob, context: &Context) {
             "phase"
         );
     }
-    if let (None, Some(current), Some(since)) = (&old.current, &new.current, old.runnable_at) {
-        let waited = current.bound_at.unwrap_or(since).duration_since(since);
+    let bound_at = new.current.as_ref().and_then(|current| current.bound_at);
+    if let (false, Some(bound_at), Some(since)) = (old.is_bound(), bound_at, old.runnable_at) {
+        let waited = bound_at.duration_since(since);
         context.metrics.waited(waited.as_secs_f64().max(0.0));
     }
     for attempt in new.attempts.iter().skip(old.attempts.len()) {

@@ -11,6 +11,7 @@ use crate::crd::conditions::{self, ConditionStatus, ConditionType, NewCondition}
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, BatchJobStatus};
 use crate::k8s::events::News;
+use crate::seeded_bugs::{Bug, has};
 
 /// The status that a job gets by a decision.
 pub(super) fn next(
@@ -23,8 +24,15 @@ pub(super) fn next(
     let mut status = job.status.clone().unwrap_or_default();
     status.record = decision.record.clone();
     let record = &mut status.record;
+    if has(Bug::ShortMemory) {
+        let old = record.attempts.len().saturating_sub(1);
+        record.attempts.drain(..old);
+    }
     let id = job.spec.job_id.clone().or_else(|| job.uid());
     record.job_id = record.job_id.take().or(id);
+    if job.status.as_ref().is_none_or(|status| status.record.phase.is_none()) {
+        record.sequence = job.resource_version().and_then(|version| version.parse().ok());
+    }
     record.created_at = job.creation_timestamp().map(|time| time.0).or(record.created_at);
     if !log_tail {
         record.log_tail = None;

@@ -90,6 +90,13 @@ pub enum Action {
         /// How it is meant.
         how: Deletion,
     },
+    /// Lift our scheduling gate off the pod, whose uid stands in the stored record.
+    Ungate {
+        /// The pod's name.
+        pod: String,
+        /// Its uid: a precondition.
+        uid: String,
+    },
     /// Take our finalizer off the pod, whose outcome is recorded.
     Release {
         /// The pod's name.
@@ -200,7 +207,7 @@ impl Step<'_> {
     }
 
     fn is_bound(&self) -> bool {
-        self.next.record.current.is_some() || self.live().is_some_and(|pod| pod.node_name.is_some())
+        self.next.record.is_bound() || self.live().is_some_and(|pod| pod.node_name.is_some())
     }
 
     /// SUBMITTED: look whether everything that the job names is there.
@@ -230,7 +237,7 @@ impl Step<'_> {
                 current.bound_at.is_some(),
                 self.now,
             );
-            return self.settle(&Ran::from(&current), ending);
+            return self.settle(&Ran::from(&current), ending, true);
         }
         if self.seen.creating {
             // Its answer brings the pod, or the news that there is none.
@@ -255,7 +262,7 @@ impl Step<'_> {
     /// Follows the pod that runs the job.
     fn follow(&mut self, pod: &PodView) {
         self.clear_away(Some(&pod.uid));
-        let node = pod.node_name.as_deref().and_then(|name| self.seen.nodes.get(name)).cloned();
+        let node = self.host(pod);
         let instance = self.next.record.current.as_ref().and_then(|c| c.instance.clone());
         match termination::look(pod, node.as_ref(), instance.as_deref(), self.tolerances, self.now) {
             Sight::Unbound => self.stay_unbound(pod),
@@ -279,15 +286,32 @@ impl Step<'_> {
         }
     }
 
+    /// The pod's node, as it is now compared with what it was when the pod was bound.
+    fn host(&self, pod: &PodView) -> Option<NodeView> {
+        let mut node = self.seen.nodes.get(pod.node_name.as_deref()?)?.clone();
+        let at_bind = self.next.record.current.as_ref().and_then(|current| current.boot_id.as_ref());
+        node.rebooted = at_bind.is_some() && node.boot_id.is_some() && at_bind != node.boot_id.as_ref();
+        Some(node)
+    }
+
     fn stay_unbound(&mut self, pod: &PodView) {
         if self.next.record.intent.is_some() {
             self.delete(pod, Deletion::IfUnbound);
         } else if self.phase() != Phase::Runnable {
             // A pod made by a dispatcher that knew a later record than this reader.
             self.become_runnable(None);
+        } else if pod.gated {
+            self.admit(pod);
         } else if let Some((since, message)) = unschedulable(pod) {
             self.tell_unschedulable(since, message);
         }
+    }
+
+    /// `strictFencing`: a pod may be bound once its uid is on record. Of several pods that were made
+    /// for one attempt, by whomever and however late, only the recorded one ever runs.
+    fn admit(&mut self, pod: &PodView) {
+        self.note_current(pod, None, None);
+        self.next.actions.push(Action::Ungate { pod: pod.name.clone(), uid: pod.uid.clone() });
     }
 
     /// Told once it lasts, and then once: the scheduler's text counts nodes and changes often.
@@ -326,7 +350,7 @@ impl Step<'_> {
             self.note_current(pod, node, ending.started_at);
         }
         let ran = self.next.record.current.as_ref().map_or_else(|| Ran::from_pod(pod), Ran::from);
-        self.settle(&ran, ending);
+        self.settle(&ran, ending, pod.deleted_at.is_some());
         self.let_go(pod);
     }
 
@@ -367,11 +391,14 @@ impl Step<'_> {
             pod_name: pod.name.clone(),
             pod_uid: pod.uid.clone(),
             compute_environment: pod.compute_environment.clone(),
-            node_name: pod.node_name.clone(),
-            instance: node.map(|n| n.instance.clone()).or_else(|| pod.node_name.clone()),
-            bound_at: Some(now),
-            started_at: None,
+            ..Current::default()
         });
+        if current.bound_at.is_none() && pod.node_name.is_some() {
+            current.node_name.clone_from(&pod.node_name);
+            current.instance = node.map(|n| n.instance.clone()).or_else(|| pod.node_name.clone());
+            current.boot_id = node.and_then(|n| n.boot_id.clone());
+            current.bound_at = Some(now);
+        }
         current.started_at = current.started_at.or(started_at);
         current.started_at
     }

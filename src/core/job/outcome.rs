@@ -2,6 +2,8 @@
 //!
 //! Only the record changes here; pods are let go afterwards.
 
+use jiff::Timestamp;
+
 use super::decide::{MAX_PLACEMENTS, MAX_REJECTIONS, Step};
 use super::phase::Phase;
 use super::record::{
@@ -9,15 +11,21 @@ use super::record::{
 };
 use super::{retry, rules};
 use crate::pod::PodView;
+use crate::reason;
 use crate::termination::{Class, Ending};
 use crate::waits;
 
 impl Step<'_> {
-    /// Records the outcome of a pod and what follows from it.
-    pub(super) fn settle(&mut self, ran: &Ran, ending: Ending) {
+    /// Records the outcome of a pod and what follows from it. `asked`: the pod was deleted.
+    ///
+    /// An order outranks what the pod shows, since the order may have made it so. A success of a
+    /// pod that was never asked to stop is its own, and came before the order could act.
+    pub(super) fn settle(&mut self, ran: &Ran, ending: Ending, asked: bool) {
         let ending = Ending { stopped_at: ending.stopped_at.or(Some(self.now)), ..ending };
+        let ending = ran.not_refused_if_it_ran(ending);
         self.next.record.current = None;
-        if let Some(intent) = self.next.record.intent.clone() {
+        let by_itself = ending.class == Class::Succeeded && !asked;
+        if let Some(intent) = self.next.record.intent.clone().filter(|_| !by_itself) {
             return match ran.bound {
                 true => self.end_by_order(ran, &intent, ending),
                 false => self.end_unstarted(&intent),
@@ -145,9 +153,26 @@ pub(super) struct Ran {
     node_name: Option<String>,
     instance: Option<String>,
     bound: bool,
+    /// When the pod's container was seen to run.
+    started_at: Option<Timestamp>,
 }
 
 impl Ran {
+    /// A kubelet that starts again may refuse a pod that ran, and takes back what it said of its
+    /// containers: the pod then looks like one that never started, but is no free placement.
+    fn not_refused_if_it_ran(&self, ending: Ending) -> Ending {
+        match (ending.class, self.started_at) {
+            (Class::Rejected, Some(_)) => Ending {
+                class: Class::Host,
+                status_reason: reason::host_terminated(self.instance.as_deref().unwrap_or("unknown")),
+                container: ContainerOutcome::default(),
+                started_at: self.started_at,
+                ..ending
+            },
+            _ => ending,
+        }
+    }
+
     pub(super) fn from_pod(pod: &PodView) -> Self {
         Self {
             attempt: pod.attempt,
@@ -158,6 +183,7 @@ impl Ran {
             node_name: None,
             instance: None,
             bound: false,
+            started_at: None,
         }
     }
 
@@ -191,7 +217,8 @@ impl From<&Current> for Ran {
             compute_environment: current.compute_environment.clone(),
             node_name: current.node_name.clone(),
             instance: current.instance.clone(),
-            bound: true,
+            bound: current.bound_at.is_some(),
+            started_at: current.started_at,
         }
     }
 }

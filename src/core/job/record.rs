@@ -29,6 +29,9 @@ pub struct Record {
     /// When the job was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
+    /// The object's resourceVersion when the job was first seen: the order of jobs that were created in one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// When the job last became RUNNABLE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runnable_at: Option<Timestamp>,
@@ -85,6 +88,11 @@ impl Record {
             .unwrap_or(0)
     }
 
+    /// True once the pod that runs the job is bound to a node.
+    pub fn is_bound(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.bound_at.is_some())
+    }
+
     /// True when the outcome of this pod already stands in the record.
     pub fn has_counted(&self, pod_uid: &str) -> bool {
         self.attempts.iter().any(|a| a.pod_uid == pod_uid)
@@ -116,7 +124,8 @@ pub enum IntentKind {
     Timeout,
 }
 
-/// The pod that runs the job, and what must be known of its host when both are gone.
+/// The pod that runs the job, and what must be known of its host when both are gone. While it is
+/// not bound it stands here only if a gate had to be lifted for it (`strictFencing`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Current {
@@ -138,6 +147,9 @@ pub struct Current {
     /// The instance id from the node's providerID, else the node's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// What the node said when the pod was bound of the start of its machine (`nodeInfo.bootID`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// When the pod was seen bound to the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_at: Option<Timestamp>,

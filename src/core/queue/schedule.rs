@@ -18,11 +18,11 @@ pub fn schedule(mut snapshot: Snapshot) -> BTreeMap<String, Verdict> {
     // Having run before counts within a queue only; between queues only age does.
     let turn = |queue: &Queue, index: usize| {
         let (head, _) = queue.waiting.first_key_value()?;
-        Some((queue.priority, Reverse((head.created_at, head.uid.clone(), index))))
+        Some((queue.priority, Reverse((head.created_at, head.sequence, head.uid.clone(), index))))
     };
     let mut turns: BinaryHeap<_> =
         queues.iter().enumerate().filter_map(|(i, queue)| turn(queue, i)).collect();
-    while let Some((_, Reverse((_, _, index)))) = turns.pop() {
+    while let Some((_, Reverse((.., index)))) = turns.pop() {
         let queue = &mut queues[index];
         let Some((rank, candidate)) = queue.waiting.pop_first() else { continue };
         let verdict = place(&mut snapshot, queue, &candidate);
@@ -90,8 +90,8 @@ fn room(
     nodes: &[NodeRoom],
     job: &Candidate,
 ) -> Result<usize, Obstacle> {
-    if !environment.open {
-        return Err(Obstacle::passing(waits::environment_closed(name)));
+    if let Some(why) = &environment.closed {
+        return Err(Obstacle::passing(why.clone()));
     }
     if let Some(max) = environment.max_vcpus_milli {
         if job.vcpus_milli > max {

@@ -55,8 +55,8 @@ impl Candidate {
 /// A compute environment.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// False while it is DISABLED, INVALID or being deleted: nothing new goes there.
-    pub open: bool,
+    /// Why nothing new goes there, if so: it is DISABLED, INVALID or being deleted, for example.
+    pub closed: Option<String>,
     /// `maxvCpus` in thousandths; `None` for an UNMANAGED environment.
     pub max_vcpus_milli: Option<i64>,
     /// vCPUs of the jobs that have a pod there, in thousandths.

@@ -9,6 +9,9 @@ pub const STATUS_REASON_LIMIT: usize = 512;
 /// Longest log tail, in bytes.
 pub const LOG_TAIL_LIMIT: usize = 2048;
 
+/// What may stand around a key or a secret.
+const QUOTES: [char; 3] = ['"', '\'', '\\'];
+
 const REDACTED: &str = "[redacted]";
 const GAP: &str = " … ";
 
@@ -61,7 +64,9 @@ pub fn redact(text: &str) -> String {
     while let Some((before, key, after)) = split_at_key(rest) {
         out.push_str(before);
         out.push_str(key);
-        let (gap, secret) = secret_of(key, after).unwrap_or_default();
+        // As in `exec: "/etc/passwd": permission denied`.
+        let is_path = before.ends_with('/') && after.starts_with(QUOTES);
+        let (gap, secret) = secret_of(key, after).filter(|_| !is_path).unwrap_or_default();
         out.push_str(after.get(..gap).unwrap_or_default());
         if secret > 0 {
             out.push_str(REDACTED);
@@ -85,7 +90,6 @@ fn split_at_key(text: &str) -> Option<(&str, &str, &str)> {
 /// How many bytes after a key lead up to its secret, and how long that is. `None` if the key is
 /// just a word, as in `may require authorization: server message: …`.
 fn secret_of(key: &str, after: &str) -> Option<(usize, usize)> {
-    const QUOTES: [char; 3] = ['"', '\'', '\\'];
     let closed = after.trim_start_matches(QUOTES);
     let separated = closed.trim_start();
     let spaced = separated.strip_prefix([':', '='])?;

@@ -57,6 +57,11 @@ pub fn karpenter_unsupported() -> String {
     client_error("provisioner.karpenter is not supported yet; provisioner.static selects existing nodes")
 }
 
+/// The API server refuses pods because of this member.
+pub fn pods_refused(member: &str, why: &str) -> String {
+    client_error(&format!("{member}: the API server refuses pods with it: {why}"))
+}
+
 // What keeps a queue or an environment that is being deleted, in DeletionBlocked.
 
 /// Jobs of a queue, of which the first are named. `ending` if they are being ended.

@@ -7,6 +7,10 @@ use super::{Class, Ending};
 use crate::pod::{ContainerRole, ContainerState, ContainerView, PodPhase, PodView};
 use crate::reason;
 
+/// How the message begins when the kubelet could not read the log, for example since it removed it
+/// before (`pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+const NO_LOG: &str = "Error on reading termination message from logs: ";
+
 /// The end of one container.
 pub(super) struct End<'a> {
     pub(super) container: &'a ContainerView,
@@ -39,9 +43,8 @@ impl End<'_> {
 
     /// The last lines of a failed container: with `FallbackToLogsOnError` they are its message.
     pub(super) fn log_tail(&self) -> Option<String> {
-        matches!(self.how, How::Exited(code) if code != 0)
-            .then(|| reason::clean::tail(self.message))
-            .flatten()
+        let is_log = matches!(self.how, How::Exited(code) if code != 0) && !self.message.starts_with(NO_LOG);
+        is_log.then(|| reason::clean::tail(self.message)).flatten()
     }
 
     /// What this end means if nobody but the container is to blame.
@@ -116,6 +119,13 @@ pub(super) fn start_of(container: &ContainerView) -> Option<Timestamp> {
         ContainerState::Unknown | ContainerState::Waiting { .. } => None,
     };
     start(&container.state).or_else(|| container.last_state.as_ref().and_then(start))
+}
+
+/// True if the container that speaks for the job ended by SIGTERM or SIGKILL, as those of a deleted
+/// pod do unless they know better.
+pub(super) fn by_deletion_signal(pod: &PodView) -> bool {
+    let signalled = |end: End<'_>| matches!(end.how, How::Exited(143 | 137)) && end.word != "OOMKilled";
+    first_end(pod).is_some_and(signalled)
 }
 
 fn essentials(pod: &PodView) -> impl Iterator<Item = &ContainerView> {

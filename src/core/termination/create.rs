@@ -80,3 +80,48 @@ fn forbidden(message: &str, why: impl Fn() -> String) -> CreateRefusal {
         CreateRefusal::Policy(why())
     }
 }
+
+/// A refusal that an environment is to blame for, not the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentFault {
+    /// The member of the environment.
+    pub member: &'static str,
+    /// True if every pod of the environment will be refused, and not those of one namespace only.
+    pub everywhere: bool,
+}
+
+/// A member of an environment that goes into its pods, and the words in it by which a refusal
+/// would quote it. Without words, naming the member's field is enough.
+pub type PodMember<'a> = (&'a str, Vec<&'a str>);
+
+/// How refusals speak of what environments put into pods: the member, a text in lower case, and
+/// whether it holds for pods of any namespace.
+const FAULTS: [(&str, &str, bool); 13] = [
+    ("podDefaults.priorityClassName", "no priorityclass with name", true),
+    ("podDefaults.priorityClassName", "spec.priorityclassname", true),
+    ("podDefaults.priorityClassName", "match these scopes: [{priorityclass", false),
+    ("podDefaults.runtimeClassName", "runtimeclass", true),
+    ("podDefaults.tolerations", "spec.tolerations", true),
+    ("podDefaults.nodeSelector", "spec.nodeselector", true),
+    ("podDefaults.nodeSelector", "node label selector conflicts", false),
+    ("provisioner.static.nodeSelector", "spec.affinity", true),
+    ("podDefaults.schedulerName", "spec.schedulername", true),
+    ("podDefaults.imagePullSecrets", "spec.imagepullsecrets", true),
+    ("podDefaults.labels", "metadata.labels", true),
+    ("podDefaults.annotations", "metadata.annotations", true),
+    ("network", "hostnetwork", false),
+];
+
+/// The member of the job's environment that a refusal is about, if it is about one. Jobs cannot
+/// help it: they wait until an administrator has mended it.
+pub fn environments_fault(message: &str, members: &[PodMember<'_>]) -> Option<EnvironmentFault> {
+    // What stands before holds the pod's name, in which any word may stand.
+    let said = [" is forbidden: ", " is invalid: "].iter().find_map(|cut| Some(message.split_once(cut)?.1));
+    let said = said.unwrap_or(message);
+    let lower = said.to_lowercase();
+    FAULTS.iter().find_map(|(member, marker, everywhere)| {
+        let (_, words) = members.iter().find(|(set, _)| set == member)?;
+        let quoted = words.is_empty() || words.iter().any(|word| !word.is_empty() && said.contains(word));
+        (quoted && lower.contains(marker)).then_some(EnvironmentFault { member, everywhere: *everywhere })
+    })
+}

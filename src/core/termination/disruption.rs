@@ -27,7 +27,7 @@ const NO_REFUSALS: [&str; 3] = ["Terminated", "Preempting", "NodeLost"];
 pub(super) fn by_kubelet(pod: &PodView, end: Option<&End<'_>>, host: &Host<'_>) -> Option<Ending> {
     let word = pod.reason.as_deref().filter(|word| !word.is_empty())?;
     let message = pod.message.as_deref().unwrap_or_default();
-    let refusal = message.strip_prefix("Pod was rejected: ").unwrap_or(message);
+    let refusal = refusal(message);
     let disrupted = disruption(pod).is_some();
     let ran = container::started_at(pod).is_some() || end.is_some_and(|end| end.how != How::Lost);
     let refused = !disrupted && !ran && !NO_REFUSALS.contains(&word);
@@ -37,7 +37,10 @@ pub(super) fn by_kubelet(pod: &PodView, end: Option<&End<'_>>, host: &Host<'_>) 
         "DeadlineExceeded" => Ending::of(Class::Timeout, reason::TIMED_OUT), // D10
         "NodeShutdown" => Ending::of(Class::Host, &reason::host_terminated(host.instance)), // R6
         "Evicted" if disrupted => return None,                               // D5
-        "Evicted" if refused && pod.containers.is_empty() => not_started(Class::Rejected), // R5
+        "Evicted" if refused && (pod.containers.is_empty() || speaks_of_node(message)) => {
+            not_started(Class::Rejected) // R5
+        }
+        "Evicted" if speaks_of_node(message) => return None, // R5 of a pod that ran
         "Evicted" => Ending::of(Class::Application, reason::ESSENTIAL_EXITED)
             .because(Some(reason::kubelet("", message))), // D9
         _ if !refused => return None,
@@ -81,6 +84,8 @@ impl Interruption {
             (_, "Preempting") => preempted(why),                  // D7
             (Some(_), _) => evicted(why),                         // D3, D5
             (None, _) if failed && container::is_running(pod) => terminated(), // D13, D4
+            (None, word) if is_refusal(word) => terminated(),     // R2 of a pod that ran
+            (None, "Evicted") if speaks_of_node(why) => evicted(refusal(why)), // R5 of a pod that ran
             (None, _) => return None,
         };
         let ending = Ending::of(Class::Host, &status_reason);
@@ -89,12 +94,12 @@ impl Interruption {
     }
 
     fn by_deletion(pod: &PodView, host: &Host<'_>) -> Option<Self> {
-        let since = deletion_requested_at(pod)?;
+        pod.deleted_at?;
         let ending = match host.is_leaving() {
             true => Ending::of(Class::Host, &reason::host_terminated(host.instance)), // a drain by DELETE
             false => Ending::of(Class::Deleted, reason::POD_DELETED),                 // D12, D15
         };
-        Some(Self { ending, since: Some(since) })
+        Some(Self { ending, since: deletion_began_at(pod) })
     }
 
     /// True if the container surely ended before, by itself. Times have whole seconds, and a
@@ -110,6 +115,24 @@ impl Interruption {
     }
 }
 
+/// What the kubelet says of a pod that it refuses.
+fn refusal(message: &str) -> &str {
+    message.strip_prefix("Pod was rejected: ").unwrap_or(message)
+}
+
+/// True if the kubelet refuses a pod since its node is short of something; the same word stands for
+/// a pod that used too much itself (D9).
+fn speaks_of_node(message: &str) -> bool {
+    refusal(message).starts_with("The node had condition: ")
+}
+
+/// True if the kubelet refuses a pod with this word. A restarted kubelet looks at its pods as at new
+/// ones, so that also one that ran may be refused; then its containers are stopped, and nothing tells
+/// when that began.
+fn is_refusal(word: &str) -> bool {
+    !["", "Evicted"].contains(&word) && !NO_REFUSALS.contains(&word)
+}
+
 /// The condition DisruptionTarget, which is reset to False when nothing came of it.
 fn disruption(pod: &PodView) -> Option<&PodCondition> {
     pod.conditions.iter().find(|c| c.kind == "DisruptionTarget" && c.status)
@@ -119,4 +142,21 @@ fn disruption(pod: &PodView) -> Option<&PodCondition> {
 fn deletion_requested_at(pod: &PodView) -> Option<Timestamp> {
     let grace = SignedDuration::from_secs(pod.deletion_grace_seconds.unwrap_or(0).max(0));
     Some(earlier(pod.deleted_at?, grace))
+}
+
+/// When the deletion began to work on the containers; `None` if it did but the time is lost.
+///
+/// The kubelet deletes a pod once more, without grace, when its containers have ended, and the API
+/// server then moves `deletionTimestamp` to that moment (`BeforeDelete` in
+/// `apiserver/pkg/registry/rest/delete.go`). The same is to be seen of a pod that ended by itself
+/// and was deleted afterwards. Whether the kubelet knew of the deletion when it reported the end
+/// tells them apart; kubelets that do not say so leave the signals of a deletion as the only sign.
+fn deletion_began_at(pod: &PodView) -> Option<Timestamp> {
+    let over = matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
+    let without_grace = pod.deletion_grace_seconds.unwrap_or(0) <= 0;
+    let told = match (pod.generation, pod.observed_generation) {
+        (Some(generation), Some(observed)) => observed >= generation,
+        _ => container::by_deletion_signal(pod),
+    };
+    if over && without_grace && told { None } else { deletion_requested_at(pod) }
 }

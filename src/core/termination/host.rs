@@ -71,6 +71,9 @@ impl<'a> Host<'a> {
 
     /// The node was away while the container ran: it rebooted, or its kubelet was down (T7, T8).
     pub(super) fn was_away_since(&self, started_at: Option<Timestamp>) -> bool {
+        if self.node().is_some_and(|node| node.rebooted) {
+            return true;
+        }
         let back_at = self.node().and_then(|node| node.ready_since);
         matches!((back_at, started_at), (Some(back), Some(started)) if back > started)
     }

@@ -46,11 +46,13 @@ fn setting() -> impl Strategy<Value = Vec<String>> {
     ];
     let lost = prop::sample::select(vec!["", " nodeLostTimeoutSeconds=120s"]);
     let timeout = prop::sample::select(vec!["", " timeout=60s"]);
-    (1..4u32, prop::sample::select(rules), lost, timeout, prop::sample::select(vec![2, 4, 32])).prop_map(
-        |(attempts, rules, lost, timeout, max)| {
+    let fence = prop::sample::select(vec!["", " strictFencing=true"]);
+    let max = prop::sample::select(vec![2, 4, 32]);
+    (1..4u32, prop::sample::select(rules), lost, timeout, fence, max).prop_map(
+        |(attempts, rules, lost, timeout, fence, max)| {
             vec![
                 format!("environment pool maxvCpus={max}{lost}"),
-                "queue high priority=2 environments=pool".into(),
+                format!("queue high priority=2 environments=pool{fence}"),
                 "queue low priority=1 environments=pool maxRunning=1".into(),
                 "node spot-1 4 vCPUs in pool".into(),
                 "node spot-2 2 vCPUs in pool".into(),
@@ -263,7 +265,7 @@ fn every_job_ends_once_and_leaves_nothing() {
 /// Stops the operator before every single effect of every step, starts it again, and wants the
 /// same outcome as if nothing had been.
 #[test]
-fn a_crash_anywhere_changes_nothing() {
+fn a1_a2_a3_a_crash_anywhere_changes_nothing() {
     let (points, detours) = (Cell::new(0), Cell::new(0));
     check(300, 0, |lines| {
         let mut world = World::default();
@@ -300,7 +302,7 @@ fn a_crash_anywhere_changes_nothing() {
 /// The same, but the operator stays away until the script, or its end, starts it again: the
 /// outcome may be another one, the promises hold.
 #[test]
-fn a_crash_with_a_long_absence_breaks_no_promise() {
+fn a8_a_crash_with_a_long_absence_breaks_no_promise() {
     let points = Cell::new(0);
     check(80, 1, |lines| {
         let mut world = World::default();
@@ -314,4 +316,37 @@ fn a_crash_with_a_long_absence_breaks_no_promise() {
         }
     });
     println!("{} crash points", points.get());
+}
+
+/// A leader pauses before any write and another takes over; that write arrives at any later time.
+#[test]
+fn b1_b2_b5_a_write_that_arrives_late_breaks_no_promise() {
+    let (points, late) = (Cell::new(0), Cell::new(0));
+    check(80, 0, |lines| {
+        let mut world = World::default();
+        lines.iter().for_each(|line| _ = play(&mut world, line));
+        for (turn, effect) in (0..world.effects).step_by(3).enumerate() {
+            points.set(points.get() + 1);
+            let mut world = World::default();
+            world.pause_before = Some(effect);
+            let mut since = None;
+            for line in lines {
+                play(&mut world, line);
+                if world.pause_before.is_none() {
+                    let waited = since.get_or_insert(0);
+                    // Sometimes at once, sometimes much later.
+                    if *waited == turn % 17 {
+                        late.set(late.get() + usize::from(play(&mut world, "old leader resumes")));
+                    }
+                    *waited += 1;
+                }
+            }
+            settle(&mut world);
+            if play(&mut world, "old leader resumes") {
+                late.set(late.get() + 1);
+                settle(&mut world);
+            }
+        }
+    });
+    println!("{} pauses, {} late writes", points.get(), late.get());
 }

@@ -25,7 +25,7 @@ impl Stage {
     /// An environment and its nodes: vCPUs, GiB and GPUs that are free, and as many when empty.
     fn pool(mut self, name: &str, max: Option<i64>, nodes: &[(i64, i64, i64)]) -> Self {
         let mut environment =
-            Environment { open: true, max_vcpus_milli: max.map(|v| v * 1000), ..Environment::default() };
+            Environment { max_vcpus_milli: max.map(|v| v * 1000), ..Environment::default() };
         for (vcpus, gib, gpus) in nodes {
             let free = amounts(*vcpus, *gib, *gpus, 10);
             environment.nodes.push(self.snapshot.nodes.len());
@@ -73,7 +73,7 @@ impl Stage {
     fn candidate(mut self, uid: &str, fresh: bool, vcpus: i64, gib: i64, gpus: i64) -> Self {
         self.age += 1;
         let created_at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(self.age);
-        let rank = Rank { fresh, created_at, uid: uid.to_owned() };
+        let rank = Rank { fresh, created_at, sequence: 0, uid: uid.to_owned() };
         let job = Candidate { vcpus_milli: vcpus * 1000, pod: amounts(vcpus, gib, gpus, 1) };
         self.snapshot.queues.last_mut().expect("a queue").waiting.insert(rank, job);
         self
@@ -150,7 +150,8 @@ fn jobs_spill_over_to_the_next_environment() {
     let first = |max, node| Stage::default().pool("first", max, &[node]);
     queue(second(first(Some(16), (8, 8, 0)))).places(&[("j", Some("first"))]);
     let full = first(Some(16), (8, 8, 0)).change("first", |e| e.used_vcpus_milli = 13_000);
-    let closed = first(Some(16), (8, 8, 0)).change("first", |e| e.open = false);
+    let closed =
+        first(Some(16), (8, 8, 0)).change("first", |e| e.closed = Some("Waiting for it to open".into()));
     for (why, stage) in [
         ("maxvCpus is reached", full),
         ("it is closed", closed),
@@ -239,8 +240,8 @@ fn the_verdict_names_the_obstacle() {
     for (stage, want) in [
         (Stage::default(), "Waiting for a ComputeEnvironment of JobQueue q: none of them exists"),
         (
-            pool(None).change("p", |e| e.open = false),
-            "Waiting for ComputeEnvironment p, which is DISABLED or INVALID",
+            pool(None).change("p", |e| e.closed = Some("Waiting for it to open".into())),
+            "Waiting for it to open",
         ),
         (
             pool(Some(3)),
@@ -307,7 +308,7 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             let nodes: Vec<_> = (0..snapshot.nodes.len()).filter(|n| members & (1 << n) != 0).collect();
             let largest = nodes.iter().fold(Resources::default(), |l, n| l.max(&snapshot.nodes[*n].free));
             let environment = Environment {
-                open: open || index == 0,
+                closed: (!open && index > 0).then(|| "Waiting for it to open".to_owned()),
                 max_vcpus_milli: max,
                 used_vcpus_milli: used,
                 cpu_percent,
@@ -323,7 +324,7 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             (queue.max_running, queue.running) = (max_running, running);
             for (number, (fresh, age, pod)) in jobs.into_iter().enumerate() {
                 let created_at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(age);
-                let rank = Rank { fresh, created_at, uid: format!("q{index}-{number}") };
+                let rank = Rank { fresh, created_at, sequence: 0, uid: format!("q{index}-{number}") };
                 queue.waiting.insert(rank, Candidate { vcpus_milli: pod.cpu_milli, pod });
             }
             snapshot.queues.push(queue);
@@ -363,7 +364,9 @@ fn fits(snapshot: &Snapshot, queue: &Queue, job: &Candidate) -> bool {
                 .max_vcpus_milli
                 .is_none_or(|max| environment.used_vcpus_milli + job.vcpus_milli <= max);
             let need = job.requests_in(environment);
-            environment.open && below && environment.nodes.iter().any(|n| need.fits(&snapshot.nodes[*n].free))
+            environment.closed.is_none()
+                && below
+                && environment.nodes.iter().any(|n| need.fits(&snapshot.nodes[*n].free))
         })
 }
 
@@ -394,7 +397,7 @@ proptest! {
                 let Some(name) = admitted(&verdicts, &rank.uid) else { continue };
                 running += 1;
                 let environment = &snapshot.environments[name];
-                prop_assert!(environment.open && queue.environments.iter().any(|e| e == name));
+                prop_assert!(environment.closed.is_none() && queue.environments.iter().any(|e| e == name));
                 *vcpus.entry(name).or_default() += job.vcpus_milli;
                 pods.push((job.requests_in(environment), environment.nodes.as_slice()));
             }
@@ -443,4 +446,26 @@ proptest! {
             prop_assert!(fits(&snapshot, queue, job) || admitted(&verdicts, &rank.uid).is_none());
         }
     }
+}
+
+/// Creation times have no fractions: of jobs made in one second the one that was seen first goes first, whatever
+/// their uids say, within a queue and between queues of one priority.
+#[test]
+fn jobs_of_one_second_keep_their_order() {
+    let queue = |id: &str, jobs: &[(u64, &str)]| {
+        let waiting = jobs.iter().map(|(sequence, uid)| {
+            let rank = Rank {
+                fresh: true,
+                created_at: Timestamp::UNIX_EPOCH,
+                sequence: *sequence,
+                uid: (*uid).into(),
+            };
+            (rank, Candidate { vcpus_milli: 1000, pod: amounts(1, 1, 0, 1) })
+        });
+        let (id, environments) = (id.to_owned(), vec!["p".to_owned()]);
+        Queue { id, environments, waiting: waiting.collect(), ..Queue::default() }
+    };
+    let mut stage = Stage::default().pool("p", None, &[(2, 8, 0)]);
+    stage.snapshot.queues = vec![queue("a", &[(8, "a"), (4, "d")]), queue("b", &[(6, "b"), (7, "c")])];
+    stage.places(&[("d", Some("p")), ("b", Some("p")), ("a", None), ("c", None)]);
 }

@@ -40,6 +40,7 @@ fn secrets_are_redacted() {
         ),
         ("secret \"s\" not found", "secret \"s\" not found"),
         ("https://registry.local/v2/: EOF", "https://registry.local/v2/: EOF"),
+        (r#"exec: "/etc/passwd": permission denied"#, r#"exec: "/etc/passwd": permission denied"#),
         ("password", "password"),
         ("token:", "token:"),
     ];

@@ -57,6 +57,44 @@ fn summary(world: &World, out: &mut String) {
     }
 }
 
+/// Runs one script by name and compares it with its transcript.
+fn agrees(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sim/{name}.txt"));
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (script, golden) = text.split_once("---\n").expect("a transcript");
+    let got = transcript(script);
+    assert!(got == golden, "{name}:\n{}", difference(golden, &got));
+}
+
+/// Scripts that stand for cases of the fault list.
+mod cases {
+    use super::agrees;
+
+    #[test]
+    fn a8_pods_end_and_are_deleted_while_nobody_looks() {
+        agrees("a8_deleted_while_away");
+        agrees("a8_ended_then_deleted_while_away");
+    }
+
+    #[test]
+    fn b5_a_late_pod_is_never_recorded_and_with_a_fence_never_runs() {
+        agrees("b5_zombie_create");
+        agrees("b5_zombie_create_fenced");
+    }
+
+    #[test]
+    fn c7_a_whole_attempt_between_two_looks_is_recorded() {
+        agrees("operator_down");
+    }
+
+    #[test]
+    fn k3_a_success_races_with_an_order() {
+        agrees("k3_terminate_races_with_success");
+        agrees("terminate_after_the_end");
+        agrees("cancel_lost_to_bind");
+    }
+}
+
 fn scripts() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim");
     let entries = std::fs::read_dir(&folder).expect("the folder of scripts is there");
@@ -103,4 +141,25 @@ fn a_script_that_cannot_happen_is_an_error() {
     for line in ["bind job-1 spot-1", "container exits job-1 0", "drain spot-1", "make coffee", "wait long"] {
         apply(&mut world, line).expect_err(line);
     }
+}
+
+/// strictFencing: whatever the scheduler tries, a pod that is on no record is not bound.
+#[test]
+fn b5_a_fenced_pod_on_no_record_is_never_bound() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/b5_zombie_create_fenced.txt");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let (script, _) = text.split_once("---\n").expect("a transcript");
+    let mut world = World::default();
+    for line in script.lines().filter(|line| !line.starts_with('#')) {
+        apply(&mut world, line).expect(line);
+        world.reconcile();
+        if line == "old leader resumes" {
+            let late: Vec<_> = world.cluster.pods.values().filter(|pod| pod.view.gated).collect();
+            assert_eq!(late.len(), 1, "the late pod is there and gated: {late:?}");
+            let why = world.cluster.bind("job-1", "spot-2").expect_err("it waits for a gate");
+            assert!(why.contains("no such pod"), "{why}");
+        }
+    }
+    assert_eq!(world.jobs["job-1"].record.attempts.len(), 2);
+    assert!(world.cluster.pods.values().all(|pod| !pod.view.gated), "the late pod is removed");
 }

@@ -1,6 +1,10 @@
 //! The termination table, row by row: each file in `fixtures/termination` is a pod's status as
 //! the API server shows it, and what it means.
 //!
+//! `cargo xtask capture` took most of them from a real cluster and compares them with it; the
+//! others say in `why` what kept them from being captured. What is wanted is always written by
+//! hand; only its times follow a new capture, by `UPDATE=1`.
+//!
 //! A fixture has `row`, `source`, `kubernetes`, the pod's `metadata`, `spec` and `status`, the
 //! time of the look `now` and what is wanted then in `want`; optional are `then` (later looks at
 //! the same pod), `node` (absent: there is no Node object), `instance` (as captured at bind),
@@ -11,12 +15,15 @@
 mod pod_json;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
 use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
+
+/// The `source` of what `cargo xtask capture` took from a real cluster.
+const CAPTURED: &str = "cargo xtask capture";
 
 struct Fixture {
     file: String,
@@ -24,9 +31,12 @@ struct Fixture {
 }
 
 impl Fixture {
+    fn folder() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/termination")
+    }
+
     fn all() -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/termination");
-        let mut all: Vec<Self> = std::fs::read_dir(folder)
+        let mut all: Vec<Self> = std::fs::read_dir(Self::folder())
             .expect("the fixtures' folder")
             .map(|entry| {
                 let path = entry.expect("an entry").path();
@@ -38,6 +48,12 @@ impl Fixture {
             .collect();
         all.sort_by(|a, b| a.file.cmp(&b.file));
         all
+    }
+
+    fn save(&self) {
+        let path = Self::folder().join(&self.file);
+        let text = serde_json::to_string_pretty(&self.value).expect("plain data") + "\n";
+        std::fs::write(path, text).expect("a fixture can be written");
     }
 
     fn row(&self) -> &str {
@@ -91,17 +107,36 @@ fn told(sight: &Sight) -> Value {
     Value::Object(all.into_iter().filter(|(_, v)| !v.is_null()).collect::<Map<_, _>>())
 }
 
+/// What is wanted, with the times of what is seen if they alone differ.
+fn retimed(want: &Value, got: &Value) -> Option<Value> {
+    let timeless = |value: &Value| {
+        let Value::Object(mut members) = value.clone() else { unreachable!() };
+        let had = ["startedAt", "stoppedAt", "until"].map(|time| members.remove(time).is_some());
+        (members, had)
+    };
+    (timeless(want) == timeless(got)).then(|| got.clone())
+}
+
 #[test]
 fn every_fixture_reads_as_the_table_says() {
+    let update = std::env::var_os("UPDATE").is_some();
     let mut wrong = Vec::new();
-    for fixture in Fixture::all() {
-        let value = &fixture.value;
-        let later = value["then"].as_array().into_iter().flatten().map(|l| (&l["now"], &l["want"]));
-        for (now, want) in [(&value["now"], &value["want"])].into_iter().chain(later) {
-            let got = told(&fixture.look(now));
-            if got != *want {
-                wrong.push(format!("{} at {now}\n  wanted {want}\n  got    {got}", fixture.file));
+    for mut fixture in Fixture::all() {
+        let later = fixture.value["then"].as_array().map_or(0, Vec::len);
+        let looks = std::iter::once(String::new()).chain((0..later).map(|at| format!("/then/{at}")));
+        for look in looks {
+            let at = |member: &str| format!("{look}/{member}");
+            let now = fixture.value.pointer(&at("now")).expect("now").clone();
+            let got = told(&fixture.look(&now));
+            let want = fixture.value.pointer_mut(&at("want")).expect("want");
+            match retimed(want, &got).filter(|_| update) {
+                Some(retimed) => *want = retimed,
+                None if got == *want => {}
+                None => wrong.push(format!("{} at {now}\n  wanted {want}\n  got    {got}", fixture.file)),
             }
+        }
+        if update && fixture.value["source"] == CAPTURED {
+            fixture.save();
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -126,8 +161,17 @@ fn no_row_is_missing() {
 fn every_fixture_says_where_it_is_from() {
     for fixture in Fixture::all() {
         assert!(fixture.file.starts_with(&format!("{}-", fixture.row())), "{}", fixture.file);
-        assert!(fixture.value["source"].is_string(), "{}: source", fixture.file);
-        assert!(fixture.value["kubernetes"].is_string(), "{}: kubernetes", fixture.file);
+        let (source, why) = (fixture.value["source"].as_str(), fixture.value["why"].as_str());
+        let version = fixture.value["kubernetes"].as_str().unwrap_or_default();
+        let parts = version.trim_start_matches('v').split('.').count();
+        match (source, why) {
+            (Some(CAPTURED), None) => assert_eq!(parts, 3, "{}: of which Kubernetes", fixture.file),
+            (Some(source), Some(why)) => {
+                assert!(source.starts_with("hand-written"), "{}: {source}", fixture.file);
+                assert!(!why.is_empty() && parts >= 2, "{}: why, and for which version", fixture.file);
+            }
+            other => panic!("{}: {other:?} says neither who captured it nor why nobody did", fixture.file),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the API server may answer to the create of a pod, and what that means for the job.
 
-use batchyard_core::termination::create::{CreateRefusal, classify_create};
+use batchyard_core::termination::create::{CreateRefusal, classify_create, environments_fault};
 
 /// Code, reason and message of the answer; the refusal that it is.
 const ANSWERS: &[(u16, &str, &str, &str)] = &[
@@ -134,5 +134,42 @@ fn only_what_is_for_ever_fails_the_job() {
         CreateRefusal::Transient,
     ] {
         assert_eq!(verdict(refusal), None);
+    }
+}
+
+#[test]
+fn i8_what_an_environment_puts_into_pods_is_its_own_fault() {
+    let all = [
+        ("podDefaults.priorityClassName", vec![]),
+        ("podDefaults.runtimeClassName", vec![]),
+        ("podDefaults.tolerations", vec![]),
+        ("podDefaults.labels", vec!["bad key", "fine"]),
+        ("network", vec![]),
+    ];
+    let cases = [
+        (r#"pods "j-1" is forbidden: no PriorityClass with name gold was found"#, Some((0, true))),
+        (r#"pods "j-1" is forbidden: pod rejected: RuntimeClass "nvidia" not found"#, Some((1, true))),
+        (r#"Pod "j-1" is invalid: spec.tolerations[0].operator: Invalid value: "Like""#, Some((2, true))),
+        (
+            r#"Pod "j-1" is invalid: metadata.labels: Invalid value: "bad key": name part must"#,
+            Some((3, true)),
+        ),
+        (
+            r#"pods "j-1" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#,
+            Some((4, false)),
+        ),
+        (
+            r#"pods "j-1" is forbidden: insufficient quota to match these scopes: [{PriorityClass In [gold]}]"#,
+            Some((0, false)),
+        ),
+        // The job's own fault.
+        (r#"pods "runtimeclass-1" is forbidden: violates PodSecurity "baseline:latest": privileged"#, None),
+        (r#"Pod "j-1" is invalid: metadata.labels: Invalid value: "of the job": a valid label must"#, None),
+        (r#"Pod "j-1" is invalid: spec.containers[0].volumeMounts[0].mountPath: Required value"#, None),
+    ];
+    for (message, want) in cases {
+        let fault = environments_fault(message, &all).map(|fault| (fault.member, fault.everywhere));
+        assert_eq!(fault, want.map(|(at, everywhere)| (all[at].0, everywhere)), "{message}");
+        assert_eq!(environments_fault(message, &[]), None, "an environment that sets nothing: {message}");
     }
 }

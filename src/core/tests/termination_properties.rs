@@ -122,6 +122,7 @@ fn pod() -> impl Strategy<Value = PodView> {
         option::weighted(0.3, time()),
         option::of(any::<i64>()),
         option::weighted(0.9, Just("n".to_owned())),
+        (option::of(1_i64..3), option::of(1_i64..3)),
     );
     let status = (proptest::sample::select(PHASES.as_slice()), option::weighted(0.3, word()), message());
     let lists = (vec(condition(), 0..4), vec(container(), 0..3), vec(container(), 0..4));
@@ -133,6 +134,8 @@ fn pod() -> impl Strategy<Value = PodView> {
         deleted_at: meta.1,
         deletion_grace_seconds: meta.2,
         node_name: meta.3,
+        generation: meta.4.0,
+        observed_generation: meta.4.1,
         phase: status.0,
         reason: status.1.flatten(),
         message: status.2,
@@ -164,6 +167,7 @@ fn node() -> impl Strategy<Value = Option<NodeView>> {
                 ready_since,
                 unschedulable: flags.2,
                 taints,
+                ..NodeView::default()
             },
         ),
     )

@@ -5,6 +5,7 @@ mod conditions;
 mod definitions;
 mod environments;
 mod fields;
+mod hostile;
 mod jobs;
 mod members;
 mod posts;

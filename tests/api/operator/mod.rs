@@ -1,13 +1,17 @@
 //! The operator at work. To add a case, make a [`world::World`], submit jobs, and say step by step
 //! what scheduler and kubelet do.
 
+mod defaults;
 mod definitions;
 mod endings;
 mod faults;
+mod fencing;
 mod kubelet;
 mod lifecycle;
+mod many;
 mod pods;
 mod queues;
+mod replay;
 mod waiting;
 mod world;
 mod writes;

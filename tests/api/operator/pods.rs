@@ -77,7 +77,7 @@ async fn pod_defaults_of_the_environment_are_kept() {
         "tolerations": [{"key": "spot", "operator": "Exists"}], "imagePullPolicy": "Always",
         "imagePullSecrets": [{"name": "registry"}],
     }, "vcpuRequestPercent": 50, "cpuLimit": true, "network": "host"});
-    world.environment("pool", defaults).await;
+    world.changed_environment("pool", defaults).await;
     let job = world.submit("job", job(json!({"containerProperties": {"vcpus": 2}}))).await;
     let pod = job.pod(1).await.get().await;
     assert_eq!(pod.labels()["team"], "hpc");

@@ -1,15 +1,9 @@
 //! A namespace, what a job needs in it, and the nodes it would run on.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, Once, PoisonError};
-use std::time::Duration;
-
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -18,10 +12,8 @@ use serde_json::{Value, json};
 
 use super::kubelet::PodHandle;
 use crate::support::client::{Actor, TEST_LABEL, apply, connect, namespace};
+use crate::support::nodes::{self, POOL};
 use crate::support::{operator, wait};
-
-/// The label by which environments of tests find their nodes.
-const POOL: &str = "batchyard.io/test-pool";
 
 /// Everything that one test has for itself.
 pub(crate) struct World {
@@ -131,6 +123,22 @@ impl World {
         apply(&self.environments(), &json!({"metadata": metadata, "spec": spec})).await
     }
 
+    /// Changes an environment and waits until the operator has looked at that: a job that is submitted now finds it
+    /// as it is.
+    pub(crate) async fn changed_environment(&self, name: &str, more: Value) {
+        let changed = self.environment(name, more).await;
+        wait::until(
+            &self.environments(),
+            &self.environment_name(name),
+            "a look at its change",
+            |environment| {
+                let observed = environment.status.as_ref().and_then(|status| status.observed_generation);
+                observed >= changed.metadata.generation
+            },
+        )
+        .await;
+    }
+
     /// A queue on the environment `pool`.
     pub(crate) async fn queue(&self, name: &str, more: Value) -> JobQueue {
         let mut spec = json!({
@@ -163,26 +171,7 @@ impl World {
     /// A node that stays Ready, with the label of a pool.
     pub(crate) async fn node(&self, name: &str, pool: &str, vcpus: u32) -> String {
         let name = format!("{}-{name}", self.namespace);
-        let pool = format!("{}-{pool}", self.namespace);
-        let amounts = json!({"cpu": vcpus.to_string(), "memory": "8Gi", "pods": "110"});
-        let nodes: Api<Node> = Api::all(self.kubelet.clone());
-        let node = json!({
-            "metadata": {"name": name, "labels": {POOL: pool, TEST_LABEL: "true"}},
-            "spec": {"providerID": format!("aws:///eu-west-1a/i-{name}")},
-        });
-        keep_alive(&name);
-        apply(&nodes, &node).await;
-        let status = json!({"status": {"capacity": amounts, "allocatable": amounts, "conditions": [{
-            "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "a test plays the kubelet",
-        }]}});
-        nodes
-            .patch_status(&name, &PatchParams::default(), &Patch::Strategic(status))
-            .await
-            .expect("a node's status");
-        wait::until(&nodes, &name, "a node without taints", |node| {
-            node.spec.as_ref().and_then(|spec| spec.taints.as_ref()).is_none_or(Vec::is_empty)
-        })
-        .await;
+        nodes::make(&self.kubelet, &name, &format!("{}-{pool}", self.namespace), vcpus).await;
         name
     }
 
@@ -343,15 +332,8 @@ async fn remove(namespace: &str) {
     let client = connect(Actor::User).await;
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let _ = namespaces.delete(namespace, &DeleteParams::default()).await;
-    let nodes: Api<Node> = Api::all(client.clone());
-    let begins = format!("{namespace}-");
-    alive().retain(|node| !node.starts_with(&begins));
     let of_tests = ListParams::default().labels(TEST_LABEL);
-    for node in nodes.list(&of_tests).await.into_iter().flat_map(|list| list.items) {
-        if node.name_any().starts_with(&begins) {
-            let _ = nodes.delete(&node.name_any(), &DeleteParams::default()).await;
-        }
-    }
+    nodes::remove(&client, &format!("{namespace}-")).await;
     let environments: Api<ComputeEnvironment> = Api::all(client);
     let begins = format!("{namespace}.");
     for environment in environments.list(&of_tests).await.into_iter().flat_map(|list| list.items) {
@@ -359,46 +341,4 @@ async fn remove(namespace: &str) {
             let _ = environments.delete(&environment.name_any(), &DeleteParams::default()).await;
         }
     }
-}
-
-static ALIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-fn alive() -> std::sync::MutexGuard<'static, BTreeSet<String>> {
-    ALIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How often a node says that it is there. The controller manager gives it three times as long.
-const HEARTBEAT: Duration = Duration::from_secs(4);
-
-/// Lets a node say that it is there, until its namespace is removed.
-fn keep_alive(node: &str) {
-    static BEATING: Once = Once::new();
-    alive().insert(node.to_owned());
-    BEATING.call_once(|| {
-        std::thread::spawn(|| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let leases: Api<Lease> = Api::namespaced(connect(Actor::Kubelet).await, "kube-node-lease");
-                loop {
-                    let nodes = alive().clone();
-                    for node in nodes {
-                        beat(&leases, &node).await;
-                    }
-                    tokio::time::sleep(HEARTBEAT).await;
-                }
-            });
-        });
-    });
-}
-
-async fn beat(leases: &Api<Lease>, node: &str) {
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": node},
-        "spec": {"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": MicroTime(jiff::Timestamp::now())},
-    });
-    let params = PatchParams::apply("test").force();
-    // A heartbeat that is lost is followed by another.
-    let _ = leases.patch(node, &params, &Patch::Apply(lease)).await;
 }

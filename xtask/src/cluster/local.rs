@@ -190,6 +190,13 @@ impl Local {
         node::await_ready(self, &names)
     }
 
+    /// Fake nodes, and who binds pods to them: in the profile `api` nobody does without them.
+    fn start_fake_nodes(&mut self) -> Result<()> {
+        ensure(self, "kube-scheduler")?;
+        kwok::make_nodes(self, self.state.kwok_nodes)?;
+        ensure(self, "kwok")
+    }
+
     /// Pods are told of a name server; a service without endpoints refuses what they ask of it.
     fn refuse_name_lookups(&self) -> Result<()> {
         let ports = ["UDP", "TCP"]
@@ -234,12 +241,9 @@ pub(crate) fn up(options: &Options) -> Result<Cluster> {
     step("control plane", || local.start_control_plane(full))?;
     if full {
         step("nodes", || local.start_nodes())?;
-        if local.state.kwok_nodes > 0 {
-            step(format!("{} fake nodes", local.state.kwok_nodes), || {
-                kwok::make_nodes(&local, local.state.kwok_nodes)?;
-                ensure(&mut local, "kwok")
-            })?;
-        }
+    }
+    if local.state.kwok_nodes > 0 {
+        step(format!("{} fake nodes", local.state.kwok_nodes), || local.start_fake_nodes())?;
     }
     step("service accounts", || await_service_account(&local))?;
     Ok(local.describe())

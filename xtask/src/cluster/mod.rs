@@ -9,6 +9,7 @@ mod cgroup;
 pub mod cli;
 mod control_plane;
 mod image;
+mod inside;
 mod kind;
 mod kwok;
 mod local;
@@ -29,10 +30,11 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use self::inside::{node_folder, node_processes, on_node};
 use self::local::Local;
 use self::state::Folder;
 use self::tools::Tools;
-use crate::process::{self, Process};
+use crate::process;
 use crate::step::{say, step};
 
 /// The name of the cluster that the demo and the end-to-end tests use.
@@ -52,7 +54,8 @@ pub enum Provider {
 pub enum Profile {
     /// Control plane, registry and three real nodes.
     Full,
-    /// etcd, API server and controller manager: no nodes, nothing is scheduled.
+    /// etcd, API server and controller manager: no nodes, and nothing is scheduled unless fake
+    /// nodes are wanted.
     Api,
 }
 
@@ -65,7 +68,7 @@ pub struct Options {
     pub provider: Provider,
     /// How much of it.
     pub profile: Profile,
-    /// How many fake nodes besides the real ones.
+    /// How many fake nodes besides the real ones. Any number but 0 brings kwok, and the scheduler.
     pub kwok_nodes: u32,
 }
 
@@ -89,7 +92,15 @@ impl Options {
             kwok_nodes: 0,
         }
     }
+
+    /// A control plane with fake nodes; tests make more of them.
+    pub fn fake() -> Self {
+        Self { name: format!("{DEFAULT_NAME}-fake"), kwok_nodes: FAKE_NODES, ..Self::api() }
+    }
 }
+
+/// How many fake nodes a cluster for tests of scale has.
+const FAKE_NODES: u32 = 1;
 
 /// A cluster that runs: what one needs to know to use it.
 #[derive(Debug, Clone)]
@@ -223,12 +234,6 @@ pub fn set_cable(name: &str, node: &str, plugged: bool) -> Result<()> {
     let local = look_local(name, "no cable")?;
     let (index, _) = node::find(node)?;
     local.state.net.set_cable(index, plugged)
-}
-
-/// The process of a service of a node, by its program (`kubelet`, `containerd`). The node starts
-/// another one if it ends.
-pub fn service(name: &str, node: &str, program: &str) -> Result<Process> {
-    node::service(&look_local(name, "no processes")?, node, program)
 }
 
 /// Makes all nodes ask this address, host and port, for the images of a registry.

@@ -61,12 +61,10 @@ fn print_nodes(cluster: &Cluster) -> Result<()> {
 
 fn expected(local: &Local) -> Vec<String> {
     let mut names = vec!["etcd", "kube-apiserver", "kube-controller-manager"];
-    if local.state.profile == Profile::Full {
-        names.extend(["kube-scheduler", "registry"]);
-    }
-    if local.state.kwok_nodes > 0 {
-        names.push("kwok");
-    }
+    let full = local.state.profile == Profile::Full;
+    let fake = local.state.kwok_nodes > 0;
+    let optional = [(full || fake, "kube-scheduler"), (full, "registry"), (fake, "kwok")];
+    names.extend(optional.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name));
     names.extend(local.node_names());
     names.into_iter().map(str::to_owned).collect()
 }

@@ -63,8 +63,9 @@ const TOOLS: &[Tool] = &[
 /// only when somebody wants fake nodes.
 pub(crate) fn needed(profile: Profile, kwok_nodes: u32) -> Vec<&'static str> {
     let wanted = |tool: &&Tool| match (profile, tool.name) {
+        (_, "kwok") => kwok_nodes > 0,
         (Profile::Api, name) => name == "kubernetes",
-        (Profile::Full, name) => name != "kwok" || kwok_nodes > 0,
+        (Profile::Full, _) => true,
     };
     TOOLS.iter().filter(wanted).map(|tool| tool.name).collect()
 }

@@ -16,15 +16,18 @@ use crate::{crds, interrupt};
 const API_THREADS: usize = 8;
 
 /// What has to be built before anything can be tried, all of it kept between runs.
-pub(super) fn tools(report: &mut Report, unit: bool, api: bool, nodes: bool) {
+pub(super) fn tools(report: &mut Report, unit: bool, api: bool, soak: bool, nodes: bool) {
     if unit {
         report.stage(Part::Tools, "cargo-deny", deny::build);
         if on_path("go") {
             report.stage(Part::Tools, "helm", || cluster::tool("helm").map(|_| Counts::one()));
         }
     }
-    let clusters =
-        [(api, "tools of the API level", Options::api()), (nodes, "tools of nodes", Options::full())];
+    let clusters = [
+        (api, "tools of the API level", Options::api()),
+        (soak, "tools of fake nodes", Options::fake()),
+        (nodes, "tools of nodes", Options::full()),
+    ];
     for (_, title, options) in clusters.into_iter().filter(|(wanted, ..)| *wanted) {
         report.stage(Part::Tools, title, || cluster::build_tools(&options).map(|()| Counts::one()));
     }
@@ -38,7 +41,8 @@ pub(super) fn unit(report: &mut Report, long: bool) {
     stage("formatting", &mut || check(&mut cargo("fmt --all --check")?));
     stage("lints", &mut || check(&mut cargo("clippy --workspace --all-targets -- --deny warnings")?));
     stage("lints of the cluster tests", &mut || {
-        check(&mut cargo("clippy --package batchyard --test api --test nodes -- --deny warnings")?)
+        let targets = "--test api --test nodes --test faults --bin observer --features fault-tests";
+        check(&mut cargo(&format!("clippy --package batchyard {targets} -- --deny warnings"))?)
     });
     stage("docs", &mut || {
         check(cargo("doc --workspace --no-deps --quiet")?.env("RUSTDOCFLAGS", "--deny warnings"))
@@ -63,7 +67,7 @@ pub(super) fn unit(report: &mut Report, long: bool) {
 
 /// Tests against an API server.
 pub(super) fn api(report: &mut Report, keep: bool) {
-    with_cluster(report, Part::Api, &Options::api(), keep, |cluster| {
+    with_cluster(report, Part::Api, "tests", &Options::api(), keep, |cluster| {
         let mut command =
             cargo(&format!("test --package batchyard --test api -- --test-threads={API_THREADS}"))?;
         // What is counted is shown although nothing failed.
@@ -71,9 +75,32 @@ pub(super) fn api(report: &mut Report, keep: bool) {
     });
 }
 
+/// The operator under faults. The programs that only these tests need are no part of what is shipped.
+pub(super) fn faults(report: &mut Report, keep: bool, long: bool) {
+    with_cluster(report, Part::Api, "under faults", &Options::api(), keep, |cluster| {
+        let mut command = cargo(FAULTS)?;
+        if long {
+            command.env("BATCHYARD_LONG", "1");
+        }
+        tests(on(command.args(["--bin", "observer", "--", "--show-output", "--skip", "soak"]), cluster)?)
+    });
+}
+
+/// Everything at once, for minutes.
+pub(super) fn soak(report: &mut Report, keep: bool, long: bool) {
+    with_cluster(report, Part::Api, "soak", &Options::fake(), keep, |cluster| {
+        let mut command = cargo(FAULTS)?;
+        command.env("BATCHYARD_TEST_SOAK", if long { "180,5000" } else { "180,0" });
+        tests(on(command.args(["--", "--show-output", "soak"]), cluster)?)
+    });
+}
+
+/// Builds and runs the tests under faults.
+const FAULTS: &str = "test --package batchyard --features fault-tests --test faults";
+
 /// Tests with real containers.
 pub(super) fn nodes(report: &mut Report, keep: bool) {
-    with_cluster(report, Part::Nodes, &Options::full(), keep, |cluster| {
+    with_cluster(report, Part::Nodes, "tests", &Options::full(), keep, |cluster| {
         tests(on(&mut cargo("test --package batchyard --test nodes")?, cluster)?)
     });
 }
@@ -82,6 +109,7 @@ pub(super) fn nodes(report: &mut Report, keep: bool) {
 fn with_cluster(
     report: &mut Report,
     part: Part,
+    title: &str,
     options: &Options,
     keep: bool,
     test: impl FnOnce(&Cluster) -> Result<Counts>,
@@ -93,7 +121,7 @@ fn with_cluster(
         Ok(Counts::one())
     });
     if let Some(cluster) = made {
-        report.stage(part, "tests", || test(&cluster));
+        report.stage(part, title, || test(&cluster));
     }
     if stood || keep {
         return;

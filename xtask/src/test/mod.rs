@@ -20,7 +20,7 @@ pub struct TestArgs {
     /// What to test
     #[arg(default_value = "all")]
     level: Level,
-    /// More cases of randomized tests, which takes longer
+    /// All cases of randomized tests instead of a sample, and longer runs
     #[arg(long)]
     long: bool,
     /// Leave the clusters up
@@ -35,6 +35,10 @@ enum Level {
     Unit,
     /// A real API server without nodes
     Api,
+    /// The operator under faults, on an API server without nodes
+    Faults,
+    /// Everything at once for minutes, on fake nodes
+    Soak,
     /// Real containers on real nodes
     Nodes,
     /// All of these
@@ -76,12 +80,19 @@ pub fn run(args: &TestArgs) -> Result<()> {
     interrupt::watch()?;
     let wants = |level: Level| args.level == level || args.level == Level::All;
     let mut report = Report::default();
-    levels::tools(&mut report, wants(Level::Unit), wants(Level::Api), wants(Level::Nodes));
+    let api = wants(Level::Api) || wants(Level::Faults);
+    levels::tools(&mut report, wants(Level::Unit), api, wants(Level::Soak), wants(Level::Nodes));
     if wants(Level::Unit) {
         levels::unit(&mut report, args.long);
     }
     if wants(Level::Api) {
         levels::api(&mut report, args.keep);
+    }
+    if wants(Level::Faults) {
+        levels::faults(&mut report, args.keep, args.long);
+    }
+    if wants(Level::Soak) {
+        levels::soak(&mut report, args.keep, args.long);
     }
     if wants(Level::Nodes) {
         levels::nodes(&mut report, args.keep);

@@ -18,10 +18,13 @@ pub(crate) fn pod(metadata: &Value, spec: &Value, status: &Value, auxiliary: &[&
         uid: text(&metadata["uid"]).unwrap_or_default(),
         attempt: 1,
         created_at: time(&metadata["creationTimestamp"]),
+        generation: metadata["generation"].as_i64(),
         deleted_at: time(&metadata["deletionTimestamp"]),
         deletion_grace_seconds: metadata["deletionGracePeriodSeconds"].as_i64(),
         held: metadata["finalizers"].as_array().is_some_and(|f| !f.is_empty()),
+        gated: spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()),
         node_name: text(&spec["nodeName"]),
+        observed_generation: status["observedGeneration"].as_i64(),
         phase: match status["phase"].as_str() {
             Some("Pending") => PodPhase::Pending,
             Some("Running") => PodPhase::Running,
@@ -57,6 +60,8 @@ pub(crate) fn node(node: &Value) -> Option<NodeView> {
         ready: node["ready"].as_bool().unwrap_or_default(),
         ready_since: time(&node["readySince"]),
         unschedulable: node["unschedulable"].as_bool().unwrap_or_default(),
+        boot_id: text(&node["bootID"]),
+        rebooted: node["rebooted"].as_bool().unwrap_or_default(),
         taints: list(&node["taints"], |key| text(key).unwrap_or_default()),
     })
 }

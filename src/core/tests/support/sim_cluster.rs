@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use batchyard_core::job::decide::Deletion;
 use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// Seconds between SIGTERM and SIGKILL.
+const GRACE_SECONDS: i64 = 30;
 
 /// A node and the machine under it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,24 @@ impl Pod {
     /// True until the pod's phase says that it is over.
     pub(crate) fn is_live(&self) -> bool {
         !matches!(self.view.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// The first deletion leaves the program some time.
+    fn ask_to_end(&mut self, now: Timestamp) {
+        if self.view.deleted_at.is_none() {
+            let grace = if self.is_live() && self.view.node_name.is_some() { GRACE_SECONDS } else { 0 };
+            self.view.generation = self.view.generation.map(|generation| generation + 1);
+            self.view.deleted_at = Some(now + SignedDuration::from_secs(grace));
+            self.view.deletion_grace_seconds = Some(grace);
+        }
+    }
+
+    /// A deletion without grace: the API server forgets when the first one came.
+    fn expire(&mut self, now: Timestamp) {
+        if self.view.deletion_grace_seconds.is_some_and(|grace| grace > 0) {
+            self.view.deleted_at = Some(now);
+            self.view.deletion_grace_seconds = Some(0);
+        }
     }
 
     /// True while the job's container runs.
@@ -71,6 +92,7 @@ impl Cluster {
         self.serial += 1;
         view.uid = format!("{}/{times}", view.name);
         view.created_at = Some(self.now);
+        view.generation = Some(1);
         view.held = true;
         let pod = Pod { view, job: job.to_owned(), vcpus, serial: self.serial, grace_over: false };
         self.pods.insert(pod.view.name.clone(), pod);
@@ -94,7 +116,8 @@ impl Cluster {
         let now = self.now;
         let host = self.nodes.get(node).ok_or("no such node")?;
         let (room, usable) = (self.free(host), host.view.ready && !host.view.unschedulable);
-        let pod = self.pod_of(job, |p| p.view.node_name.is_none() && p.view.deleted_at.is_none())?;
+        let bindable = |p: &Pod| p.view.node_name.is_none() && p.view.deleted_at.is_none() && !p.view.gated;
+        let pod = self.pod_of(job, bindable)?;
         if !usable || room < pod.vcpus {
             return Err(format!("{node} takes no such pod"));
         }
@@ -165,9 +188,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// The kubelet refuses a pod before any container.
+    /// The kubelet refuses a pod. Started again it also refuses one that runs, and takes back what it said of it.
     pub(crate) fn reject(&mut self, job: &str, reason: &str) -> Result<(), String> {
-        let pod = self.on_live_node(job, |p| !p.runs())?;
+        let pod = self.on_live_node(job, |_| true)?;
         pod.view.phase = PodPhase::Failed;
         pod.view.reason = Some(reason.to_owned());
         let text = "Pod was rejected: Node didn't have enough resource: cpu, requested: 2000, capacity: 4000";
@@ -179,8 +202,14 @@ impl Cluster {
 
     /// A kubelet that is done with a deleted pod deletes it for good.
     fn kubelet_is_done(&mut self, job: &str) {
-        let deleted = |p: &&mut Pod| p.job == job && p.view.deleted_at.is_some() && !p.is_live();
-        self.pods.values_mut().filter(deleted).for_each(|p| p.grace_over = true);
+        let now = self.now;
+        for pod in self.pods.values_mut().filter(|p| p.job == job && !p.is_live()) {
+            pod.view.observed_generation.get_or_insert(pod.view.generation.unwrap_or_default());
+            if pod.view.deleted_at.is_some() {
+                pod.grace_over = true;
+                pod.expire(now);
+            }
+        }
         self.sweep();
     }
 
@@ -193,11 +222,20 @@ impl Cluster {
         if how == Deletion::IfUnbound && !unbound {
             return false;
         }
-        pod.view.deleted_at.get_or_insert(now);
-        pod.grace_over |= how == Deletion::Forced || unbound || !pod.is_live();
+        pod.ask_to_end(now);
+        if how == Deletion::Forced || unbound || !pod.is_live() {
+            pod.grace_over = true;
+            pod.expire(now);
+        }
         let changed = *pod != before;
         self.sweep();
         changed
+    }
+
+    /// Lifts our scheduling gate; true if it was there.
+    pub(crate) fn ungate(&mut self, name: &str, uid: &str) -> bool {
+        let pod = self.pods.get_mut(name).filter(|p| p.view.uid == uid);
+        pod.is_some_and(|pod| std::mem::take(&mut pod.view.gated))
     }
 
     /// Takes our finalizer off; true if it was there.
@@ -221,7 +259,7 @@ impl Cluster {
         let now = self.now;
         self.nodes.get_mut(node).filter(|n| n.view.ready).ok_or("no such node")?.view.unschedulable = true;
         for pod in self.on_node(node) {
-            pod.view.deleted_at.get_or_insert(now);
+            pod.ask_to_end(now);
             pod.view.conditions.push(condition("DisruptionTarget", Some("EvictionByEvictionAPI"), now));
         }
         Ok(())
@@ -257,7 +295,8 @@ impl Cluster {
             if pod.is_live() {
                 pod.view.phase = PodPhase::Failed;
             }
-            pod.view.deleted_at.get_or_insert(now);
+            pod.ask_to_end(now);
+            pod.expire(now);
             pod.grace_over = true;
         }
         self.sweep();

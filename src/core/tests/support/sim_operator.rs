@@ -37,6 +37,7 @@ pub(crate) struct QueueSpec {
     pub(crate) priority: i64,
     pub(crate) environments: Vec<String>,
     pub(crate) max_running: Option<u32>,
+    pub(crate) strict_fencing: bool,
 }
 
 /// A BatchJob object: what its owner wrote, and its status.
@@ -50,6 +51,18 @@ pub(crate) struct SimJob {
     pub(crate) cancel: Option<String>,
     pub(crate) stop: Option<String>,
     pub(crate) record: Record,
+    /// Counts changes of the object, as its resourceVersion does.
+    pub(crate) version: u32,
+}
+
+/// One write to the API server.
+#[derive(Clone, Debug)]
+enum Effect {
+    /// Replaces a job's record if the job is at this version.
+    Store(String, u32, Box<Record>),
+    Act(Action),
+    /// Makes a job's pod of so many vCPUs.
+    Create(String, Box<PodView>, i64),
 }
 
 /// What the operator forgets when it stops.
@@ -84,6 +97,9 @@ pub(crate) struct World {
     /// Effects carried out so far; the operator stops before the one of this number.
     pub(crate) effects: usize,
     pub(crate) crash_before: Option<usize>,
+    /// Or pauses before it, with the write on its way, and another operator takes over.
+    pub(crate) pause_before: Option<usize>,
+    paused: Option<Effect>,
     /// A stopped operator is not started again until the script says so.
     pub(crate) stay_down: bool,
     pub(crate) log: Vec<String>,
@@ -154,7 +170,34 @@ impl World {
         self.memory.creating.clear();
     }
 
-    fn effect(&mut self) -> Result<(), Crash> {
+    /// The write of the leader that paused arrives at last, whatever has become of the world.
+    pub(crate) fn resume(&mut self) -> Result<(), String> {
+        self.was_slow = true;
+        match self.paused.take().ok_or("nobody has paused")? {
+            Effect::Store(name, version, record) => {
+                let job = &self.jobs[&name];
+                if job.version == version {
+                    let old = job.record.clone();
+                    self.store(&name, &old, *record);
+                } else {
+                    self.log.push(format!("(a conflict: {name} has changed)"));
+                }
+            }
+            Effect::Act(action) => _ = self.act(&action),
+            Effect::Create(job, view, vcpus) => {
+                let (name, made) = (view.name.clone(), self.cluster.create(&job, *view, vcpus));
+                self.log.push(format!("({name} {})", if made { "is made late" } else { "exists" }));
+            }
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, effect: impl FnOnce() -> Effect) -> Result<(), Crash> {
+        if self.pause_before == Some(self.effects) {
+            self.pause_before = None;
+            self.paused = Some(effect());
+            return Err(Crash);
+        }
         if self.crash_before == Some(self.effects) {
             self.crash_before = None;
             return Err(Crash);
@@ -212,10 +255,10 @@ impl World {
         let mut changed = false;
         let old = self.jobs[name].record.clone();
         if decision.record != old {
-            self.effect()?;
-            self.check_store(name, &old, &decision.record);
-            self.log.extend(story(name, &old, &decision.record));
-            self.jobs.get_mut(name).expect("known").record = decision.record;
+            let version = self.jobs[name].version;
+            let record = decision.record;
+            self.effect(|| Effect::Store(name.to_owned(), version, Box::new(record.clone())))?;
+            self.store(name, &old, record);
             changed = true;
         }
         let reachable = match decision.unreachable {
@@ -228,10 +271,22 @@ impl World {
             None => self.memory.wakes.remove(name),
         };
         for action in decision.actions {
-            self.effect()?;
+            self.effect(|| Effect::Act(action.clone()))?;
+            if let Action::Ungate { uid, .. } = &action {
+                let current = self.jobs[name].record.current.as_ref();
+                assert!(current.is_some_and(|c| c.pod_uid == *uid), "{name}: a gate is lifted for no record");
+            }
             changed |= self.act(&action);
         }
         Ok(changed)
+    }
+
+    fn store(&mut self, name: &str, old: &Record, new: Record) {
+        self.check_store(name, old, &new);
+        self.log.extend(story(name, old, &new));
+        let job = self.jobs.get_mut(name).expect("known");
+        job.record = new;
+        job.version += 1;
     }
 
     fn act(&mut self, action: &Action) -> bool {
@@ -250,6 +305,7 @@ impl World {
                 };
                 (self.cluster.delete(pod, uid, *how), format!("delete {pod}{how_said}"))
             }
+            Action::Ungate { pod, uid } => (self.cluster.ungate(pod, uid), format!("ungate {pod}")),
             Action::Release { pod, uid } => (self.cluster.release(pod, uid), format!("release {pod}")),
         };
         self.log.extend(changed.then_some(text));
@@ -265,8 +321,9 @@ impl World {
             match verdict {
                 Verdict::Wait(text) => _ = verdicts.insert(uid, text),
                 Verdict::Admit { environment } => {
-                    self.effect()?;
-                    changed |= self.create(&job, environment);
+                    let (view, vcpus) = self.pod(&job, environment);
+                    self.effect(|| Effect::Create(job.clone(), Box::new(view.clone()), vcpus))?;
+                    changed |= self.create(&job, view, vcpus);
                 }
             }
         }
@@ -275,17 +332,24 @@ impl World {
         Ok(changed)
     }
 
-    fn create(&mut self, name: &str, environment: String) -> bool {
-        if let Some(text) = self.policy.get(name) {
-            return self.memory.refused.insert(name.to_owned(), text.clone()).is_none();
-        }
+    /// The pod of a job's next attempt, and how many vCPUs it takes.
+    fn pod(&self, name: &str, environment: String) -> (PodView, i64) {
         let job = &self.jobs[name];
         let (attempt, placement) = (job.record.next_attempt(), job.record.next_placement());
         let pod = name::pod(name, &job.uid, attempt, placement);
-        let vcpus = self.definitions[&job.definition].vcpus;
-        self.log.push(format!("create {pod} in {environment}"));
+        let gated = self.queues.get(&job.queue).is_some_and(|queue| queue.strict_fencing);
         let compute_environment = Some(environment);
-        let view = PodView { name: pod, attempt, placement, compute_environment, ..PodView::default() };
+        let view =
+            PodView { name: pod, attempt, placement, compute_environment, gated, ..PodView::default() };
+        (view, self.definitions[&job.definition].vcpus)
+    }
+
+    fn create(&mut self, name: &str, view: PodView, vcpus: i64) -> bool {
+        if let Some(text) = self.policy.get(name) {
+            return self.memory.refused.insert(name.to_owned(), text.clone()).is_none();
+        }
+        let environment = view.compute_environment.as_deref().unwrap_or_default();
+        self.log.push(format!("create {} in {environment}", view.name));
         if self.slow {
             self.in_flight.push((name.to_owned(), view, vcpus));
             return self.memory.creating.insert(name.to_owned());
@@ -315,7 +379,7 @@ impl World {
             };
             let sent: i64 = self.in_flight.iter().filter(ours).map(|(_, _, vcpus)| vcpus).sum();
             let environment = Environment {
-                open: !spec.closed,
+                closed: spec.closed.then(|| waits::environment_closed(name)),
                 max_vcpus_milli: spec.max_vcpus.map(|v| v * 1000),
                 used_vcpus_milli: (taken.filter(|p| p.is_live()).map(|p| p.vcpus).sum::<i64>() + sent) * 1000,
                 nodes: pool,
@@ -358,7 +422,7 @@ impl World {
                 && !self.memory.refused.contains_key(name)
             {
                 let fresh = record.attempts.is_empty() && record.placements.is_empty();
-                let rank = Rank { fresh, created_at: job.created_at, uid: job.uid.clone() };
+                let rank = Rank { fresh, created_at: job.created_at, sequence: 0, uid: job.uid.clone() };
                 let vcpus = self.definitions[&job.definition].vcpus;
                 queue.waiting.insert(rank, Candidate { vcpus_milli: vcpus * 1000, pod: amounts(vcpus) });
             }
@@ -386,7 +450,7 @@ impl World {
             !to.is_terminal() || new.stopped_at.is_some() && new.status_reason.is_some(),
             "{name}: {new:?}"
         );
-        assert_eq!(new.current.is_some(), matches!(to, Phase::Starting | Phase::Running), "{name}: {new:?}");
+        assert_eq!(new.is_bound(), matches!(to, Phase::Starting | Phase::Running), "{name}: {new:?}");
         assert!(to != Phase::Running || new.started_at.is_some(), "{name}: {new:?}");
         assert!(to > Phase::Starting || new.started_at.is_none(), "{name}: {new:?}");
         assert!(!to.is_terminal() || new.intent.is_none(), "{name}: {new:?}");
@@ -411,6 +475,14 @@ impl World {
             assert!(
                 pods().filter(|p| p.runs() && p.view.deleted_at.is_none()).count() <= 1,
                 "{name} runs twice"
+            );
+            let fenced = self.queues.get(&job.queue).is_some_and(|queue| queue.strict_fencing);
+            let on_record = |uid: &str| {
+                job.record.has_counted(uid) || job.record.current.as_ref().is_some_and(|c| c.pod_uid == uid)
+            };
+            assert!(
+                !fenced || pods().all(|p| p.view.node_name.is_none() || on_record(&p.view.uid)),
+                "{name} runs in a pod that is on no record"
             );
             let obeyed =
                 job.record.intent.is_none() || pods().all(|p| !p.is_live() || p.view.deleted_at.is_some());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! environment compute-0 maxvCpus=32 nodeLostTimeoutSeconds=120
-//! queue queue-0 priority=1 environments=compute-0 maxRunning=4
+//! queue queue-0 priority=1 environments=compute-0 maxRunning=4 strictFencing=true
 //! definition randomEC attempts=10 vcpus=2 timeout=60s: onExitCode 1 RETRY, onReason * EXIT
 //! node spot-1 4 vCPUs in compute-0
 //! submit job-1 randomEC to queue-0
@@ -16,7 +16,11 @@
 //! API is slow                          API answers                 API is back
 //! scheduler overtakes job-1 spot-1
 //! operator stops                       operator starts             operator stops after 1 effects
+//! leader pauses after 1 effects        old leader resumes
 //! ```
+//!
+//! A leader that pauses is in the middle of a write; another one takes over at once. When the old one
+//! resumes, that write arrives.
 //!
 //! While the API is slow, creates are sent and not carried out until it answers. Once it is back,
 //! new ones are carried out at once, while those of a stopped operator still hang somewhere.
@@ -68,6 +72,11 @@ pub(crate) fn apply(world: &mut World, line: &str) -> Result<(), String> {
             world.stay_down = true;
             Ok(())
         }
+        ["leader", "pauses", "after", count, "effects"] => {
+            world.pause_before = Some(world.effects + number::<usize>(count)?);
+            Ok(())
+        }
+        ["old", "leader", "resumes"] => world.resume(),
         ["operator", "starts"] => {
             world.down = false;
             Ok(())
@@ -94,6 +103,7 @@ fn set_up(world: &mut World, words: &[&str], tail: &str) -> Result<(), String> {
             for option in options {
                 match option.split_once('=').ok_or("an option is name=value")? {
                     ("priority", value) => spec.priority = number(value)?,
+                    ("strictFencing", value) => spec.strict_fencing = value == "true",
                     ("maxRunning", value) => spec.max_running = Some(number(value)?),
                     ("environments", value) => {
                         spec.environments = value.split(',').map(str::to_owned).collect()
@@ -130,6 +140,7 @@ fn submit(world: &mut World, name: &str, definition: &str, queue: &str) -> Resul
         cancel: None,
         stop: None,
         record: Default::default(),
+        version: 0,
     };
     world.jobs.insert(name.to_owned(), job);
     Ok(())
@@ -182,6 +193,7 @@ fn person(world: &mut World, words: &[&str], tail: &str) -> Result<(), String> {
             let member = if order == "cancel" { &mut job.cancel } else { &mut job.terminate };
             // Once set, it stays.
             member.get_or_insert_with(|| tail.to_owned());
+            job.version += 1;
         }
         ["policy", "refuses", job] => _ = world.policy.insert(job.to_owned(), tail.to_owned()),
         ["close", environment] => world.environments.get_mut(environment).ok_or_else(missing)?.closed = true,

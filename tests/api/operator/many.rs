@@ -1,0 +1,87 @@
+//! Many jobs when the operator starts.
+
+use std::time::{Duration, Instant};
+
+use batchyard::crd::{BatchJob, JobQueue};
+use batchyard_core::job::phase::Phase;
+use futures::{StreamExt as _, stream};
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::world::{World, job};
+use crate::support::client::object;
+use crate::support::operator::{self, Operator};
+
+/// The caches are complete and it works.
+const READY: Duration = Duration::from_secs(15);
+
+/// As many jobs have ended, and as many wait: 10,000 each in a long run.
+fn jobs() -> usize {
+    if std::env::var_os("BATCHYARD_LONG").is_some() { 10_000 } else { 500 }
+}
+
+/// What the operator would have stored of a job that succeeded.
+fn succeeded(job: &BatchJob) -> Value {
+    let time = "2026-01-01T00:00:00Z";
+    json!({"status": {
+        "phase": "SUCCEEDED", "statusReason": "Essential container in task exited", "jobId": job.uid(),
+        "jobDefinition": job.name_any(), "jobQueue": "queue", "observedGeneration": 1, "attempt": 1,
+        "createdAt": time, "startedAt": time, "stoppedAt": time,
+        "attempts": [{"attempt": 1, "podName": "p", "podUid": job.uid(), "startedAt": time, "stoppedAt": time,
+            "statusReason": "Essential container in task exited", "container": {"exitCode": 0}}],
+    }})
+}
+
+async fn fill(world: &World, count: usize) {
+    let jobs = world.api::<BatchJob>();
+    let made = stream::iter(0..2 * count).for_each_concurrent(16, |number| {
+        let jobs = jobs.clone();
+        async move {
+            let name = format!("job-{number:05}");
+            let made = serde_json::from_value(object("BatchJob", &name, job(json!({})))).expect("a job");
+            let made = jobs.create(&Default::default(), &made).await.expect("a job can be made");
+            if number < count {
+                let patch = Patch::Merge(succeeded(&made));
+                jobs.patch_status(&name, &PatchParams::default(), &patch).await.expect("its status");
+            }
+        }
+    });
+    made.await;
+}
+
+#[tokio::test]
+async fn many_jobs_at_the_start_are_no_burden() {
+    let _exclusive = operator::exclusive().await;
+    let world = World::without_operator("many").await;
+    let first = Operator::start(operator::NAME);
+    world.furnish().await;
+    world.node("quick", "quick", 4).await;
+    world.environment("quick", json!({})).await;
+    let quick = json!([{"order": 1, "computeEnvironment": "quick"}]);
+    world.queue("quick", json!({"computeEnvironmentOrder": quick})).await;
+    world.ready::<JobQueue>("quick").await;
+    first.stop().await;
+    let begun = Instant::now();
+    fill(&world, jobs()).await;
+    let filled = begun.elapsed();
+
+    let begun = Instant::now();
+    let operator = Operator::start(operator::NAME);
+    operator.leads().await;
+    let ready = begun.elapsed();
+    let job = world.submit("quick", job(json!({"jobQueue": "quick"}))).await;
+    let pod = job.pod(1).await;
+    let served = begun.elapsed();
+    println!(
+        "{} jobs ended and {} waiting (made in {filled:.1?}): ready after {ready:.1?}, a new job has its pod after {served:.1?}",
+        jobs(),
+        jobs()
+    );
+    assert!(ready < READY, "ready after {ready:?}");
+    pod.bind_to(&format!("{}-quick", world.namespace)).await;
+    pod.starts().await;
+    pod.exits(0).await;
+    job.reaches(Phase::Succeeded).await;
+    operator.stop().await;
+}
