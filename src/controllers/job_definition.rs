@@ -139,6 +139,13 @@ fn object(definition: &JobDefinition, wanted: &Registered, number: u32) -> Contr
     }
 }
 
+/// True if jobs may take a revision. That it is to be INACTIVE is known before its label says so.
+pub(super) fn is_active(definition: &JobDefinition, revision: &Revision) -> bool {
+    revision.active
+        && definition.uid().as_ref() == Some(&revision.made_from.definition_uid)
+        && !is_deregistered(definition, revision.number)
+}
+
 /// The status that follows from the spec and the revisions.
 fn status(
     definition: &JobDefinition,
@@ -147,15 +154,13 @@ fn status(
     now: Timestamp,
 ) -> JobDefinitionStatus {
     let old = definition.status.clone().unwrap_or_default();
-    let uid = definition.uid().unwrap_or_default();
-    let is_active = |revision: &Revision| {
-        revision.active
-            && revision.made_from.definition_uid == uid
-            && !is_deregistered(definition, revision.number)
-    };
     let entry = |revision: &Revision| RevisionEntry {
         revision: number(revision.number),
-        status: if is_active(revision) { RevisionStatus::Active } else { RevisionStatus::Inactive },
+        status: if is_active(definition, revision) {
+            RevisionStatus::Active
+        } else {
+            RevisionStatus::Inactive
+        },
         inactive_since: revision.inactive_since,
     };
     let mut entries: Vec<_> = revisions.iter().map(entry).collect();

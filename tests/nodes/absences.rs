@@ -43,7 +43,7 @@ async fn killed(scenario: &Scenario<'_>) -> Result<()> {
 }
 
 /// The leader is held up until another leads, and then goes on: it must notice and leave. The new
-/// leader is killed, and the first one's successor takes over again.
+/// leader is taken away with its pod, for the same pod would lead again at once.
 async fn two_replicas(scenario: &Scenario<'_>) -> Result<()> {
     let cluster = scenario.cluster;
     cluster.scale(2).await?;
@@ -59,7 +59,7 @@ async fn two_replicas(scenario: &Scenario<'_>) -> Result<()> {
     scenario.submit("other", second_time_lucky(1)).await;
     cluster.is_started_again(&first).await?;
     scenario.ends("other", &succeeded([exit(1).retried_by(0), exit(0)])).await?;
-    cluster.operator_process(&second)?.kill();
+    cluster.delete_operator(&second).await?;
     cluster.is_followed(&second).await?;
     scenario.finish("job").await?;
     scenario.ends("job", &failed([exit(1).failed_by(1)])).await?;
@@ -128,7 +128,7 @@ async fn meanwhile(scenario: &Scenario<'_>, doomed: &Scenario<'_>) -> Result<()>
         scenario.pod_until(&pod, "to end", has_ended).await?;
     }
     cluster.is_missed(node).await?;
-    cluster.scale(1).await
+    cluster.install(&json!({})).await
 }
 
 fn has_ended(pod: &Pod) -> bool {

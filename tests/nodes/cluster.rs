@@ -60,7 +60,10 @@ impl TestCluster {
         );
         let reserved = cluster.reserve()?;
         let read = kube::config::Kubeconfig::read_from(&path)?;
-        let client = Client::try_from(Config::from_custom_kubeconfig(read, &Default::default()).await?)?;
+        let mut config = Config::from_custom_kubeconfig(read, &Default::default()).await?;
+        // A drain that is refused is to be seen at once.
+        config.default_retry = false;
+        let client = Client::try_from(config)?;
         let calm = RwLock::default();
         let disturbed = Mutex::new(cluster.nodes.clone());
         let (operator_disturbed, instances) = (AtomicBool::new(true), BTreeMap::new());
@@ -190,11 +193,14 @@ impl TestCluster {
     /// Ends `kubelet` or `containerd` on a node by SIGKILL, and returns when there is another.
     pub(crate) async fn restart_service(&self, node: &str, program: &str) -> Result<()> {
         self.disturb(node).await;
-        let service = || cluster::service(&self.cluster.name, node, program);
-        let before = service()?;
-        before.kill();
+        // The kubelet is one of the programs that `kubernetes` is.
+        let words = if program == "kubelet" { &["kubernetes", program][..] } else { &[program] };
+        let services = || cluster::node_processes(&self.cluster.name, node, words);
+        let before = services()?;
+        ensure!(!before.is_empty(), "no {program} runs on {node}");
+        before.iter().for_each(|process| process.kill());
         answer(&format!("{node} to start {program} again"), RECOVERY, || async {
-            Ok((service()? != before).then_some(()))
+            Ok(services()?.iter().any(|process| !before.contains(process)).then_some(()))
         })
         .await
     }
@@ -228,7 +234,7 @@ impl TestCluster {
             }
             self.power_on(&node).await?;
         }
-        if self.operator_disturbed.swap(false, Ordering::Relaxed) {
+        if self.operator_disturbed.load(Ordering::Relaxed) {
             self.install(&json!({})).await?;
         }
         Ok(())

@@ -16,7 +16,8 @@ const MARK: &str = "test.batchyard.io/injected";
 
 impl Scenario<'_> {
     /// Adds to the spec of the pods of one job: JSON Patch operations in CEL
-    /// (<https://kubernetes.io/docs/reference/access-authn-authz/mutating-admission-policy/>).
+    /// (<https://kubernetes.io/docs/reference/access-authn-authz/mutating-admission-policy/>). The
+    /// API server 1.36.3 panics where a value is a list of objects: they are added one by one.
     pub(crate) async fn inject(&self, job: &str, operations: &str) -> Result<()> {
         let name = format!("{}-{job}", self.namespace);
         let expression = format!(
@@ -53,7 +54,7 @@ impl Scenario<'_> {
     async fn is_injected(&self, job: &str) -> Result<()> {
         let pod: Value = json!({
             "metadata": {"generateName": "probe-", "labels": {"batchyard.io/job-name": job}, "annotations": {"a": "b"}},
-            "spec": {"containers": [{"name": "default", "image": "none", "env": [], "volumeMounts": []}], "volumes": []},
+            "spec": {"containers": [{"name": "default", "image": "none", "env": [{"name": "A", "value": "b"}]}]},
         });
         let pod: Pod = serde_json::from_value(pod)?;
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };

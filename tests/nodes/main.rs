@@ -16,6 +16,7 @@ mod orders;
 mod pods;
 mod programs;
 mod registry;
+mod removal;
 mod scenario;
 mod seen;
 mod starts;
@@ -103,6 +104,10 @@ impl Case {
         let begun = Instant::now();
         let outcome = self.tell(cluster).await;
         eprintln!("{} took {:.1} s", self.name, begun.elapsed().as_secs_f32());
+        if let Err(error) = &outcome {
+            // All of it is told at the end.
+            eprintln!("{} failed: {}", self.name, error.root_cause());
+        }
         outcome
     }
 
@@ -146,7 +151,7 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
 /// The longest first, then what is short, and at last what everybody has to wait for.
 fn all() -> Vec<Case> {
     let shared = [starts::cases(), orders::cases(), changes::cases(), pods::cases(), exits::cases()];
-    let alone = [faults::cases(), absences::cases()];
+    let alone = [faults::cases(), absences::cases(), removal::cases()];
     shared.into_iter().chain(alone).flatten().collect()
 }
 

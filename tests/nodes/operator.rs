@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use xtask::install;
-use xtask::process::{Process, output};
+use xtask::process::{Process, command, output};
 
 use crate::cluster::{RECOVERY, TestCluster, answer, processes_of_pod};
 use crate::scenario::merge;
@@ -22,20 +22,32 @@ impl TestCluster {
     pub(crate) async fn install(&self, more: &Value) -> Result<()> {
         let mut values = values();
         merge(&mut values, more);
+        self.operator_disturbed.store(*more != json!({}), Ordering::Relaxed);
         tokio::task::block_in_place(|| install::operator(&self.cluster, &values))?;
-        self.are_ready(1).await
+        self.are_ready(more["replicas"].as_u64().map_or(1, |replicas| replicas as usize)).await
     }
 
-    /// Another number of replicas; returns when they are ready and the others are gone.
+    /// Another number of replicas. By Helm, which would not take that over from another tool.
     pub(crate) async fn scale(&self, replicas: usize) -> Result<()> {
-        self.operator_disturbed.store(true, Ordering::Relaxed);
-        let mut kubectl = self.cluster.kubectl(["scale", &format!("deployment/{}", install::RELEASE)]);
-        kubectl.args(["--namespace", install::NAMESPACE, &format!("--replicas={replicas}")]);
-        tokio::task::block_in_place(|| output(&mut kubectl))?;
-        self.are_ready(replicas).await
+        self.install(&json!({"replicas": replicas})).await
     }
 
-    async fn are_ready(&self, replicas: usize) -> Result<()> {
+    /// Runs shell commands as an administrator would, until one of them fails.
+    pub(crate) async fn shell(&self, commands: &str) -> Result<()> {
+        self.operator_disturbed.store(true, Ordering::Relaxed);
+        let mut bash = command("bash", ["-euo", "pipefail", "-c", commands]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.cluster.path.clone()).chain(std::env::split_paths(&path));
+        bash.env("PATH", std::env::join_paths(folders)?);
+        // Where Helm is to look, and for which cluster.
+        let helm = self.cluster.helm::<&str>([])?;
+        bash.envs(helm.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        tokio::task::block_in_place(|| output(&mut bash))?;
+        Ok(())
+    }
+
+    /// Waits until so many operators are ready, and no other is there.
+    pub(crate) async fn are_ready(&self, replicas: usize) -> Result<()> {
         answer(&format!("{replicas} operators"), RECOVERY, || async {
             let pods = self.operators().await?;
             Ok((pods.len() == replicas && pods.iter().all(is_ready)).then_some(()))
@@ -86,6 +98,14 @@ impl TestCluster {
         self.is_started_again(&before).await
     }
 
+    /// Takes a pod of the operator away, without a moment to give up its Lease.
+    pub(crate) async fn delete_operator(&self, pod: &Pod) -> Result<()> {
+        self.operator_process(pod)?.kill();
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), install::NAMESPACE);
+        pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
+        Ok(())
+    }
+
     /// Waits until a pod of the operator runs another process than before.
     pub(crate) async fn is_started_again(&self, before: &Pod) -> Result<()> {
         answer("the operator to be started again", RECOVERY, || async {
@@ -111,12 +131,13 @@ impl TestCluster {
 fn values() -> Value {
     json!({"operator": {
         "logFilter": "info,batchyard=debug",
-        "leaseDurationSeconds": 5,
+        "leaseDurationSeconds": 8,
         "terminateGraceSeconds": 5,
         "startFailures": {
             "pullDeniedSeconds": 5,
-            // Longer than a registry is away in a test, and the kubelet's pause of 20 s after it.
-            "pullNetworkSeconds": 60,
+            // Longer than a registry is away in a test, or containerd waits for one that says
+            // nothing (60 s), and the kubelet's pause of 20 s after it.
+            "pullNetworkSeconds": 90,
             "missingConfigSeconds": 30,
             "startSeconds": 60,
         },

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use batchyard::crd::BatchJob;
 use batchyard::crd::conditions::{ConditionType, is_true};
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::Case;
@@ -11,6 +12,7 @@ use crate::ends::{End, Ends, exit, failed, host, succeeded};
 use crate::programs::{image, in_queue, polite, shell, too_large};
 use crate::registry::{Mood, Registry};
 use crate::scenario::{Scenario, is};
+use crate::starts::{ALPINE, BROKEN};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -79,7 +81,7 @@ async fn one_in_every_phase(scenario: &Scenario<'_>) -> Result<Registry> {
         ("submitted", "SUBMITTED", in_queue("missing", polite())),
         ("runnable", "RUNNABLE", in_queue("narrow", too_large())),
         ("unbound", "RUNNABLE", in_queue("unscheduled", polite())),
-        ("starting", "STARTING", image(&registry.image("alpine:latest"))),
+        ("starting", "STARTING", image(&registry.image(ALPINE))),
         ("running", "RUNNING", polite()),
         ("ended", "SUCCEEDED", shell("exit 0")),
     ];
@@ -128,13 +130,16 @@ async fn cancel_in_every_phase(scenario: &Scenario<'_>) -> Result<()> {
 }
 
 async fn terminate_in_every_phase(scenario: &Scenario<'_>) -> Result<()> {
-    let _registry = one_in_every_phase(scenario).await?;
+    let registry = one_in_every_phase(scenario).await?;
     for name in PHASES {
         scenario.change(name, json!({"terminate": ENOUGH})).await?;
     }
     for name in ["submitted", "runnable", "unbound"] {
         scenario.ends(name, &failed([]).because(ENOUGH).terminated()).await?;
     }
+    let pod = scenario.pod_of("starting", 0).await?.name_any();
+    scenario.pod_until(&pod, "to be deleted", |pod| pod.metadata.deletion_timestamp.is_some()).await?;
+    registry.become_(BROKEN)?;
     scenario.ends("starting", &terminated(host("", None).before_it_ran())).await?;
     scenario.ends("running", &terminated(exit(0))).await?;
     comes_too_late(scenario, "ended").await?;

@@ -24,7 +24,7 @@ use crate::support::client::{TEST_LABEL, apply, namespace, object};
 const QUEUE: &str = "queue-0";
 
 /// How long anything may take on a machine that compiles at the same time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The environment's `nodeLostTimeoutSeconds`; the example has 120.
 const NODE_LOST_SECONDS: u32 = 8;

@@ -32,7 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::story("g8-pod-deleted-while-pulling", |scenario| Box::pin(deleted_while_pulling(scenario)))
             .local_only(),
         Case::story("i1-a-secret-that-comes-late", |scenario| Box::pin(late_secret(scenario))),
-        Case::story("i1-i2-i3-i6-configuration-that-is-missing", |scenario| {
+        Case::story("i1-i2-i3-i4-i6-configuration-that-is-missing", |scenario| {
             Box::pin(missing_configuration(scenario))
         }),
         Case::story("f9-g7-refusals-use-up-no-attempt", |scenario| Box::pin(refusals(scenario))),
@@ -40,8 +40,8 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The post's alpine.
-const ALPINE: &str = "alpine:latest";
+/// The post's alpine, by the name that it has in the registry.
+pub(crate) const ALPINE: &str = "library/alpine:latest";
 
 /// For jobs without a retry strategy.
 fn at_once(end: End) -> End {
@@ -101,11 +101,16 @@ async fn impossible_images(scenario: &Scenario<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What ends a pull of a pod that is being deleted: the kubelet waits for the runtime, which waits
+/// for the registry. With the image the container might still be started.
+pub(crate) const BROKEN: Mood = Mood::Says("500 Internal Server Error");
+
 async fn deleted_while_pulling(scenario: &Scenario<'_>) -> Result<()> {
     let registry = Registry::open(scenario, "slow", Mood::Silent)?;
     scenario.submit("job", image(&registry.image(ALPINE))).await;
     scenario.until("job", "to be STARTING", |job| is(job, "STARTING")).await?;
     scenario.delete_pod("job", &DeleteParams::default()).await?;
+    registry.become_(BROKEN)?;
     // The kubelet's 137 for a container that never was is no exit code.
     scenario.ends("job", &failed([at_once(pod_deleted(None).before_it_ran())])).await?;
     Ok(())
@@ -114,15 +119,36 @@ async fn deleted_while_pulling(scenario: &Scenario<'_>) -> Result<()> {
 /// The Secret's name in the tests.
 const SECRET: &str = "late";
 
-fn secret_reference(kind: &str) -> String {
+/// The variable WORD from a key of a Secret or ConfigMap.
+fn word_from(kind: &str, name: &str) -> String {
+    let source = "Object.spec.containers.env.valueFrom";
     format!(
-        "JSONPatch{{op: \"add\", path: \"/spec/containers/0/envFrom\", value: \
-         [Object.spec.containers.envFrom{{{kind}: Object.spec.containers.envFrom.{kind}{{name: \"{SECRET}\"}}}}]}}"
+        "JSONPatch{{op: \"add\", path: \"/spec/containers/0/env/-\", value: Object.spec.containers.env{{\
+         name: \"WORD\", valueFrom: {source}{{{kind}: {source}.{kind}{{name: \"{name}\", key: \"WORD\"}}}}}}}}"
     )
 }
 
+/// A volume from this source: `kind{name: value}` in CEL.
+fn volume_from(kind: &str, name: &str, value: &str) -> String {
+    let add =
+        |path: &str, value: &str| format!("JSONPatch{{op: \"add\", path: \"/spec/{path}\", value: {value}}}");
+    let source = format!("{kind}: Object.spec.volumes.{kind}{{{name}: \"{value}\"}}");
+    let mount = "Object.spec.containers.volumeMounts{name: \"volume\", mountPath: \"/volume\"}";
+    [
+        add("volumes", "[]"),
+        add("volumes/-", &format!("Object.spec.volumes{{name: \"volume\", {source}}}")),
+        add("containers/0/volumeMounts", "[]"),
+        add("containers/0/volumeMounts/-", mount),
+    ]
+    .join(", ")
+}
+
+/// Root is forbidden, and the image has no other user.
+const NOT_AS_ROOT: &str = "JSONPatch{op: \"add\", path: \"/spec/securityContext\", value: \
+    Object.spec.securityContext{runAsNonRoot: true}}";
+
 async fn late_secret(scenario: &Scenario<'_>) -> Result<()> {
-    scenario.inject("job", &secret_reference("secretRef")).await?;
+    scenario.inject("job", &word_from("secretKeyRef", SECRET)).await?;
     scenario.submit("job", shell("[ $WORD = open ]")).await;
     let comes = Instant::now() + Duration::from_secs(10);
     scenario.waits("job", "STARTING", "secret \"late\" not found").await?;
@@ -137,26 +163,23 @@ async fn late_secret(scenario: &Scenario<'_>) -> Result<()> {
 async fn missing_configuration(scenario: &Scenario<'_>) -> Result<()> {
     let other = json!({"metadata": {"name": "other"}, "stringData": {"key": "value"}});
     scenario.apply::<Secret>(&other).await;
-    let key = "JSONPatch{op: \"add\", path: \"/spec/containers/0/env/-\", value: \
-        Object.spec.containers.env{name: \"WORD\", valueFrom: Object.spec.containers.env.valueFrom{\
-        secretKeyRef: Object.spec.containers.env.valueFrom.secretKeyRef{name: \"other\", key: \"none\"}}}}";
-    let volume = "JSONPatch{op: \"add\", path: \"/spec/volumes\", value: [Object.spec.volumes{\
-        name: \"secret\", secret: Object.spec.volumes.secret{secretName: \"late\"}}]}, \
-        JSONPatch{op: \"add\", path: \"/spec/containers/0/volumeMounts\", value: \
-        [Object.spec.containers.volumeMounts{name: \"secret\", mountPath: \"/secret\"}]}";
-    let root = "JSONPatch{op: \"add\", path: \"/spec/securityContext\", value: \
-        Object.spec.securityContext{runAsNonRoot: true}}";
     let jobs = [
-        ("secret", secret_reference("secretRef")),
-        ("config-map", secret_reference("configMapRef")),
-        ("key", key.to_owned()),
-        ("volume", volume.to_owned()),
-        ("root", root.to_owned()),
+        ("secret", word_from("secretKeyRef", SECRET)),
+        ("config-map", word_from("configMapKeyRef", SECRET)),
+        ("key", word_from("secretKeyRef", "other")),
+        ("volume", volume_from("secret", "secretName", SECRET)),
+        ("root", NOT_AS_ROOT.to_owned()),
     ];
     for (name, operations) in &jobs {
         scenario.inject(name, operations).await?;
         scenario.submit(name, shell("exit 0")).await;
     }
+    // No node is to blame for a claim, and none has begun: that uses up no attempt.
+    scenario.inject("claim", &volume_from("persistentVolumeClaim", "claimName", SECRET)).await?;
+    scenario.submit("claim", shell("exit 0")).await;
+    scenario.waits("claim", "RUNNABLE", "persistentvolumeclaim \"late\" not found").await?;
+    scenario.change("claim", json!({"cancel": "no volume"})).await?;
+    scenario.ends("claim", &failed([]).cancelled("no volume")).await?;
     for (name, _) in &jobs {
         scenario.ends(name, &failed([not_started("ResourceInitializationError:").failed_by(1)])).await?;
     }
@@ -174,14 +197,15 @@ async fn bind_by_hand(scenario: &Scenario<'_>) -> Result<()> {
 fn large() -> Value {
     let mut job = in_queue(BY_HAND, shell("exit 0"));
     let memory = json!({"type": "MEMORY", "value": "8192"});
-    job["containerOverrides"]["resourceRequirements"][1] = memory;
+    let requirements = job["containerOverrides"]["resourceRequirements"].as_array_mut();
+    requirements.expect("the vCPUs are stated there").push(memory);
     job
 }
 
 /// Fills a node's memory with a foreign pod, as far as other cases have no need of it.
 async fn ballast(scenario: &Scenario<'_>, node: &str) -> Result<()> {
     let requests = json!({"requests": {"cpu": "10m", "memory": "16Gi"}});
-    let container = json!({"name": "ballast", "image": ALPINE, "resources": requests,
+    let container = json!({"name": "ballast", "image": "alpine:latest", "resources": requests,
         "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]});
     let pod = json!({"metadata": {"name": "ballast"},
         "spec": {"nodeName": node, "restartPolicy": "Never", "containers": [container]}});

@@ -16,16 +16,16 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::identity;
-use crate::controllers::{Context, job_definition, job_queue};
+use crate::controllers::{Context, job_definition, job_queue, revision};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, JobDefinition, JobDefinitionSpec};
 use crate::dispatcher::cycle::DWELL;
 use crate::dispatcher::index::closed;
 use crate::k8s::error::Error;
+use crate::k8s::observe;
 use crate::k8s::read::read;
 use crate::k8s::watch::key;
-use crate::k8s::{meta, observe};
 use crate::seeded_bugs::{Bug, has};
 
 /// What is known of a job and its surroundings.
@@ -297,11 +297,10 @@ async fn resolve(
         return waiting(waits::definition_inactive(reference));
     };
     let object = definition.name_any();
-    let revision = format!("{object}-{number}");
-    let Some(found) = live_revision(job, &revision, context).await? else {
+    let Some(found) = live_revision(job, &format!("{object}-{number}"), context).await? else {
         return waiting(waits::definition_missing(reference));
     };
-    if found.labels().get(meta::REVISION_STATUS).is_none_or(|status| status != "ACTIVE") {
+    if !job_definition::is_active(&definition, &revision::of(&found)) {
         return waiting(waits::definition_inactive(reference));
     }
     let spec = found.data.as_ref().and_then(|data| serde_json::from_value(data.0.clone()).ok());

@@ -34,7 +34,7 @@ pub use self::inside::{node_folder, node_processes, on_node};
 use self::local::Local;
 use self::state::Folder;
 use self::tools::Tools;
-use crate::process::{self, Process};
+use crate::process;
 use crate::step::{say, step};
 
 /// The name of the cluster that the demo and the end-to-end tests use.
@@ -234,12 +234,6 @@ pub fn set_cable(name: &str, node: &str, plugged: bool) -> Result<()> {
     let local = look_local(name, "no cable")?;
     let (index, _) = node::find(node)?;
     local.state.net.set_cable(index, plugged)
-}
-
-/// The process of a service of a node, by its program (`kubelet`, `containerd`). The node starts
-/// another one if it ends.
-pub fn service(name: &str, node: &str, program: &str) -> Result<Process> {
-    node::service(&look_local(name, "no processes")?, node, program)
 }
 
 /// Makes all nodes ask this address, host and port, for the images of a registry.

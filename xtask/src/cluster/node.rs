@@ -135,18 +135,6 @@ pub(crate) fn members(process: Process) -> Vec<Process> {
     found
 }
 
-/// The process of a service that the node keeps running, by its program.
-pub(crate) fn service(local: &Local, name: &str, program: &str) -> Result<Process> {
-    let node = local.state.processes.get(name).with_context(|| format!("{name} is off"))?;
-    // The kubelet is one of the programs that `kubernetes` is.
-    let runs = |process: &Process| {
-        let line = fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
-        line.split('\0').take(2).any(|word| word.rsplit('/').next() == Some(program))
-    };
-    let found = members(*node).into_iter().find(runs);
-    found.with_context(|| format!("no {program} runs on {name}"))
-}
-
 /// Orphans in a pid namespace are children of its process 1, so parents lead to all members.
 fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
