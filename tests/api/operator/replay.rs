@@ -200,8 +200,10 @@ impl<'a> Theatre<'a> {
         let told: Vec<(&Row, Value)> =
             rows.iter().zip(shifts).filter_map(|(row, shift)| Some((row, row.status(*shift)?))).collect();
         let of_nodes = told.iter().filter(|(row, _)| matches!(row.place, Place::On(_)));
-        let kwok =
-            Kwok::start(of_nodes.map(|(row, status)| stage(row, status)).collect(), &self.world.namespace);
+        let kwok = Kwok::start(
+            of_nodes.clone().map(|(row, status)| stage(row, status)).collect(),
+            &self.world.namespace,
+        );
         let pods = self.by_row().await;
         for (row, status) in told.iter().filter(|(row, _)| !matches!(row.place, Place::On(_))) {
             let patch = Patch::Strategic(json!({"status": status}));
@@ -214,7 +216,7 @@ impl<'a> Theatre<'a> {
             let lacks = |(row, status): &&(&Row, Value)| {
                 !rows::holds(&serde_json::to_value(&pods[&row.name].status).expect("plain data"), status)
             };
-            told.iter().filter(lacks).map(|(row, _)| row.name.clone()).collect()
+            of_nodes.clone().filter(lacks).map(|(row, _)| row.name.clone()).collect()
         });
         let missing = missing.await;
         assert!(missing.is_empty(), "kwok told nothing of {missing:?}; its log: {}", kwok.log);

@@ -20,7 +20,8 @@ pub struct TestArgs {
     /// What to test
     #[arg(default_value = "all")]
     level: Level,
-    /// More cases of randomized tests, which takes longer
+    /// More cases of randomized tests, and the termination table compared with a real cluster;
+    /// takes longer
     #[arg(long)]
     long: bool,
     /// Leave the clusters up
@@ -84,7 +85,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
         levels::api(&mut report, args.keep);
     }
     if wants(Level::Nodes) {
-        levels::nodes(&mut report, args.keep);
+        levels::nodes(&mut report, args.long, args.keep);
     }
     report.print();
     if interrupt::was_asked() {
