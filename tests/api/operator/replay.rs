@@ -10,6 +10,7 @@ mod rows;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use batchyard::crd::BatchJob;
 use batchyard_core::job::phase::Phase;
@@ -19,6 +20,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use self::rows::{Order, Place, Row};
 use super::kubelet::PodHandle;
@@ -29,6 +31,9 @@ use crate::support::wait;
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 16;
+
+/// Pause between two looks at all pods or jobs.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The pool of the nodes that fixtures speak of; jobs are admitted for another one.
 const STAGE: &str = "stage";
@@ -195,8 +200,10 @@ impl<'a> Theatre<'a> {
         let told: Vec<(&Row, Value)> =
             rows.iter().zip(shifts).filter_map(|(row, shift)| Some((row, row.status(*shift)?))).collect();
         let of_nodes = told.iter().filter(|(row, _)| matches!(row.place, Place::On(_)));
-        let kwok =
-            Kwok::start(of_nodes.map(|(row, status)| stage(row, status)).collect(), &self.world.namespace);
+        let kwok = Kwok::start(
+            of_nodes.clone().map(|(row, status)| stage(row, status)).collect(),
+            &self.world.namespace,
+        );
         let pods = self.by_row().await;
         for (row, status) in told.iter().filter(|(row, _)| !matches!(row.place, Place::On(_))) {
             let patch = Patch::Strategic(json!({"status": status}));
@@ -204,15 +211,15 @@ impl<'a> Theatre<'a> {
             let answer = self.pods().patch_status(&name, &PatchParams::default(), &patch).await;
             answer.unwrap_or_else(|e| panic!("{}: {e}", row.name));
         }
-        let log = kwok.log.clone();
-        wait::answer(&format!("all statuses, told by kwok ({log})"), &self.world.namespace, || async {
+        let missing = until_none(|| async {
             let pods = self.by_row().await;
-            let shows = |(row, status): &(&Row, Value)| {
-                rows::holds(&serde_json::to_value(&pods[&row.name].status).expect("plain data"), status)
+            let lacks = |(row, status): &&(&Row, Value)| {
+                !rows::holds(&serde_json::to_value(&pods[&row.name].status).expect("plain data"), status)
             };
-            told.iter().all(shows).then_some(())
-        })
-        .await;
+            of_nodes.clone().filter(lacks).map(|(row, _)| row.name.clone()).collect()
+        });
+        let missing = missing.await;
+        assert!(missing.is_empty(), "kwok told nothing of {missing:?}; its log: {}", kwok.log);
     }
 
     /// Makes the nodes as the fixtures have them: cordoned, tainted, silent, gone.
@@ -238,24 +245,30 @@ impl<'a> Theatre<'a> {
 
     /// Waits until all jobs say what the table says; returns those that do not.
     async fn compare(&self, rows: &[Row]) -> Vec<String> {
-        let deadline = Timestamp::now() + SignedDuration::try_from(wait::PATIENCE).expect("seconds");
-        loop {
+        until_none(|| async {
             let list = self.world.api::<BatchJob>().list(&ListParams::default()).await.expect("jobs");
             let jobs: BTreeMap<String, BatchJob> =
                 list.items.into_iter().map(|job| (job.name_any(), job)).collect();
-            let wrong: Vec<String> = rows
-                .iter()
-                .filter_map(|row| {
-                    let record = jobs[&row.name].status.clone().unwrap_or_default().record;
-                    let node = self.node_name(row).unwrap_or_default();
-                    row.contradicts(&record, &node).map(|how| format!("{}: {how}", row.name))
-                })
-                .collect();
-            if wrong.is_empty() || Timestamp::now() > deadline {
-                return wrong;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            let differs = |row: &Row| {
+                let record = jobs[&row.name].status.clone().unwrap_or_default().record;
+                let node = self.node_name(row).unwrap_or_default();
+                Some(format!("{}: {}", row.name, row.contradicts(&record, &node)?))
+            };
+            rows.iter().filter_map(differs).collect()
+        })
+        .await
+    }
+}
+
+/// Asks again and again until nothing is left to complain of; returns what is after a while.
+async fn until_none<F: Future<Output = Vec<String>>>(ask: impl Fn() -> F) -> Vec<String> {
+    let deadline = Instant::now() + wait::PATIENCE;
+    loop {
+        let left = ask().await;
+        if left.is_empty() || Instant::now() > deadline {
+            return left;
         }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -288,7 +301,16 @@ impl Kwok {
     fn start(stages: Vec<Value>, namespace: &str) -> Self {
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         let (config, log) = (folder.join("replay-stages.yaml"), folder.join("replay-kwok.log"));
-        let documents: Vec<String> = stages.iter().map(Value::to_string).collect();
+        // Without any for nodes it looks at none, and at no pods on them.
+        let idle = json!({
+            "apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": "nodes-stay"},
+            "spec": {
+                "resourceRef": {"apiGroup": "v1", "kind": "Node"},
+                "selector": {"matchLabels": {"batchyard.io/no-node": "true"}},
+                "next": {},
+            },
+        });
+        let documents: Vec<String> = stages.iter().chain([&idle]).map(Value::to_string).collect();
         std::fs::write(&config, documents.join("\n---\n")).expect("the stages can be written");
         let output = std::fs::File::create(&log).expect("a log");
         let program = xtask::cluster::tool("kwok").expect("kwok can be built");

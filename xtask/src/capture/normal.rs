@@ -231,7 +231,7 @@ mod tests {
                 "status": {"phase": "Failed", "hostIP": "10.213.0.12", "conditions": [
                     {"type": "Ready", "lastTransitionTime": format!("2026-11-22T12:00:{seconds}Z")},
                 ], "message": format!("pod {uid} in capture on batchyard-1 at 10.213.0.1:5000 used {amount}Ki, exit 404"),
-                "containerStatuses": [{"containerID": format!("containerd://{}", uid.repeat(8)), "user": {}}]},
+                "containerStatuses": [{"containerID": format!("containerd://{amount:0>64}"), "user": {}}]},
             })
         };
         let told =

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use super::cargo::{cargo, check, tests};
 use super::report::{Counts, Report};
 use super::{Part, chart, deny};
-use crate::cluster::{self, Cluster, Options};
+use crate::capture::{self, Tally};
+use crate::cluster::{self, Cluster, Options, Provider};
 use crate::process::{on_path, output};
 use crate::{crds, interrupt};
 
@@ -28,6 +29,9 @@ pub(super) fn tools(report: &mut Report, unit: bool, api: bool, soak: bool, node
         (soak, "tools of fake nodes", Options::fake()),
         (nodes, "tools of nodes", Options::full()),
     ];
+    if api && on_path("go") {
+        report.stage(Part::Tools, "kwok", || cluster::tool("kwok").map(|_| Counts::one()));
+    }
     for (_, title, options) in clusters.into_iter().filter(|(wanted, ..)| *wanted) {
         report.stage(Part::Tools, title, || cluster::build_tools(&options).map(|()| Counts::one()));
     }
@@ -98,11 +102,24 @@ pub(super) fn soak(report: &mut Report, keep: bool, long: bool) {
 /// Builds and runs the tests under faults.
 const FAULTS: &str = "test --package batchyard --features fault-tests --test faults";
 
-/// Tests with real containers.
-pub(super) fn nodes(report: &mut Report, keep: bool) {
+/// Tests with real containers, and if there is time the fixtures of the termination table.
+pub(super) fn nodes(report: &mut Report, long: bool, keep: bool) {
     with_cluster(report, Part::Nodes, "tests", &Options::full(), keep, |cluster| {
-        tests(on(&mut cargo("test --package batchyard --test nodes")?, cluster)?)
+        let mut counts = tests(on(&mut cargo("test --package batchyard --test nodes")?, cluster)?)?;
+        if long {
+            counts.add(captured(cluster)?);
+        }
+        Ok(counts)
     });
+}
+
+/// Compares the fixtures of the termination table with the cluster.
+fn captured(cluster: &Cluster) -> Result<Counts> {
+    if cluster.provider != Provider::Local {
+        return Ok(Counts::skipped("the capture of the termination table: it needs the provider local"));
+    }
+    let Tally { equal, changed, failed } = capture::capture(cluster, &[], false)?;
+    Ok(Counts { passed: equal, failed: changed + failed, skipped: Vec::new() })
 }
 
 /// Makes a cluster, and takes it away again unless it stood before.

@@ -20,7 +20,8 @@ pub struct TestArgs {
     /// What to test
     #[arg(default_value = "all")]
     level: Level,
-    /// All cases of randomized tests instead of a sample, and longer runs
+    /// All cases of randomized tests instead of a sample, longer runs, and the termination table
+    /// compared with a real cluster
     #[arg(long)]
     long: bool,
     /// Leave the clusters up
@@ -95,7 +96,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
         levels::soak(&mut report, args.keep, args.long);
     }
     if wants(Level::Nodes) {
-        levels::nodes(&mut report, args.keep);
+        levels::nodes(&mut report, args.long, args.keep);
     }
     report.print();
     if interrupt::was_asked() {

@@ -1,5 +1,6 @@
 //! The fixtures of the termination table, as jobs of the replay.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use batchyard_core::job::phase::Phase;
@@ -10,6 +11,9 @@ use serde_json::{Value, json};
 /// The node of the fixtures and its instance, in their texts.
 const NODE: &str = "ip-10-0-1-23.ec2.internal";
 const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// Longer than it takes to compare all jobs.
+const LEEWAY: SignedDuration = SignedDuration::from_mins(10);
 
 /// Where a row's pod is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +127,8 @@ impl Row {
     }
 
     /// How much later than in the fixture everything happens. If the pod was deleted first, its
-    /// `deletionTimestamp` says so, else the fixture's `now` is now.
+    /// `deletionTimestamp` says so, else the fixture's `now` is now; but what is tolerated for a
+    /// while is tolerated until the replay is over.
     pub(super) fn shift(&self, deleted: Option<Timestamp>) -> SignedDuration {
         let told = time(&self.fixture["metadata"]["deletionTimestamp"]);
         match (deleted, told) {
@@ -133,7 +138,11 @@ impl Row {
                 at.duration_since(end) + SignedDuration::from_secs(1)
             }
             (Some(at), Some(told)) => at.duration_since(told),
-            _ => Timestamp::from_second(Timestamp::now().as_second()).expect("now").duration_since(self.now),
+            _ => {
+                let now = Timestamp::from_second(Timestamp::now().as_second()).expect("now");
+                let ends = time(&self.want["until"]).map(|until| (now + LEEWAY).duration_since(until));
+                ends.into_iter().fold(now.duration_since(self.now), SignedDuration::max)
+            }
         }
     }
 
@@ -149,8 +158,10 @@ impl Row {
     /// Members of spec and status by which its node differs from others; nothing if it is gone.
     pub(super) fn node_as_told(&self, shift: SignedDuration) -> Option<(Value, Value)> {
         let node = self.fixture["node"].as_object()?;
-        let taints = node["taints"].as_array().into_iter().flatten();
-        let taints: Vec<Value> = taints.map(|key| json!({"key": key, "effect": "NoSchedule"})).collect();
+        // A key may be there with several effects; one is enough, and this one evicts nothing.
+        let keys: BTreeSet<&str> =
+            node["taints"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let taints: Vec<Value> = keys.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect();
         let spec = json!({"unschedulable": node["unschedulable"], "taints": taints});
         let status = if node["ready"] == true { "True" } else { "Unknown" };
         let since = shifted(&node["readySince"], shift);
@@ -178,6 +189,8 @@ impl Row {
             (Some("Unbound"), _) => phase(Phase::Runnable),
             (Some("Starting"), _) => phase(Phase::Starting),
             (Some("Running"), _) => phase(Phase::Running),
+            // Nothing was known of this pod but that it should be.
+            (_, Some("Unplaced")) if self.vanishes() => phase(Phase::Runnable),
             (_, Some(class @ ("Rejected" | "Unplaced"))) => json!({
                 "phase": Phase::Runnable.as_str(), "attempts": [],
                 "placements": [{"rejected": class == "Rejected"}],
@@ -255,6 +268,8 @@ pub(super) fn holds(whole: &Value, part: &Value) -> bool {
             whole.as_array().into_iter().flatten().find(is_it).is_some_and(|other| holds(other, item))
         }),
         Value::Null => true,
+        // The API server leaves out what is empty.
+        Value::String(text) if text.is_empty() => whole.is_null() || whole == part,
         _ => whole == part,
     }
 }
