@@ -81,7 +81,7 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
             assert!(pod.chars().count() <= 63, "{pod}");
         }
     }
-    assert!(read > 50 && refused > 50, "{read} read, {refused} refused");
+    assert!(read > 30 && refused > 100, "{read} read, {refused} refused");
 }
 
 /// J6, as far as it goes: what a job depends on is not looked at yet, so that it is refused rather than run too early.
