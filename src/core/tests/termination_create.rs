@@ -138,7 +138,7 @@ fn only_what_is_for_ever_fails_the_job() {
 }
 
 #[test]
-fn i8_what_an_environment_puts_into_pods_is_its_own_fault() {
+fn what_an_environment_puts_into_pods_is_its_own_fault() {
     let all = [
         ("podDefaults.priorityClassName", vec![]),
         ("podDefaults.runtimeClassName", vec![]),

@@ -77,10 +77,11 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
             DefinitionRef::parse(spec.job_definition.as_deref().unwrap_or_default()).ok();
             name::candidates(&spec.job_queue);
             name::environments("ns", &spec.job_queue);
-            assert!(name::pod(&spec.job_queue, "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e", 10, 9999).len() <= 63);
+            let pod = name::pod(&spec.job_queue, "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e", 10, 9999);
+            assert!(pod.chars().count() <= 63, "{pod}");
         }
     }
-    assert!(read > 50 && refused > 50, "{read} read, {refused} refused");
+    assert!(read > 30 && refused > 100, "{read} read, {refused} refused");
 }
 
 /// J6, as far as it goes: what a job depends on is not looked at yet, so that it is refused rather than run too early.

@@ -11,7 +11,7 @@ use crate::support::client::{TEST_LABEL, apply};
 use crate::support::wait;
 
 #[tokio::test]
-async fn i8_jobs_wait_until_an_environments_pod_defaults_are_mended() {
+async fn jobs_wait_until_an_environments_pod_defaults_are_mended() {
     let world = World::with_queue("misfit").await;
     let class = format!("{}-gold", world.namespace);
     world.changed_environment("pool", json!({"podDefaults": {"priorityClassName": class}})).await;
