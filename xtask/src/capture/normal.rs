@@ -73,7 +73,7 @@ fn masked(key: &str, value: &Value) -> Value {
     match value {
         Value::String(text) => match (time(text), key) {
             (Some(time), _) if time > Timestamp::UNIX_EPOCH => "a time".into(),
-            (None, "message") => without_amounts(text).into(),
+            (None, "message") => without_amounts(without_other_nodes(text)).into(),
             _ => value.clone(),
         },
         Value::Array(items) => {
@@ -88,6 +88,12 @@ fn masked(key: &str, value: &Value) -> Value {
         }
         _ => value.clone(),
     }
+}
+
+/// What the scheduler says of a pod that it cannot bind, without how each node is just then.
+fn without_other_nodes(text: &str) -> &str {
+    let available = "nodes are available";
+    text.find(available).map_or(text, |at| &text[at..at + available.len()])
 }
 
 /// The text with `#` for each amount: a number before a unit of time or memory, or after the name
