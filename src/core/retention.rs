@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn finished_jobs() {
+    fn k4_finished_jobs() {
         let job = |queue: &str, stopped, generated, ttl: Option<i64>| FinishedJob {
             queue: queue.to_owned(),
             stopped_at: at(stopped),

@@ -141,7 +141,8 @@ async fn d10_pods_that_cannot_be_read_are_left_out_until_they_can() {
         false => Fault::None,
     });
     // Pods that wait cannot be read, and one that never does anything else never shows.
-    arena.play_these_as_undisturbed(stories::all().into_iter().filter(|story| story.name != "cancel")).await;
+    let others = stories::all().into_iter().filter(|story| !["cancel", "image"].contains(&story.name));
+    arena.play_these_as_undisturbed(others).await;
     arena.proxy.plan_nothing();
     println!("d10: {}", arena.close_in_peace().await.summary());
 }

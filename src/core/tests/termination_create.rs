@@ -100,7 +100,7 @@ const ANSWERS: &[(u16, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn every_answer_is_understood() {
+fn i8_i9_every_answer_is_understood() {
     for (code, reason, message, want) in ANSWERS {
         let text = message.to_string();
         let want = match *want {

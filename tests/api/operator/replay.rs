@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const STAGE: &str = "stage";
 
 #[tokio::test]
-async fn every_row_of_the_termination_table_reads_the_same_to_the_operator() {
+async fn f6_g2_g3_g6_every_row_of_the_termination_table_reads_the_same_to_the_operator() {
     let (rows, left_out): (Vec<Row>, Vec<Row>) = Row::all().into_iter().partition(Row::can_be_a_job);
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("replay").await;

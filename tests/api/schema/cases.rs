@@ -23,7 +23,7 @@ fn all() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn each_manifest_gets_the_answer_that_the_table_says() {
+async fn j3_each_manifest_gets_the_answer_that_the_table_says() {
     let user = connect(Actor::User).await;
     let namespace = namespace(&user, "schema").await;
     let objects = Objects { client: user, namespace };
