@@ -180,7 +180,7 @@ impl<'a> Ground<'a> {
     }
 
     async fn submit(&self, number: usize) {
-        let queue = if number % 5 == 0 { "bad" } else { "good" };
+        let queue = if number.is_multiple_of(5) { "bad" } else { "good" };
         let job = json!({
             "apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob",
             "metadata": {"name": format!("job-{number}")},

@@ -70,10 +70,13 @@ pub(super) fn unit(report: &mut Report, long: bool) {
 }
 
 /// Tests against an API server.
-pub(super) fn api(report: &mut Report, keep: bool) {
+pub(super) fn api(report: &mut Report, keep: bool, long: bool) {
     with_cluster(report, Part::Api, "tests", &Options::api(), keep, |cluster| {
         let mut command =
             cargo(&format!("test --package batchyard --test api -- --test-threads={API_THREADS}"))?;
+        if long {
+            command.env("BATCHYARD_LONG", "1");
+        }
         // What is counted is shown although nothing failed.
         tests(on(command.arg("--show-output"), cluster)?)
     });

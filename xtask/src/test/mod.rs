@@ -87,7 +87,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
         levels::unit(&mut report, args.long);
     }
     if wants(Level::Api) {
-        levels::api(&mut report, args.keep);
+        levels::api(&mut report, args.keep, args.long);
     }
     if wants(Level::Faults) {
         levels::faults(&mut report, args.keep, args.long);
