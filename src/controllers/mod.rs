@@ -148,7 +148,7 @@ pub async fn run<K, F, R>(
                 async move { observed(name, object, context, &backoff, reconcile).await }
             },
             move |object, error, _| {
-                let pause = backoff.failed(&object.uid().unwrap_or_default());
+                let pause = backoff.failed(&object.uid().unwrap_or_default()).max(error.at_least());
                 warn!(controller = name, object = watch::key(object.as_ref()), ?pause, "{}", chain(error));
                 if has(Bug::ErrorsAreFinal) { Action::await_change() } else { Action::requeue(pause) }
             },
@@ -165,6 +165,16 @@ enum Failure {
     Error(#[from] Error),
     #[error("reconcile panicked: {0}")]
     Panic(String),
+}
+
+impl Failure {
+    /// How long the API server asks to be left alone: it throttles by the second.
+    fn at_least(&self) -> Duration {
+        match self {
+            Self::Error(error) if error.is_throttled() => Duration::from_secs(1),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 async fn observed<K, F, R>(

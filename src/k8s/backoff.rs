@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(200);
-/// The longest pause.
-const LONGEST: Duration = Duration::from_secs(60);
+/// The longest pause. A step of a job may need several writes in a row, and where every second one is
+/// refused for a while none of its jobs should then wait for a minute.
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// An object that did not fail for so long is gone, or begins anew.
 const FORGOTTEN: Duration = Duration::from_secs(600);

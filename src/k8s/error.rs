@@ -51,6 +51,11 @@ impl Error {
         self.status().is_some_and(|s| s.code == 404)
     }
 
+    /// The API server has too much to do.
+    pub fn is_throttled(&self) -> bool {
+        self.status().is_some_and(|s| s.code == 429)
+    }
+
     /// A word for metrics.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -1,6 +1,8 @@
 //! The API server refuses, forgets to answer, or is away. No attempt is charged for it.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use batchyard::crd::BatchJob;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -26,6 +28,16 @@ async fn under(name: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'sta
 /// The lease is renewed in time, or another operator would take over: another case.
 fn is_work(request: &Request) -> bool {
     request.resource != "leases" && !request.is_watch()
+}
+
+/// Some seconds of a run, counted from the first request.
+#[derive(Default)]
+struct Window(OnceLock<Instant>);
+
+impl Window {
+    fn is_open(&self, seconds: Range<u64>) -> bool {
+        seconds.contains(&self.0.get_or_init(Instant::now).elapsed().as_secs())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,10 +121,10 @@ async fn d7_one_namespace_is_forbidden_and_only_its_jobs_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_no_pod_is_admitted_for_a_while() {
-    let begun = std::time::Instant::now();
+    let window = Window::default();
     under("d8", move |request| {
         let refused = request.method == "POST" && request.resource == "pods";
-        match refused && begun.elapsed() < Duration::from_secs(8) {
+        match window.is_open(0..8) && refused {
             true => Fault::Refuse(500, None),
             false => Fault::None,
         }
@@ -122,10 +134,10 @@ async fn d8_no_pod_is_admitted_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d9_the_kinds_are_gone_for_a_while() {
-    let begun = std::time::Instant::now();
+    let window = Window::default();
     under("d9", move |request| {
         let ours = request.resource.starts_with("batchjobs") || request.resource.starts_with("jobqueues");
-        match ours && (2..8).contains(&begun.elapsed().as_secs()) {
+        match window.is_open(2..8) && ours {
             true => Fault::Refuse(404, None),
             false => Fault::None,
         }
@@ -173,8 +185,8 @@ async fn e1_every_write_takes_half_a_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn e2_nothing_can_be_written_for_a_while() {
-    let begun = std::time::Instant::now();
-    under("e2", move |request| match request.is_write() && (2..12).contains(&begun.elapsed().as_secs()) {
+    let window = Window::default();
+    under("e2", move |request| match window.is_open(2..12) && request.is_write() {
         true => Fault::Refuse(500, None),
         false => Fault::None,
     })

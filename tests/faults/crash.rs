@@ -118,4 +118,4 @@ async fn a1_a2_a3_killed_at_any_write_the_operator_comes_to_the_same_end() {
 }
 
 /// Of how many points one is tried unless all are asked for.
-const SAMPLE: usize = 4;
+const SAMPLE: usize = 8;

@@ -89,7 +89,9 @@ pub(super) fn faults(report: &mut Report, keep: bool, long: bool) {
         if long {
             command.env("BATCHYARD_LONG", "1");
         }
-        tests(on(command.args(["--bin", "observer", "--", "--show-output", "--skip", "soak"]), cluster)?)
+        // Each has the operator for itself.
+        let more = ["--bin", "observer", "--", "--show-output", "--test-threads=1", "--skip", "soak"];
+        tests(on(command.args(more), cluster)?)
     });
 }
 
