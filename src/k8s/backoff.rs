@@ -74,7 +74,7 @@ mod tests {
         let backoff = Backoff::default();
         let begun = Instant::now();
         for object in 0..1000_u32 {
-            backoff.failed_at(&object.to_string(), begun + LONGEST * object);
+            backoff.failed_at(&object.to_string(), begun + FORGOTTEN / 10 * object);
         }
         assert!(backoff.lock().len() <= 11, "{} are remembered", backoff.lock().len());
     }

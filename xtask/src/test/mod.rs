@@ -90,7 +90,8 @@ pub fn run(args: &TestArgs) -> Result<()> {
         levels::api(&mut report, args.keep, args.long);
     }
     if wants(Level::Faults) {
-        levels::faults(&mut report, args.keep, args.long);
+        let whole = args.long || args.level == Level::Faults;
+        levels::faults(&mut report, args.keep, args.long, whole);
     }
     if wants(Level::Soak) {
         levels::soak(&mut report, args.keep, args.long);
