@@ -76,6 +76,14 @@ impl Context {
         if let Some(node) = self.caches.nodes.get(&ObjectRef::new(name)) {
             return Ok(Some(node));
         }
+        self.live_node(name).await
+    }
+
+    /// A node as it is now.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn live_node(&self, name: &str) -> Result<Option<Arc<Node>>, Error> {
         let api: Api<Node> = Api::all(self.writer.client().clone());
         Ok(read(format!("get Node {name}"), api.get_opt(name)).await?.map(Arc::new))
     }

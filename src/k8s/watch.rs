@@ -204,6 +204,18 @@ mod tests {
         object
     }
 
+    fn words(changes: &[Change<ConfigMap>]) -> String {
+        let mut words: Vec<_> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Applied(object) => format!("+{}", object.name_any()),
+                Change::Deleted(object) => format!("-{}", object.name_any()),
+            })
+            .collect();
+        words.sort();
+        words.join(" ")
+    }
+
     #[test]
     fn a_relist_tells_of_what_is_gone() {
         let (reader, mut writer) = reflector::store();
@@ -217,15 +229,7 @@ mod tests {
             Event::InitDone,
             Event::Delete(object("c")),
         ] {
-            let mut changes: Vec<_> = take(&mut writer, &reader, event)
-                .iter()
-                .map(|change| match change {
-                    Change::Applied(object) => format!("+{}", object.name_any()),
-                    Change::Deleted(object) => format!("-{}", object.name_any()),
-                })
-                .collect();
-            changes.sort();
-            told.push(changes.join(" "));
+            told.push(words(&take(&mut writer, &reader, event)));
         }
         assert_eq!(told, ["+a", "+b", "", "", "", "+b +c -a", "-c"]);
     }
@@ -260,15 +264,7 @@ mod tests {
         ] {
             let event = decoded(event, |_| {}, &reader);
             let changes = event.map(|event| take(&mut writer, &reader, event)).unwrap_or_default();
-            let mut changes: Vec<_> = changes
-                .iter()
-                .map(|change| match change {
-                    Change::Applied(object) => format!("+{}", object.name_any()),
-                    Change::Deleted(object) => format!("-{}", object.name_any()),
-                })
-                .collect();
-            changes.sort();
-            told.push(changes.join(" "));
+            told.push(words(&changes));
         }
         assert_eq!(told, ["+a", "", "", "+c", "", "", "", "", "+a +c", "", "", "-a"]);
         assert_eq!(reader.state().iter().map(|object| object.name_any()).collect::<Vec<_>>(), ["c"]);

@@ -8,7 +8,7 @@ use batchyard::crd::BatchJob;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use crate::arena::Arena;
 use crate::chance::Chance;
@@ -20,9 +20,8 @@ async fn under(name: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'sta
     let arena = Arena::with_operator(name).await;
     arena.proxy.plan(plan);
     arena.play_as_undisturbed().await;
-    let faults = arena.proxy.seen().iter().filter(|(_, fault)| *fault != Fault::None).count();
-    assert!(faults > 0, "no fault was made");
-    println!("{name}: {faults} faults; {}", arena.close_in_peace().await.summary());
+    assert!(arena.proxy.seen().iter().any(|(_, fault)| *fault != Fault::None), "no fault was made");
+    arena.close_in_peace().await;
 }
 
 /// The lease is renewed in time, or another operator would take over: another case.
@@ -98,7 +97,7 @@ async fn d5_somebody_else_writes_to_every_job_all_the_time() {
     });
     arena.play_as_undisturbed().await;
     storm.abort();
-    println!("d5: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +115,7 @@ async fn d7_one_namespace_is_forbidden_and_only_its_jobs_wait() {
         proxy.plan_nothing();
     };
     tokio::join!(allow_when_others_are_done, arena.play_these_as_undisturbed(retry));
-    println!("d7: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,7 +155,7 @@ async fn d10_pods_that_cannot_be_read_are_left_out_until_they_can() {
     let others = stories::all().into_iter().filter(|story| !["cancel", "image"].contains(&story.name));
     arena.play_these_as_undisturbed(others).await;
     arena.proxy.plan_nothing();
-    println!("d10: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,13 +164,11 @@ async fn d1_the_api_server_is_away_for_a_while() {
     let away = Duration::from_secs(if std::env::var_os("BATCHYARD_LONG").is_some() { 50 } else { 15 });
     let proxy = arena.proxy.clone();
     let outage = async {
-        sleep(Duration::from_secs(2)).await;
-        proxy.unplug(true);
-        sleep(away).await;
-        proxy.unplug(false);
+        arena.moves_on(30).await;
+        proxy.unplug(away).await;
     };
     tokio::join!(outage, arena.play_as_undisturbed());
-    println!("d1: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

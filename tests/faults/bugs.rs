@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
 use crate::arena::{Arena, undisturbed};
 use crate::proxy::{Fault, Moment, Request};
 use crate::stories;
 use crate::support::client::{TEST_LABEL, apply};
 use crate::support::operator::{self, Operator};
+use crate::support::wait;
 
 /// How long an operator without a bug has for these few stories, many times over.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// How long the operator is away where it is; programs go on without it sooner.
-const AWAY: Duration = Duration::from_secs(7);
 
 /// What is made besides the bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ enum Trouble {
     LostCreate,
     /// Each namespace's first statuses of a job are refused by the API server.
     Throttled,
-    /// The operator dies when the job runs, and is away until the pod is over.
+    /// The operator dies when the job runs, and is away until the pod is gone.
     AwayMeanwhile,
     /// Another operator, with the same bug, leads as well.
     TwoLeaders,
@@ -89,8 +92,21 @@ async fn shows(bug: &'static str, stories: &[&str], trouble: Trouble) -> Option<
     arena.supervisor.seed(Some(bug));
     arena.proxy.plan(plan(trouble));
     if trouble == Trouble::AwayMeanwhile {
-        let supervisor = arena.supervisor.clone();
-        arena.proxy.on_kill(move || supervisor.replace_after(AWAY));
+        let (supervisor, pods) = (arena.supervisor.clone(), Api::<Pod>::all(arena.user.clone()));
+        let prefix = arena.prefix.clone();
+        arena.proxy.on_kill(move || {
+            supervisor.kill();
+            let (supervisor, pods, prefix) = (supervisor.clone(), pods.clone(), prefix.clone());
+            tokio::spawn(async move {
+                wait::answer("the end of the pod", &prefix, || async {
+                    let list = pods.list(&ListParams::default()).await.ok()?;
+                    let ours = |pod: &Pod| pod.namespace().is_some_and(|name| name.starts_with(&prefix));
+                    (!list.items.iter().any(ours)).then_some(())
+                })
+                .await;
+                supervisor.start();
+            });
+        });
     }
     arena.supervisor.start();
     arena.leads().await;
@@ -120,8 +136,8 @@ async fn shows(bug: &'static str, stories: &[&str], trouble: Trouble) -> Option<
 
 async fn another(arena: &Arena, bug: &str) -> Operator {
     let elsewhere = format!("{}-elsewhere", arena.prefix);
-    let namespace = serde_json::json!({"metadata": {"name": elsewhere, "labels": {TEST_LABEL: "true"}}});
-    apply(&kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(arena.user.clone()), &namespace).await;
+    let namespace = json!({"metadata": {"name": elsewhere, "labels": {TEST_LABEL: "true"}}});
+    apply(&Api::<Namespace>::all(arena.user.clone()), &namespace).await;
     let arguments = ["--namespace", &elsewhere, "--seeded-bug", bug];
     let second = Operator::start_at(&arena.proxy.kubeconfig(), operator::NAME, "60", &arguments);
     second.leads().await;

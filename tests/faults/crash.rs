@@ -106,13 +106,8 @@ async fn a1_a2_a3_killed_at_any_write_the_operator_comes_to_the_same_end() {
             point.story.name, point.moment, point.write, outcome.namespace
         );
     }
-    let kills = arena.supervisor.kills();
-    let report = arena.close_in_peace().await;
-    println!(
-        "crash points: {struck} explored of {total} in {} stories, the operator was killed {kills} times; {}",
-        expected.len(),
-        report.summary()
-    );
+    arena.close_in_peace().await;
+    println!("crash points: {struck} explored of {total} in {} stories", expected.len());
     // A story that needs fewer writes than undisturbed leaves its last points out.
     assert!(struck * 10 >= points.len() * 8, "only {struck} of {} points were reached", points.len());
 }

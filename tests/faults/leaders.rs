@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use crate::arena::Arena;
 use crate::proxy::Fault;
@@ -29,7 +29,7 @@ async fn a4_killed_again_and_again_it_still_gets_on() {
         }
     };
     tokio::join!(kills, arena.play_as_undisturbed());
-    println!("a4: killed {} times; {}", arena.supervisor.kills(), arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ async fn a5_asked_to_stop_in_the_middle_it_ends_in_order_and_gives_its_lease_up(
     let supervisor = arena.supervisor.clone();
     let successor = async {
         for _ in 0..3 {
-            sleep(Duration::from_secs(2)).await;
+            arena.moves_on(15).await;
             let operator = supervisor.current().take().expect("it runs");
             // It ends with success, or the test fails here.
             operator.stop().await;
@@ -50,7 +50,7 @@ async fn a5_asked_to_stop_in_the_middle_it_ends_in_order_and_gives_its_lease_up(
         }
     };
     tokio::join!(successor, arena.play_as_undisturbed());
-    println!("a5: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,16 +58,14 @@ async fn a8_the_operator_is_away_while_pods_come_to_their_end() {
     let arena = Arena::with_operator("a8").await;
     let supervisor = arena.supervisor.clone();
     let absence = async {
-        for _ in 0..2 {
-            sleep(Duration::from_secs(3)).await;
-            supervisor.kill();
-            // Programs end by themselves meanwhile, and users delete pods.
-            sleep(Duration::from_secs(7)).await;
-            supervisor.start();
-        }
+        arena.has_pods(8).await;
+        supervisor.kill();
+        // Programs end by themselves meanwhile, and users delete pods.
+        arena.pods_end_unseen(3).await;
+        supervisor.start();
     };
     tokio::join!(absence, arena.play_as_undisturbed());
-    println!("a8: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +84,7 @@ async fn b1_two_operators_lead_at_once_and_do_no_harm() {
     second.leads().await;
     arena.play_as_undisturbed().await;
     second.stop().await;
-    println!("b1: {}", arena.close_in_peace().await.summary());
+    arena.close_with_a_rival().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,10 +98,10 @@ async fn b2_a_leader_that_was_paused_comes_back_and_does_no_harm() {
             let name = ["paused-1", "paused-2", "paused-3"][number - 1];
             let other = start(name);
             other.stands_by().await;
-            sleep(Duration::from_secs(2)).await;
+            arena.moves_on(15).await;
             leader.pause(true);
             other.leads().await;
-            sleep(Duration::from_secs(1)).await;
+            arena.moves_on(5).await;
             // Whatever it was about to do, it does now, and then finds that it does not lead.
             leader.pause(false);
             leader.ends().await;
@@ -113,7 +111,7 @@ async fn b2_a_leader_that_was_paused_comes_back_and_does_no_harm() {
     };
     let (leader, ()) = tokio::join!(pauses, arena.play_as_undisturbed());
     leader.stop().await;
-    println!("b2: {}", arena.close_in_peace().await.summary());
+    arena.close_with_a_rival().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +121,7 @@ async fn b3_the_lease_is_deleted_and_its_clock_is_wrong() {
     let supervisor = arena.supervisor.clone();
     let mischief = async {
         for number in 0..6 {
-            sleep(Duration::from_secs(1)).await;
+            arena.moves_on(10).await;
             if number % 2 == 0 {
                 let _ = leases.delete(SYSTEM.1, &DeleteParams::default()).await;
             } else {
@@ -135,7 +133,7 @@ async fn b3_the_lease_is_deleted_and_its_clock_is_wrong() {
         }
     };
     tokio::join!(mischief, arena.play_as_undisturbed());
-    println!("b3: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +145,7 @@ async fn b4_the_lease_cannot_be_renewed_and_all_else_works() {
     let supervisor = arena.supervisor.clone();
     let proxy = arena.proxy.clone();
     let outage = async {
-        sleep(Duration::from_secs(1)).await;
+        arena.moves_on(10).await;
         proxy.plan(|request| match request.resource == "leases" {
             true => Fault::Refuse(500, None),
             false => Fault::None,
@@ -159,5 +157,5 @@ async fn b4_the_lease_cannot_be_renewed_and_all_else_works() {
         supervisor.start();
     };
     tokio::join!(outage, arena.play_as_undisturbed());
-    println!("b4: {}", arena.close_in_peace().await.summary());
+    arena.close_in_peace().await;
 }

@@ -137,6 +137,7 @@ struct Shared {
     plan: RwLock<Plan>,
     kill: RwLock<Arc<dyn Fn() + Send + Sync>>,
     requests: AtomicU64,
+    writes: AtomicU64,
     seen: Mutex<Vec<(Request, Fault)>>,
     old: Mutex<std::collections::HashMap<String, Bytes>>,
     broken: tokio::sync::watch::Sender<bool>,
@@ -152,6 +153,7 @@ impl Proxy {
             plan: RwLock::new(Arc::new(|_| Fault::None)),
             kill: RwLock::new(Arc::new(|| {})),
             requests: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             seen: Mutex::default(),
             old: Mutex::default(),
             broken: tokio::sync::watch::Sender::new(false),
@@ -190,9 +192,16 @@ impl Proxy {
         *self.shared.kill.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kill);
     }
 
-    /// Refuses connections and breaks those that are open, or no longer does.
-    pub(crate) fn unplug(&self, unplugged: bool) {
-        self.shared.broken.send_replace(unplugged);
+    /// Refuses connections, and breaks those that are open, for so long.
+    pub(crate) async fn unplug(&self, away: Duration) {
+        self.shared.broken.send_replace(true);
+        sleep(away).await;
+        self.shared.broken.send_replace(false);
+    }
+
+    /// How many writes were asked for so far.
+    pub(crate) fn writes(&self) -> u64 {
+        self.shared.writes.load(Ordering::Relaxed)
     }
 
     /// What was asked so far, and what became of it.
@@ -223,6 +232,7 @@ async fn answer_all(connection: TcpStream, shared: Arc<Shared>) {
 async fn answer(request: hyper::Request<Incoming>, shared: Arc<Shared>) -> Result<Answer, Failure> {
     let number = shared.requests.fetch_add(1, Ordering::Relaxed);
     let asked = Request::read(number, request.method(), request.uri());
+    shared.writes.fetch_add(u64::from(asked.is_write()), Ordering::Relaxed);
     let fault = shared.plan.read().unwrap_or_else(PoisonError::into_inner).clone()(&asked);
     shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push((asked.clone(), fault));
     let kill = || shared.kill.read().unwrap_or_else(PoisonError::into_inner).clone()();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::ResourceExt as _;
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::api::DeleteParams;
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -194,17 +194,27 @@ async fn bind_by_hand(scenario: &Scenario<'_>) -> Result<()> {
 }
 
 /// More memory than is left on a node beside `ballast`.
-fn large() -> Value {
+fn large(node_memory: u64) -> Value {
     let mut job = in_queue(BY_HAND, shell("exit 0"));
-    let memory = json!({"type": "MEMORY", "value": "8192"});
+    let memory = json!({"type": "MEMORY", "value": (node_memory * 45 / 100).to_string()});
     let requirements = job["containerOverrides"]["resourceRequirements"].as_array_mut();
     requirements.expect("the vCPUs are stated there").push(memory);
     job
 }
 
+/// The memory that pods may request on a node, in MiB. Machines differ.
+async fn memory_of(scenario: &Scenario<'_>, node: &str) -> Result<u64> {
+    let node = Api::<Node>::all(scenario.cluster.client.clone()).get(node).await?;
+    let memory = node.status.and_then(|status| status.allocatable).and_then(|mut all| all.remove("memory"));
+    let memory = memory.context("a node says how much memory it has")?.0;
+    let kib: u64 = memory.strip_suffix("Ki").context("a kubelet counts in Ki")?.parse()?;
+    Ok(kib / 1024)
+}
+
 /// Fills a node's memory with a foreign pod, as far as other cases have no need of it.
-async fn ballast(scenario: &Scenario<'_>, node: &str) -> Result<()> {
-    let requests = json!({"requests": {"cpu": "10m", "memory": "16Gi"}});
+async fn ballast(scenario: &Scenario<'_>, node: &str, node_memory: u64) -> Result<()> {
+    let memory = format!("{}Mi", node_memory * 60 / 100);
+    let requests = json!({"requests": {"cpu": "10m", "memory": memory}});
     let container = json!({"name": "ballast", "image": "alpine:latest", "resources": requests,
         "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]});
     let pod = json!({"metadata": {"name": "ballast"},
@@ -222,8 +232,9 @@ fn phase(pod: &Pod) -> &str {
 async fn refusals(scenario: &Scenario<'_>) -> Result<()> {
     bind_by_hand(scenario).await?;
     let [full, free] = scenario.cluster.spot_nodes();
-    ballast(scenario, full).await?;
-    scenario.submit("job", large()).await;
+    let memory = memory_of(scenario, full).await?;
+    ballast(scenario, full, memory).await?;
+    scenario.submit("job", large(memory)).await;
     let pod = scenario.pod_of("job", 0).await?;
     scenario.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default()).await?;
     for (placement, node) in [scenario.cluster.cluster.nodes[0].as_str(), full, free].iter().enumerate() {

@@ -82,6 +82,21 @@ where
     }
 }
 
+/// Asks again and again until there is nothing left to complain of; returns what still is after a while.
+pub(crate) async fn none<F>(ask: impl Fn() -> F) -> Vec<String>
+where
+    F: Future<Output = Vec<String>>,
+{
+    let begun = Instant::now();
+    loop {
+        let left = ask().await;
+        if left.is_empty() || begun.elapsed() > PATIENCE {
+            return left;
+        }
+        sleep(POLL).await;
+    }
+}
+
 fn give_up<K: Resource + Serialize>(what: &str, name: &str, last: Option<K>) -> ! {
     let about =
         last.as_ref().and_then(|object| object.meta().namespace.clone()).unwrap_or_else(|| name.to_owned());

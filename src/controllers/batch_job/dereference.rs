@@ -8,7 +8,7 @@ use batchyard_core::job::decide::{Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
 use batchyard_core::name::{self, DefinitionRef};
-use batchyard_core::termination::Tolerances;
+use batchyard_core::termination::{Tolerances, look};
 use batchyard_core::{reason, waits};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
@@ -48,11 +48,12 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
     // Asked before the pods are read: a create that is answered in between shows its pod.
     let creating = context.dispatch.is_creating(&job.uid().unwrap_or_default());
     let pods = pods(job, &record, context).await?;
+    let tolerances = tolerances(&record, context);
     let mut world = Dereferenced {
         job: wishes(job, context),
         readiness: Readiness::Ready(record.job_definition.clone().unwrap_or_default()),
-        seen: seen(job, &record, &pods, context).await?,
-        tolerances: tolerances(&record, context),
+        seen: seen(job, &record, &pods, &tolerances, context).await?,
+        tolerances,
         pods,
         queue: queue(job, context),
         poll: false,
@@ -156,17 +157,34 @@ async fn pods(job: &BatchJob, record: &Record, context: &Context) -> Result<Vec<
     Ok(pods)
 }
 
-async fn seen(job: &BatchJob, record: &Record, pods: &[Arc<Pod>], context: &Context) -> Result<Seen, Error> {
+async fn seen(
+    job: &BatchJob,
+    record: &Record,
+    pods: &[Arc<Pod>],
+    tolerances: &Tolerances,
+    context: &Context,
+) -> Result<Seen, Error> {
     let uid = job.uid().unwrap_or_default();
+    let views: Vec<_> = pods.iter().filter_map(|pod| observe::pod(pod)).collect();
     let mut nodes = BTreeMap::new();
-    let on_record = record.current.as_ref().and_then(|current| current.node_name.as_deref());
-    for name in pods.iter().filter_map(|pod| observe::node_name(pod)).chain(on_record) {
-        if let Some(node) = context.node(name).await? {
-            nodes.insert(name.to_owned(), observe::node(&node));
+    for pod in &views {
+        let Some(name) = &pod.node_name else { continue };
+        let mut node = context.node(name).await?.map(|node| observe::node(&node));
+        let sight = look(pod, node.as_ref(), None, tolerances, context.clock.now());
+        if !record.has_counted(&pod.uid) && sight.rests_on_node() {
+            node = context.live_node(name).await?.map(|node| observe::node(&node));
         }
+        nodes.extend(node.map(|node| (name.clone(), node)));
+    }
+    // A pod that is on record and gone is judged by its node alone.
+    let on_record = record.current.as_ref().and_then(|current| current.node_name.as_ref());
+    if let Some(name) = on_record.filter(|name| !views.iter().any(|pod| pod.node_name.as_ref() == Some(name)))
+    {
+        let node = context.live_node(name).await?.map(|node| observe::node(&node));
+        nodes.extend(node.map(|node| (name.clone(), node)));
     }
     Ok(Seen {
-        pods: pods.iter().filter_map(|pod| observe::pod(pod)).collect(),
+        pods: views,
         nodes,
         creating: false,
         waits_for: waits_for(job, &uid, context),

@@ -89,6 +89,14 @@ pub enum Sight {
     Ended(Ending),
 }
 
+impl Sight {
+    /// True if the node had a say in this verdict: seen otherwise, it might be another. A verdict
+    /// is for ever, so it should rest on the node as it is, not as a cache has it.
+    pub fn rests_on_node(&self) -> bool {
+        matches!(self, Self::Ended(end) if matches!(end.class, Class::Host | Class::Deleted | Class::Unknown))
+    }
+}
+
 /// How a pod ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {

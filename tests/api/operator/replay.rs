@@ -10,7 +10,6 @@ mod rows;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use batchyard::crd::BatchJob;
 use batchyard_core::job::phase::Phase;
@@ -20,7 +19,6 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use self::rows::{Order, Place, Row};
 use super::kubelet::PodHandle;
@@ -31,9 +29,6 @@ use crate::support::wait;
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 16;
-
-/// Pause between two looks at all pods or jobs.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// The pool of the nodes that fixtures speak of; jobs are admitted for another one.
 const STAGE: &str = "stage";
@@ -211,7 +206,7 @@ impl<'a> Theatre<'a> {
             let answer = self.pods().patch_status(&name, &PatchParams::default(), &patch).await;
             answer.unwrap_or_else(|e| panic!("{}: {e}", row.name));
         }
-        let missing = until_none(|| async {
+        let missing = wait::none(|| async {
             let pods = self.by_row().await;
             let lacks = |(row, status): &&(&Row, Value)| {
                 !rows::holds(&serde_json::to_value(&pods[&row.name].status).expect("plain data"), status)
@@ -245,7 +240,7 @@ impl<'a> Theatre<'a> {
 
     /// Waits until all jobs say what the table says; returns those that do not.
     async fn compare(&self, rows: &[Row]) -> Vec<String> {
-        until_none(|| async {
+        wait::none(|| async {
             let list = self.world.api::<BatchJob>().list(&ListParams::default()).await.expect("jobs");
             let jobs: BTreeMap<String, BatchJob> =
                 list.items.into_iter().map(|job| (job.name_any(), job)).collect();
@@ -257,18 +252,6 @@ impl<'a> Theatre<'a> {
             rows.iter().filter_map(differs).collect()
         })
         .await
-    }
-}
-
-/// Asks again and again until nothing is left to complain of; returns what is after a while.
-async fn until_none<F: Future<Output = Vec<String>>>(ask: impl Fn() -> F) -> Vec<String> {
-    let deadline = Instant::now() + wait::PATIENCE;
-    loop {
-        let left = ask().await;
-        if left.is_empty() || Instant::now() > deadline {
-            return left;
-        }
-        tokio::time::sleep(LOOK).await;
     }
 }
 

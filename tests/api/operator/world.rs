@@ -203,8 +203,14 @@ impl World {
     /// Waits until the operator has seen all that happened so far: it runs a job from beginning to end.
     pub(crate) async fn settle(&self) {
         let job = self.submit("settles", job(json!({}))).await;
-        job.run(0).await;
-        let pod = job.pod(1).await.name;
+        let pod = job.pod(1).await;
+        // Not step by step: an operator that thinks the cluster busy may leave steps out.
+        pod.bind().await;
+        pod.pulls().await;
+        pod.starts().await;
+        pod.exits(0).await;
+        job.reaches(Phase::Succeeded).await;
+        let pod = pod.name;
         self.api::<BatchJob>()
             .delete(&job.name, &DeleteParams::default())
             .await
