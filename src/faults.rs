@@ -1,6 +1,7 @@
 //! Cases of the fault list about what watches tell, each by its id.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -101,6 +102,9 @@ async fn c10_one_cache_that_is_not_filled_holds_up_everything() {
         [Event::Init, Event::InitDone]
     }
     let (caches, mut feeds, _triggers) = caches();
+    let (seen, hasty) = (caches.clone(), Arc::new(AtomicBool::new(false)));
+    let flag = hasty.clone();
+    feeds.pods.listen(move |_| flag.store(seen.ready().now_or_never().is_some(), Ordering::Relaxed));
     let mut ready = Box::pin(caches.ready());
     feeds.jobs.deliver([Event::Init, Event::InitApply(job("j", 1)), Event::InitDone]);
     feeds.nodes.deliver(empty());
@@ -115,6 +119,7 @@ async fn c10_one_cache_that_is_not_filled_holds_up_everything() {
     feeds.pods.deliver([Event::InitDone]);
     assert!(ready.as_mut().now_or_never().is_some());
     assert_eq!(caches.pods.of_job("j").len(), 1);
+    assert!(!hasty.load(Ordering::Relaxed), "ready while pods are still being told of");
 }
 
 /// Texts that somebody may put where we look.

@@ -76,7 +76,7 @@ async fn is_gone(attempt: &AttemptPod, context: &Context) -> bool {
     let pod = &attempt.pod;
     let Some((name, _)) = pods::job_of(pod) else { return false };
     let api = jobs(pod, context);
-    let found = read(format!("get BatchJob {name}"), api.get_opt(name)).await;
+    let found = read(format!("get BatchJob {name}"), || api.get_opt(name)).await;
     believed(found).is_some_and(|found| found.is_none_or(|job| job.uid().as_ref() != Some(&attempt.job_uid)))
 }
 
@@ -85,7 +85,8 @@ async fn is_gone(attempt: &AttemptPod, context: &Context) -> bool {
 async fn is_abandoned(pod: &Pod, context: &Context) -> bool {
     let Some(id) = pod.labels().get(meta::JOB_ID) else { return true };
     let params = ListParams::default().fields(&format!("status.jobId={id}"));
-    let found = read(format!("list BatchJobs {id}"), jobs(pod, context).list(&params)).await;
+    let jobs = jobs(pod, context);
+    let found = read(format!("list BatchJobs {id}"), || jobs.list(&params)).await;
     let pod_uid = pod.uid().unwrap_or_default();
     let holds = |job: &BatchJob| {
         let current = job.status.as_ref().and_then(|status| status.record.current.as_ref());

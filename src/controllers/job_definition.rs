@@ -109,7 +109,7 @@ async fn live(definition: &JobDefinition, context: &Context) -> Result<Vec<Revis
     let selector: Vec<_> = labels.map(|(key, value)| format!("{key}={value}")).collect();
     let api: Api<ControllerRevision> = Api::namespaced(context.writer.client().clone(), &namespace);
     let params = ListParams::default().labels(&selector.join(","));
-    let list = read(format!("list ControllerRevisions of {namespace}/{name}"), api.list(&params)).await?;
+    let list = read(format!("list ControllerRevisions of {namespace}/{name}"), || api.list(&params)).await?;
     let of_it = list.items.iter().filter(|revision| definition_name(revision) == Some(name.as_str()));
     Ok(of_it.map(revision::of).collect())
 }

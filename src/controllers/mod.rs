@@ -85,7 +85,7 @@ impl Context {
     /// When the API server cannot be asked.
     pub async fn live_node(&self, name: &str) -> Result<Option<Arc<Node>>, Error> {
         let api: Api<Node> = Api::all(self.writer.client().clone());
-        Ok(read(format!("get Node {name}"), api.get_opt(name)).await?.map(Arc::new))
+        Ok(read(format!("get Node {name}"), || api.get_opt(name)).await?.map(Arc::new))
     }
 
     /// Takes the finalizer off a pod, and knows at once that it is off.
@@ -176,11 +176,11 @@ enum Failure {
 }
 
 impl Failure {
-    /// How long the API server asks to be left alone: it throttles by the second.
+    /// How long the API server asks to be left alone.
     fn at_least(&self) -> Duration {
         match self {
-            Self::Error(error) if error.is_throttled() => Duration::from_secs(1),
-            _ => Duration::ZERO,
+            Self::Error(error) => error.retry_after().unwrap_or_default(),
+            Self::Panic(_) => Duration::ZERO,
         }
     }
 }

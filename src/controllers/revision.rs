@@ -67,7 +67,7 @@ async fn definition(
         Some(definition) => Some(definition),
         None => {
             let api: Api<JobDefinition> = Api::namespaced(context.writer.client().clone(), namespace);
-            let live = read(format!("get JobDefinition {namespace}/{name}"), api.get_opt(name)).await?;
+            let live = read(format!("get JobDefinition {namespace}/{name}"), || api.get_opt(name)).await?;
             live.filter(is_its).map(Arc::new)
         }
     };

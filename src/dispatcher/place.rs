@@ -206,7 +206,7 @@ pub async fn look_again(context: &Context, uid: &str, pod: &str) {
 /// Reads a pod and says what its being there means.
 async fn judge(context: &Context, uid: &str, namespace: &str, pod: &str, why: &str) -> Result<(), Error> {
     let api: Api<Pod> = Api::namespaced(context.writer.client().clone(), namespace);
-    match read(format!("get Pod {namespace}/{pod}"), api.get_opt(pod)).await? {
+    match read(format!("get Pod {namespace}/{pod}"), || api.get_opt(pod)).await? {
         // It is there and ours: the watch will show it.
         Some(found) if pods::owner(&found) == Some(uid) => context.dispatch.created(uid, pod),
         Some(_) => context.dispatch.hold_back(uid, pod, waits::name_taken(pod)),

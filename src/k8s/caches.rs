@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
 use super::meta;
@@ -45,7 +46,7 @@ pub struct Caches {
     pub definitions: Store<JobDefinition>,
     /// Revisions of definitions.
     pub revisions: Store<ControllerRevision>,
-    pods_store: Store<Pod>,
+    complete: Vec<Receiver<bool>>,
 }
 
 /// The watches that feed [`Caches`]; listeners are added before they run.
@@ -99,7 +100,7 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         environments: feeds.environments.store(),
         definitions: feeds.definitions.store(),
         revisions: feeds.revisions.store(),
-        pods_store: feeds.pods.store(),
+        complete: feeds.complete(),
     };
     let index = caches.clone();
     feeds.jobs.listen(move |change| index.index(change));
@@ -107,6 +108,19 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
 }
 
 impl Feeds {
+    fn complete(&self) -> Vec<Receiver<bool>> {
+        vec![
+            self.jobs.complete(),
+            self.pods.complete(),
+            self.nodes.complete(),
+            self.namespaces.complete(),
+            self.queues.complete(),
+            self.environments.complete(),
+            self.definitions.complete(),
+            self.revisions.complete(),
+        ]
+    }
+
     /// Begins all watches; they end when the set is dropped.
     pub fn run(self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
@@ -123,22 +137,13 @@ impl Feeds {
 }
 
 impl Caches {
-    /// Waits until every cache holds its first complete list.
+    /// Waits until every cache and every index holds its first complete list.
     pub async fn ready(&self) {
-        // An error means that the watches ended, and then nothing is ever ready.
-        let (jobs, pods, nodes, namespaces, queues, environments, definitions, revisions) = tokio::join!(
-            self.jobs.wait_until_ready(),
-            self.pods_store.wait_until_ready(),
-            self.nodes.wait_until_ready(),
-            self.namespaces.wait_until_ready(),
-            self.queues.wait_until_ready(),
-            self.environments.wait_until_ready(),
-            self.definitions.wait_until_ready(),
-            self.revisions.wait_until_ready(),
-        );
-        let all = [jobs, pods, nodes, namespaces, queues, environments, definitions, revisions];
-        if all.iter().any(Result::is_err) {
-            std::future::pending::<()>().await;
+        for mut complete in self.complete.clone() {
+            if complete.wait_for(|complete| *complete).await.is_err() {
+                // The watches ended, and then nothing is ever ready.
+                std::future::pending::<()>().await;
+            }
         }
     }
 

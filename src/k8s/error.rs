@@ -51,9 +51,12 @@ impl Error {
         self.status().is_some_and(|s| s.code == 404)
     }
 
-    /// The API server has too much to do.
-    pub fn is_throttled(&self) -> bool {
-        self.status().is_some_and(|s| s.code == 429)
+    /// When to ask again, if the API server has too much to do.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let throttled = self.status().filter(|status| status.code == 429)?;
+        let seconds = throttled.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+        // Priority and fairness asks for one second, in a header alone.
+        Some(Duration::from_secs(u64::from(seconds.clamp(1, 30))))
     }
 
     /// A word for metrics.

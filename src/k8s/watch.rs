@@ -2,7 +2,7 @@
 //!
 //! A listener hears of exact changes, also across a relist: what appeared or changed, and what is
 //! gone. It is called after the cache has taken the change, so that what it wakes finds the new
-//! state. An object that cannot be decoded is logged and stays as it was last understood, until it
+//! state; a list is complete when all listeners were told of it. An object that cannot be decoded is logged and stays as it was last understood, until it
 //! is deleted; one that never was is left out. It never stops the others
 //! (<https://github.com/kube-rs/kube/issues/774>).
 
@@ -19,6 +19,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch::{Receiver, Sender};
 use tracing::warn;
 
 /// A watch is renewed this often, in seconds: a connection that died silently is noticed within
@@ -57,6 +58,7 @@ where
     writer: Writer<K>,
     reader: Store<K>,
     listeners: Vec<Listener<K>>,
+    complete: Sender<bool>,
 }
 
 impl<K> Feed<K>
@@ -71,7 +73,8 @@ where
             config = config.labels(labels);
         }
         let (reader, writer) = reflector::store();
-        Self { api, config, trim, writer, reader, listeners: Vec::new() }
+        let complete = Sender::new(false);
+        Self { api, config, trim, writer, reader, listeners: Vec::new(), complete }
     }
 
     /// The cache; empty until the first list is complete.
@@ -84,32 +87,39 @@ where
         self.listeners.push(Box::new(listener));
     }
 
+    /// Says when the first list is complete. The cache itself says so before the listeners have heard
+    /// of what is in it, and an index that a listener keeps would look emptier than the world is.
+    pub fn complete(&self) -> Receiver<bool> {
+        self.complete.subscribe()
+    }
+
     /// Takes events as if they came from the API server.
     #[cfg(test)]
     pub(crate) fn deliver(&mut self, events: impl IntoIterator<Item = Event<K>>) {
-        for event in events {
-            for change in take(&mut self.writer, &self.reader, event) {
-                self.listeners.iter_mut().for_each(|listener| listener(&change));
-            }
-        }
+        events.into_iter().for_each(|event| self.hear(event));
     }
 
     /// Watches until the task is dropped.
-    pub async fn run(self) {
-        let Self { api, config, trim, mut writer, reader, mut listeners } = self;
-        let events = watch(api, config).default_backoff();
-        let known = reader.clone();
+    pub async fn run(mut self) {
+        let events = watch(self.api.clone(), self.config.clone()).default_backoff();
+        let (known, trim) = (self.reader.clone(), self.trim);
         let decode = move |event| std::future::ready(Ok(decoded(event, trim, &known)));
         let mut events = events.try_filter_map(decode).boxed();
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => {
-                    for change in take(&mut writer, &reader, event) {
-                        listeners.iter_mut().for_each(|listener| listener(&change));
-                    }
-                }
+                Ok(event) => self.hear(event),
                 Err(error) => warn!(kind = %K::kind(&()), %error, "watch interrupted; it will be resumed"),
             }
+        }
+    }
+
+    fn hear(&mut self, event: Event<K>) {
+        let ends_list = matches!(event, Event::InitDone);
+        for change in take(&mut self.writer, &self.reader, event) {
+            self.listeners.iter_mut().for_each(|listener| listener(&change));
+        }
+        if ends_list {
+            self.complete.send_replace(true);
         }
     }
 }

@@ -112,7 +112,7 @@ async fn live_revision(
 ) -> Result<Option<ControllerRevision>, Error> {
     let api: Api<ControllerRevision> =
         Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
-    read(format!("get ControllerRevision {name}"), api.get_opt(name)).await
+    read(format!("get ControllerRevision {name}"), || api.get_opt(name)).await
 }
 
 /// A waiting job that is moved to another queue is there once that queue takes it.
@@ -152,7 +152,7 @@ async fn pods(job: &BatchJob, record: &Record, context: &Context) -> Result<Vec<
     }
     let api: Api<Pod> =
         Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
-    let found = read(format!("get Pod {}", current.pod_name), api.get_opt(&current.pod_name)).await?;
+    let found = read(format!("get Pod {}", current.pod_name), || api.get_opt(&current.pod_name)).await?;
     pods.extend(found.filter(|pod| pod.uid().as_deref() == Some(&current.pod_uid)).map(Arc::new));
     Ok(pods)
 }
@@ -334,7 +334,7 @@ async fn definition(job: &BatchJob, name: &str, context: &Context) -> Result<Opt
         Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
     for name in name::candidates(name) {
         if name::is_object_name(&name) {
-            let found = read(format!("get JobDefinition {name}"), api.get_opt(&name)).await?;
+            let found = read(format!("get JobDefinition {name}"), || api.get_opt(&name)).await?;
             if found.is_some() {
                 return Ok(found);
             }

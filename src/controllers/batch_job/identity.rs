@@ -24,7 +24,8 @@ pub async fn service_account(
 ) -> Result<Result<String, String>, Error> {
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let what = format!("list ServiceAccounts of {namespace}");
-    let accounts = read(what, api.list(&ListParams::default())).await?;
+    let all = ListParams::default();
+    let accounts = read(what, || api.list(&all)).await?;
     Ok(choose(&accounts.items, role))
 }
 
