@@ -84,7 +84,7 @@ async fn b1_two_operators_lead_at_once_and_do_no_harm() {
     second.leads().await;
     arena.play_as_undisturbed().await;
     second.stop().await;
-    arena.close_with_a_rival().await;
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +111,7 @@ async fn b2_a_leader_that_was_paused_comes_back_and_does_no_harm() {
     };
     let (leader, ()) = tokio::join!(pauses, arena.play_as_undisturbed());
     leader.stop().await;
-    arena.close_with_a_rival().await;
+    arena.close_in_peace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
