@@ -85,7 +85,7 @@ async fn register(
     let mut floor = floor(definition);
     let mut tries = 0;
     loop {
-        let mut revisions = live(definition, context).await?;
+        let mut revisions = live(definition, floor, context).await?;
         let Newest::Make(number) = newest(wanted, &revisions, floor) else { return Ok(revisions) };
         tries += 1;
         match context.writer.create_revision(&object(definition, wanted, number)).await {
@@ -96,22 +96,33 @@ async fn register(
                 revisions.push(revision::of(&created));
                 return Ok(revisions);
             }
-            // The number is taken, perhaps by something that is no revision of ours.
+            // The number is taken: by this very revision, another one, or something that is no revision of ours.
             Err(error) if error.is_conflict() && tries < TRIES => floor = number,
             Err(error) => return Err(error),
         }
     }
 }
 
-async fn live(definition: &JobDefinition, context: &Context) -> Result<Vec<Revision>, Error> {
+/// The revisions as they are now. The one that is known to be the newest is asked for by its name if the
+/// list lacks it: a list may come from an API server that lags behind.
+async fn live(definition: &JobDefinition, newest: u32, context: &Context) -> Result<Vec<Revision>, Error> {
     let (namespace, name) = (definition.namespace().unwrap_or_default(), definition.name_any());
     let labels = labels(&name).into_iter().filter(|(key, _)| key != meta::REVISION_STATUS);
     let selector: Vec<_> = labels.map(|(key, value)| format!("{key}={value}")).collect();
     let api: Api<ControllerRevision> = Api::namespaced(context.writer.client().clone(), &namespace);
     let params = ListParams::default().labels(&selector.join(","));
     let list = read(format!("list ControllerRevisions of {namespace}/{name}"), || api.list(&params)).await?;
-    let of_it = list.items.iter().filter(|revision| definition_name(revision) == Some(name.as_str()));
-    Ok(of_it.map(revision::of).collect())
+    let mut found = list.items;
+    if newest > 0 && !found.iter().any(|revision| revision.revision == i64::from(newest)) {
+        let by_name = format!("{name}-{newest}");
+        let named = read(format!("get ControllerRevision {by_name}"), || api.get_opt(&by_name)).await?;
+        let is_ours = |named: &ControllerRevision| {
+            named.labels().get(meta::MANAGED_BY).is_some_and(|by| by == meta::OPERATOR)
+        };
+        found.extend(named.filter(is_ours));
+    }
+    let is_its = |revision: &&ControllerRevision| definition_name(revision) == Some(name.as_str());
+    Ok(found.iter().filter(is_its).map(revision::of).collect())
 }
 
 fn labels(definition: &str) -> BTreeMap<String, String> {

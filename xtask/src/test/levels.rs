@@ -99,7 +99,7 @@ pub(super) fn faults(report: &mut Report, keep: bool, long: bool, whole: bool) {
 }
 
 /// What a run of all levels takes of the tests under faults; `cargo xtask test faults` runs them all.
-const SAMPLE: &[&str] = &["tests::", "d3_", "d5_", "c1_"];
+const SAMPLE: &[&str] = &["tests::", "a1_", "b2_", "c1_", "c6_", "d3_", "d5_"];
 
 /// Everything at once, for minutes.
 pub(super) fn soak(report: &mut Report, keep: bool, long: bool) {
