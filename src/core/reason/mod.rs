@@ -7,6 +7,7 @@
 //! <https://docs.aws.amazon.com/batch/latest/userguide/troubleshooting.html>. What is ours says so.
 
 pub mod clean;
+pub mod explain;
 pub mod resources;
 
 use clean::{REASON_LIMIT, STATUS_REASON_LIMIT, line, shorten};
