@@ -4,6 +4,7 @@
 //! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once,
 //! [`k8s`] sees and writes API objects, [`crd`] holds the wire types, and `batchyard_core` decides.
 
+pub mod cli;
 pub mod clock;
 pub mod controllers;
 pub mod crd;

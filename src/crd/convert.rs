@@ -58,7 +58,8 @@ pub fn inline_definition(job: &BatchJobSpec) -> Option<JobDefinitionSpec> {
     })
 }
 
-fn strategy(wire: Option<&shared::RetryStrategy>) -> RetryStrategy {
+/// A retry strategy as it is carried out; without one a job has one attempt.
+pub fn strategy(wire: Option<&shared::RetryStrategy>) -> RetryStrategy {
     let Some(wire) = wire else { return RetryStrategy::default() };
     let entry = |entry: &shared::EvaluateOnExit| retry::EvaluateOnExit {
         on_status_reason: entry.on_status_reason.clone(),

@@ -120,7 +120,12 @@ const TABLE: &[Explanation] = &[
         "The queue was DISABLED, or had the annotation batchyard.io/delete-jobs, when it was deleted.",
         "Submit the job to another queue.",
     ),
-    entry("BatchJob deleted", "The BatchJob object is being deleted, and its pod with it.", "kubectl delete.", "Nothing."),
+    entry(
+        "BatchJob deleted",
+        "The BatchJob object is being deleted, and its pod with it.",
+        "kubectl delete.",
+        "Nothing.",
+    ),
     entry(
         "Task status unknown",
         "Nothing that could still be seen tells how the attempt ended.",

@@ -1,0 +1,206 @@
+//! `kubectl batch describe`: a page about a job.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::{Attempt, Record, RetryAction};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use kube::ResourceExt as _;
+
+use super::connect::Cluster;
+use super::error::{Error, Result};
+use super::output::{Output, objects};
+use super::table::{Screen, Table, one_line};
+use super::{events, find, list, print, time};
+use crate::crd::BatchJob;
+
+/// Which jobs.
+#[derive(clap::Args, Debug)]
+pub(super) struct DescribeArgs {
+    /// Names or ids, or beginnings of them.
+    #[arg(required = true, value_name = "JOB")]
+    jobs: Vec<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) async fn run(args: &DescribeArgs, cluster: &Cluster) -> Result<ExitCode> {
+    let mut found = Vec::new();
+    for name in &args.jobs {
+        found.push(find::job(cluster, name).await?);
+    }
+    if !args.output.is_table() {
+        let values = found.iter().map(list::to_value).collect::<Result<Vec<_>>>()?;
+        print(&objects(&args.output.format(), &values, true)?);
+        return Error::done();
+    }
+    let screen = Screen::stdout();
+    for (number, job) in found.iter().enumerate() {
+        // Whoever may see jobs may not see Events.
+        let events = events::of_job(cluster, job).await.ok();
+        print(if number > 0 { "\n" } else { "" });
+        print(&page(job, events.as_deref(), screen, Timestamp::now()));
+    }
+    Error::done()
+}
+
+/// The whole page.
+pub(super) fn page(job: &BatchJob, events: Option<&[Event]>, screen: Screen, now: Timestamp) -> String {
+    let status = job.status.clone().unwrap_or_default();
+    let record = &status.record;
+    let mut page = head(job, record, screen);
+    if let Some(current) = &record.current {
+        section(&mut page, screen, "Now");
+        line(&mut page, "Attempt", &format!("{} in pod {}", current.attempt, current.pod_name));
+        line(&mut page, "Node", &place(current.node_name.as_deref(), current.instance.as_deref()));
+        line(&mut page, "Environment", current.compute_environment.as_deref().unwrap_or_default());
+        let runs = current.started_at.map(|at| format!("{} ago", time::between(at, now)));
+        line(&mut page, "Container started", &runs.unwrap_or_default());
+    }
+    attempts(&mut page, record, screen);
+    placements(&mut page, record, screen);
+    conditions(&mut page, job, screen);
+    if let Some(tail) = &record.log_tail {
+        section(&mut page, screen, "Last lines of the last failed attempt");
+        tail.lines().for_each(|text| _ = writeln!(page, "  {}", one_line(text)));
+    }
+    match events {
+        None => {}
+        Some([]) => section(&mut page, screen, "Events: none, or they are too old to be kept"),
+        Some(events) => {
+            section(&mut page, screen, "Events");
+            page.push_str(&indented(&events::table(events, screen, now).show()));
+        }
+    }
+    page
+}
+
+fn head(job: &BatchJob, record: &Record, screen: Screen) -> String {
+    let mut page = String::new();
+    let phase = record.phase().as_str();
+    line(&mut page, "Name", &job.name_any());
+    if let Some(name) = job.spec.job_name.as_ref().filter(|name| **name != job.name_any()) {
+        line(&mut page, "Job name", name);
+    }
+    line(&mut page, "Namespace", &job.namespace().unwrap_or_default());
+    line(&mut page, "Id", record.job_id.as_deref().unwrap_or_default());
+    line(&mut page, "Queue", &job.spec.job_queue);
+    line(
+        &mut page,
+        "Definition",
+        record.job_definition.as_deref().or(job.spec.job_definition.as_deref()).unwrap_or_default(),
+    );
+    let _ = writeln!(page, "{:<19}{}", "Phase:", screen.paint(phase, phase));
+    let reason = record.status_reason.as_deref().unwrap_or_default();
+    line(&mut page, "Reason", reason);
+    if let Some(known) =
+        batchyard_core::reason::explain::explain(reason).filter(|_| record.phase() != Phase::Succeeded)
+    {
+        line(&mut page, "", known.meaning);
+        line(&mut page, "", known.advice);
+    }
+    let asked = [
+        ("Cancel asked for", job.spec.cancel.as_deref()),
+        ("Terminate asked for", job.spec.terminate.as_deref()),
+    ];
+    for (title, reason) in asked {
+        line(&mut page, title, reason.unwrap_or_default());
+    }
+    let times =
+        [("Created", record.created_at), ("Started", record.started_at), ("Stopped", record.stopped_at)];
+    for (title, at) in times {
+        line(&mut page, title, &at.map(time::at).unwrap_or_default());
+    }
+    page
+}
+
+fn attempts(page: &mut String, record: &Record, screen: Screen) {
+    if record.attempts.is_empty() {
+        return;
+    }
+    section(page, screen, "Attempts");
+    let mut table = Table::new(screen, &["ATTEMPT", "EXIT", "STARTED", "RAN", "NODE", "REASON"]);
+    for attempt in &record.attempts {
+        let ran = attempt.started_at.zip(attempt.stopped_at).map(|(from, to)| time::between(from, to));
+        table.row([
+            attempt.attempt.to_string(),
+            attempt.container.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+            attempt.started_at.map(time::second).unwrap_or_default(),
+            ran.unwrap_or_default(),
+            place(attempt.node_name.as_deref(), attempt.instance.as_deref()),
+            how(attempt),
+        ]);
+    }
+    page.push_str(&indented(&table.show()));
+    section(page, screen, "Retry rules that decided");
+    for attempt in &record.attempts {
+        if let Some(decision) = &attempt.decision {
+            let then = match decision.action {
+                RetryAction::Retry => "tried again",
+                RetryAction::Exit => "the end",
+            };
+            let _ =
+                writeln!(page, "  after attempt {}: {} ({then})", attempt.attempt, one_line(&decision.rule));
+        }
+    }
+}
+
+fn how(attempt: &Attempt) -> String {
+    match &attempt.container.reason {
+        Some(reason) => format!("{}: {reason}", attempt.status_reason),
+        None => attempt.status_reason.clone(),
+    }
+}
+
+fn placements(page: &mut String, record: &Record, screen: Screen) {
+    if record.placements.is_empty() {
+        return;
+    }
+    section(page, screen, "Pods that started nothing and used up no attempt");
+    for placement in &record.placements {
+        let at = placement.at.map(time::second).unwrap_or_default();
+        let _ =
+            writeln!(page, "  {at} attempt {}: {}", placement.attempt, one_line(&placement.status_reason));
+    }
+}
+
+/// What a reader should know beside the phase.
+fn conditions(page: &mut String, job: &BatchJob, screen: Screen) {
+    let told = ["Complete", "Failed"];
+    let conditions = job.status.iter().flat_map(|status| &status.conditions);
+    let notable: Vec<_> =
+        conditions.filter(|c| c.status == "True" && !told.contains(&c.type_.as_str())).collect();
+    if notable.is_empty() {
+        return;
+    }
+    section(page, screen, "Conditions");
+    for condition in notable {
+        let _ = writeln!(page, "  {}: {}", condition.type_, one_line(&condition.message));
+    }
+}
+
+/// A node, and the instance where that says more.
+fn place(node: Option<&str>, instance: Option<&str>) -> String {
+    match (node, instance) {
+        (Some(node), Some(instance)) if node != instance => format!("{node} ({instance})"),
+        (node, instance) => node.or(instance).unwrap_or_default().to_owned(),
+    }
+}
+
+fn section(page: &mut String, screen: Screen, title: &str) {
+    let _ = writeln!(page, "\n{}", screen.heading(title));
+}
+
+/// A line of the page, unless there is nothing to say.
+fn line(page: &mut String, title: &str, text: &str) {
+    if !text.is_empty() {
+        let title = if title.is_empty() { String::new() } else { format!("{title}:") };
+        let _ = writeln!(page, "{title:<19}{}", one_line(text));
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}

@@ -1,0 +1,253 @@
+//! `kubectl batch logs`: what a job's container wrote. An attempt is a pod; following goes from one to
+//! the next until the job has ended.
+
+use std::process::ExitCode;
+
+use batchyard_core::job::record::Record;
+use futures::{AsyncBufReadExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::api::LogParams;
+use kube::runtime::wait::await_condition;
+use kube::{Api, ResourceExt as _};
+
+use super::connect::Cluster;
+use super::error::{Error, Kind, Result};
+use super::{find, print, watch};
+use crate::crd::BatchJob;
+
+/// Which output.
+#[derive(clap::Args, Debug, Default)]
+pub(super) struct LogsArgs {
+    /// A name or id, or a beginning of it.
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// Wait for the job to start, and go on until it has ended.
+    #[arg(short, long)]
+    follow: bool,
+    /// Of this attempt; default: the newest.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["previous", "all_attempts"])]
+    attempt: Option<u32>,
+    /// Of the attempt before the newest.
+    #[arg(short, long, conflicts_with = "all_attempts")]
+    previous: bool,
+    /// Of every attempt, from the first.
+    #[arg(long)]
+    all_attempts: bool,
+    /// Of this container; default: the job's own.
+    #[arg(short, long, value_name = "NAME")]
+    container: Option<String>,
+    /// Only so many lines from the end.
+    #[arg(long, value_name = "LINES")]
+    tail: Option<i64>,
+    /// A time before each line.
+    #[arg(long)]
+    timestamps: bool,
+    /// The attempt before each line.
+    #[arg(long)]
+    prefix: bool,
+}
+
+pub(super) async fn run(args: &LogsArgs, cluster: &Cluster) -> Result<ExitCode> {
+    let job = find::job(cluster, &args.job).await?;
+    let record = record(&job);
+    let newest = newest(&record);
+    let from = match (args.attempt, args.previous, args.all_attempts) {
+        (Some(attempt), ..) => attempt,
+        (_, true, _) => newest.saturating_sub(1),
+        (_, _, true) => 1,
+        _ => newest,
+    };
+    if from == 0 && args.previous {
+        return Err(Error::new(Kind::NotFound, format!("{} has had one attempt only", job.name_any())));
+    }
+    let last = if args.all_attempts { newest } else { from };
+    if args.follow {
+        follow(args, cluster, &job.name_any(), from.max(1)).await?;
+        return Error::done();
+    }
+    if newest == 0 {
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("{} has not started: {}", job.name_any(), waits(&record)),
+        )
+        .with_hint("Use --follow to wait for it."));
+    }
+    for attempt in from..=last {
+        let pod = pod_of(&record, attempt).ok_or_else(|| no_attempt(&job, attempt, newest))?;
+        stream(args, cluster, &pod, attempt, false, &record).await?;
+    }
+    Error::done()
+}
+
+/// Prints what a job writes until it has ended, and ends as it does.
+pub(super) async fn follow_to_the_end(cluster: &Cluster, name: &str) -> Result<ExitCode> {
+    follow(&LogsArgs::default(), cluster, name, 1).await?;
+    let job = cluster.api::<BatchJob>().get(name).await?;
+    let ended = record(&job);
+    eprintln!("{name} is {}: {}", ended.phase().as_str(), waits(&ended));
+    Ok(watch::exit_code(&ended).into())
+}
+
+/// One attempt after another.
+async fn follow(args: &LogsArgs, cluster: &Cluster, name: &str, from: u32) -> Result<()> {
+    let jobs: Api<BatchJob> = cluster.api();
+    let mut attempt = from;
+    loop {
+        // There is something to read, or there never will be.
+        let is_ready = |job: Option<&BatchJob>| {
+            job.is_none_or(|job| {
+                let record = record(job);
+                record.phase().is_terminal() || pod_of(&record, attempt).is_some()
+            })
+        };
+        let job = await_condition(jobs.clone(), name, is_ready).await.map_err(lost)?;
+        let job = job.ok_or_else(|| Error::new(Kind::NotFound, format!("{name} was deleted")))?;
+        let now = record(&job);
+        let Some(pod) = pod_of(&now, attempt) else { return Ok(()) };
+        starts(args, cluster, &pod).await?;
+        stream(args, cluster, &pod, attempt, true, &now).await?;
+        if args.attempt.is_some() || args.previous {
+            return Ok(());
+        }
+        // The container has ended; the job's status says so a moment later. A pod that started nothing
+        // is followed by another one of the same attempt.
+        let has_moved_on = |job: Option<&BatchJob>| {
+            job.is_none_or(|job| {
+                let record = record(job);
+                newest_ended(&record) >= attempt || pod_of(&record, attempt).is_some_and(|now| now != pod)
+            })
+        };
+        let job = await_condition(jobs.clone(), name, has_moved_on).await.map_err(lost)?;
+        if job.is_none_or(|job| pod_of(&record(&job), attempt).as_deref() == Some(pod.as_str())) {
+            attempt += 1;
+        }
+    }
+}
+
+/// Waits until the container runs or has run, or the pod is gone.
+async fn starts(args: &LogsArgs, cluster: &Cluster, pod: &str) -> Result<()> {
+    let has_begun = |pod: Option<&Pod>| {
+        pod.is_none_or(|pod| {
+            let name = container(args, pod);
+            let begun = |status: &ContainerStatus| {
+                let state = status.state.as_ref();
+                state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+            };
+            let over = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(over, Some("Succeeded" | "Failed"))
+                || statuses(pod).any(|status| Some(&status.name) == name.as_ref() && begun(status))
+        })
+    };
+    await_condition(cluster.api::<Pod>(), pod, has_begun).await.map_err(lost)?;
+    Ok(())
+}
+
+/// Prints the output of one pod, or what the job remembers of it if it is gone.
+async fn stream(
+    args: &LogsArgs,
+    cluster: &Cluster,
+    pod: &str,
+    attempt: u32,
+    follow: bool,
+    record: &Record,
+) -> Result<()> {
+    let pods: Api<Pod> = cluster.api();
+    let Some(found) = pods.get_opt(pod).await? else {
+        return remembered(record, pod, attempt);
+    };
+    let params = LogParams {
+        container: container(args, &found),
+        follow,
+        tail_lines: args.tail,
+        timestamps: args.timestamps,
+        ..LogParams::default()
+    };
+    let lines = match pods.log_stream(pod, &params).await {
+        Ok(lines) => lines,
+        // Its container never began, or the node that has the output is gone.
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404 | 500 | 502 | 503) => {
+            eprintln!("{pod}: {}", status.message);
+            return remembered(record, pod, attempt);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let prefix = if args.prefix { format!("[{attempt}] ") } else { String::new() };
+    let mut lines = lines.lines();
+    loop {
+        match lines.try_next().await {
+            Ok(Some(line)) => print(&format!("{prefix}{line}\n")),
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                eprintln!("{pod}: the output breaks off: {error}");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What the job keeps of its last failed attempt.
+fn remembered(record: &Record, pod: &str, attempt: u32) -> Result<()> {
+    let is_last = record.attempts.last().is_some_and(|last| last.attempt == attempt);
+    match record.log_tail.as_ref().filter(|_| is_last) {
+        Some(tail) => {
+            eprintln!("pod {pod} cannot be read; these are the last lines that the job remembers:");
+            print(&format!("{}\n", tail.trim_end_matches('\n')));
+            Ok(())
+        }
+        None => Err(Error::new(
+            Kind::NotFound,
+            format!("the output of attempt {attempt} is gone with its pod {pod}"),
+        )
+        .with_hint(
+            "Pods of finished jobs are kept for a while only; a logConfiguration keeps output elsewhere.",
+        )),
+    }
+}
+
+fn container(args: &LogsArgs, pod: &Pod) -> Option<String> {
+    args.container.clone().or_else(|| Some(pod.spec.as_ref()?.containers.first()?.name.clone()))
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let usual = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let init = status.and_then(|status| status.init_container_statuses.as_deref()).unwrap_or_default();
+    usual.iter().chain(init)
+}
+
+fn record(job: &BatchJob) -> Record {
+    job.status.as_ref().map(|status| status.record.clone()).unwrap_or_default()
+}
+
+fn newest_ended(record: &Record) -> u32 {
+    record.attempts.last().map_or(0, |attempt| attempt.attempt)
+}
+
+/// The attempt that runs, or ran last; 0 if there was none.
+fn newest(record: &Record) -> u32 {
+    record.current.as_ref().map_or_else(|| newest_ended(record), |current| current.attempt)
+}
+
+fn pod_of(record: &Record, attempt: u32) -> Option<String> {
+    let ended =
+        record.attempts.iter().find(|ended| ended.attempt == attempt).map(|ended| ended.pod_name.clone());
+    let current = record.current.as_ref().filter(|current| current.attempt == attempt);
+    ended.or_else(|| current.map(|current| current.pod_name.clone()))
+}
+
+fn no_attempt(job: &BatchJob, attempt: u32, newest: u32) -> Error {
+    Error::new(Kind::NotFound, format!("{} has no attempt {attempt}: its newest is {newest}", job.name_any()))
+}
+
+fn waits(record: &Record) -> String {
+    record.status_reason.clone().unwrap_or_else(|| record.phase().as_str().to_owned())
+}
+
+fn lost(error: kube::runtime::wait::Error) -> Error {
+    match error {
+        kube::runtime::wait::Error::ProbeFailed(kube::runtime::watcher::Error::InitialListFailed(error)) => {
+            error.into()
+        }
+        other => Error::new(Kind::Unreachable, format!("the API server cannot be reached: {other}")),
+    }
+}

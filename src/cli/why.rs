@@ -1,0 +1,133 @@
+//! `kubectl batch why`: why a job waits or how it ended, and what to do.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use batchyard_core::job::phase::Phase;
+use batchyard_core::name;
+use batchyard_core::reason::explain::explain;
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+
+use super::connect::Cluster;
+use super::error::{Error, Result};
+use super::queues::word;
+use super::table::one_line;
+use super::{find, print, time};
+use crate::crd::{BatchJob, ComputeEnvironment, JobQueue};
+
+/// Which job.
+#[derive(clap::Args, Debug)]
+pub(super) struct WhyArgs {
+    /// A name or id, or a beginning of it.
+    #[arg(value_name = "JOB")]
+    job: String,
+}
+
+pub(super) async fn run(args: &WhyArgs, cluster: &Cluster) -> Result<ExitCode> {
+    let job = find::job(cluster, &args.job).await?;
+    let record = job.status.as_ref().map(|status| status.record.clone()).unwrap_or_default();
+    let phase = record.phase();
+    let mut text = format!("{} is {}", job.name_any(), phase.as_str());
+    if let Some(since) = record.runnable_at.filter(|_| phase == Phase::Runnable) {
+        let _ = write!(text, " since {}", time::between(since, Timestamp::now()));
+    }
+    text.push('\n');
+    let reason = record.status_reason.as_deref().unwrap_or_default();
+    if !reason.is_empty() {
+        let _ = writeln!(text, "  {}", one_line(reason));
+    }
+    let last = record.attempts.last();
+    if let Some(reason) = last.and_then(|attempt| attempt.container.reason.as_deref()) {
+        let _ = writeln!(text, "  {}", one_line(reason));
+    }
+    let container = last.and_then(|attempt| attempt.container.reason.as_deref());
+    for known in [explain(reason), container.and_then(explain)].into_iter().flatten() {
+        let _ =
+            writeln!(text, "\n{}\nWhere from: {}\nWhat to do: {}", known.meaning, known.cause, known.advice);
+    }
+    if let Some(decision) = last.and_then(|attempt| attempt.decision.as_ref()) {
+        let _ = writeln!(text, "\nThe retry rule that decided last: {}", one_line(&decision.rule));
+    }
+    if job.status.is_none() {
+        text.push_str("\nThe operator has not seen it yet. If that lasts, it is down: kubectl get pods -n batchyard-system\n");
+    }
+    if !phase.is_terminal() && record.current.is_none() {
+        text.push_str(&surroundings(cluster, &job).await?);
+    }
+    print(&text);
+    Error::done()
+}
+
+/// What the job waits behind and in.
+async fn surroundings(cluster: &Cluster, job: &BatchJob) -> Result<String> {
+    let mut text = String::new();
+    let queues: Api<JobQueue> = cluster.api();
+    let mut queue = None;
+    for name in name::candidates(&job.spec.job_queue) {
+        if queue.is_none() && name::is_object_name(&name) {
+            queue = queues.get_opt(&name).await?;
+        }
+    }
+    let Some(queue) = queue else { return Ok(text) };
+    let status = queue.status.clone().unwrap_or_default();
+    let counts = status.jobs.unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "\nQueue {}: {}, priority {}, {} RUNNABLE, {} STARTING or RUNNING",
+        queue.name_any(),
+        word(&queue.spec.state.unwrap_or_default()),
+        queue.spec.priority,
+        counts.runnable.unwrap_or(0),
+        counts.starting.unwrap_or(0) + counts.running.unwrap_or(0)
+    );
+    if let Some(ahead) = ahead(cluster, job).await? {
+        let _ = writeln!(text, "  {ahead} jobs of it are older and wait, too");
+    }
+    let mut order = queue.spec.compute_environment_order.clone();
+    order.sort_by_key(|entry| entry.order);
+    let environments: Api<ComputeEnvironment> = cluster.all();
+    for entry in order {
+        for name in name::environments(&cluster.namespace, &entry.compute_environment) {
+            // Whoever may see jobs may not see environments, which are the cluster's.
+            let Ok(Some(found)) = environments.get_opt(&name).await else { continue };
+            let status = found.status.clone().unwrap_or_default();
+            let max =
+                found.spec.compute_resources.as_ref().map(|resources| format!(" of {}", resources.maxv_cpus));
+            let _ = writeln!(
+                text,
+                "Environment {name}: {}, {} nodes, {}{} vCPUs in use{}",
+                status.status.map(|status| word(&status)).unwrap_or_default(),
+                status.nodes.unwrap_or(0),
+                status.vcpus_in_use.unwrap_or(0),
+                max.unwrap_or_default(),
+                status.status_reason.map(|reason| format!(": {}", one_line(&reason))).unwrap_or_default()
+            );
+            break;
+        }
+    }
+    Ok(text)
+}
+
+/// How many jobs of the queue were made before this one and wait as well: its place in a queue
+/// without shares, as far as the objects alone tell.
+async fn ahead(cluster: &Cluster, job: &BatchJob) -> Result<Option<usize>> {
+    if job.status.as_ref().is_none_or(|status| status.record.phase() != Phase::Runnable) {
+        return Ok(None);
+    }
+    let fields = format!("spec.jobQueue={},status.phase=RUNNABLE", job.spec.job_queue);
+    let mut params = ListParams::default().fields(&fields).limit(5_000);
+    let mut older = 0;
+    loop {
+        let page = cluster.api::<BatchJob>().list_metadata(&params).await?;
+        let is_older = |other: &&kube::api::PartialObjectMeta<BatchJob>| {
+            other.creation_timestamp() < job.creation_timestamp()
+        };
+        older += page.items.iter().filter(is_older).count();
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(Some(older)),
+        }
+    }
+}
