@@ -160,7 +160,7 @@ mod tests {
         );
         let narrow = table(Some(40), false).show();
         assert!(narrow.lines().all(|line| line.width() <= 40), "{narrow}");
-        assert!(narrow.contains("Essential contain…"), "{narrow}");
+        assert!(narrow.contains("Essential container …"), "{narrow}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Tests against a real API server without nodes: `cargo xtask test api`.
 //!
 //! `schema` asks what the API server accepts. `operator` runs the operator as a process and plays
-//! scheduler and kubelet itself, so that each step of a job happens when the test says so. The
-//! tests share a cluster, and nearly all of them an operator; each has a namespace of its own.
+//! scheduler and kubelet itself, so that each step of a job happens when the test says so. `cli` runs
+//! `kubectl batch`. The tests share a cluster, and nearly all of them an operator; each has a namespace of its own.
 
+mod cli;
 mod operator;
 mod schema;
 #[path = "../support/mod.rs"]

@@ -11,6 +11,7 @@ mod ends;
 mod exits;
 mod faults;
 mod inject;
+mod logs;
 mod operator;
 mod orders;
 mod pods;
@@ -150,7 +151,8 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
 
 /// The longest first, then what is short, and at last what everybody has to wait for.
 fn all() -> Vec<Case> {
-    let shared = [starts::cases(), orders::cases(), changes::cases(), pods::cases(), exits::cases()];
+    let shared =
+        [starts::cases(), orders::cases(), changes::cases(), pods::cases(), logs::cases(), exits::cases()];
     let alone = [faults::cases(), absences::cases(), removal::cases()];
     shared.into_iter().chain(alone).flatten().collect()
 }

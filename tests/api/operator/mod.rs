@@ -13,6 +13,6 @@ mod pods;
 mod queues;
 mod replay;
 mod waiting;
-mod world;
+pub(crate) mod world;
 mod writes;
 pub(crate) use world::merge;

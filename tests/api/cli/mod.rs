@@ -1,0 +1,10 @@
+//! `kubectl batch` against a real API server, as a process of its own. What it prints is compared word for
+//! word, with what differs from run to run masked.
+
+mod program;
+
+mod listing;
+mod orders;
+mod submitting;
+mod telling;
+mod wrong;

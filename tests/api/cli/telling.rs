@@ -1,0 +1,120 @@
+//! `describe`, `why`, `events`, `watch`, and what needs no cluster.
+
+use batchyard_core::job::phase::Phase;
+use serde_json::json;
+
+use super::program::{batch, begin, masked, on_terminal, said};
+use crate::operator::world::{World, job};
+
+#[tokio::test]
+async fn a_page_tells_each_attempt_and_the_rule_that_decided() {
+    let world = World::with_queue("cli-describe").await;
+    let n = world.namespace.as_str();
+    let rules = json!({"attempts": 3, "evaluateOnExit": [{"onExitCode": "3", "action": "EXIT"}]});
+    let failing = world.submit("failing", job(json!({"retryStrategy": rules}))).await;
+    failing.run(1).await;
+    failing.attempt(2, 3).await;
+    failing.reaches(Phase::Failed).await;
+    let page = masked(&batch(n, &["describe", "failing"]).await.ok(), n);
+    for part in [
+        "Name: failing\nNamespace: NAMESPACE\nId: ID\nQueue: queue\nDefinition: failing\nPhase: FAILED\n\
+         Reason: Essential container in task exited\n The job's container ran",
+        "Attempts\n  ATTEMPT EXIT STARTED RAN NODE REASON\n  1 1 TIME AGE NAMESPACE-node Essential container in task exited\n  2 3 ",
+        "Retry rules that decided\n  after attempt 1: no entry matched -> RETRY (tried again)\n  \
+         after attempt 2: evaluateOnExit[0]: onExitCode \"3\" -> EXIT (the end)\n",
+        "\nEvents\n  LAST SEEN TYPE REASON OBJECT MESSAGE\n",
+    ] {
+        let part = part.replace("\n The", "\n                   The");
+        assert!(page.contains(&part), "{part:?} is not in\n{page}");
+    }
+    // By the beginning of its id, as an object.
+    let id = failing.record().await.job_id.expect("an id");
+    let phase = batch(n, &["describe", &id[..8], "-o", "jsonpath={.status.phase}"]).await.ok();
+    assert_eq!(phase, "FAILED\n");
+    let events = batch(n, &["events", "failing"]).await.ok();
+    assert!(events.contains("batchjob/failing"), "{events}");
+    let why = batch(n, &["why", "failing"]).await.ok();
+    assert!(why.starts_with("failing is FAILED\n  Essential container in task exited\n"), "{why}");
+    assert!(why.contains("The retry rule that decided last: evaluateOnExit[0]"), "{why}");
+}
+
+#[tokio::test]
+async fn why_tells_what_a_job_waits_behind() {
+    let world = World::with_queue("cli-why").await;
+    let n = world.namespace.as_str();
+    let first = world.submit("first", job(json!({"containerProperties": {"vcpus": 3}}))).await;
+    first.pod(1).await.bind().await;
+    let head = world.submit("head", job(json!({"containerProperties": {"vcpus": 3}}))).await;
+    head.waits(Phase::Runnable, "vCPUs").await;
+    world.next_second(&head).await;
+    let last = world.submit("last", job(json!({"containerProperties": {"vcpus": 3}}))).await;
+    last.waits(Phase::Runnable, "behind the head").await;
+    let why = masked(&batch(n, &["why", "last"]).await.ok(), n);
+    for part in [
+        "last is RUNNABLE since AGE\n  Waiting behind the head of JobQueue queue\n",
+        "An older job of the queue has no room yet",
+        "\nQueue queue: ENABLED, priority 1, ",
+        "  1 jobs of it are older and wait, too\n",
+        "Environment NAMESPACE.pool: VALID, 1 nodes, 3 of 64 vCPUs in use\n",
+    ] {
+        assert!(why.contains(part), "{part:?} is not in\n{why}");
+    }
+}
+
+#[tokio::test]
+async fn watch_follows_a_job_to_its_end_and_ends_as_it_does() {
+    let world = World::with_queue("cli-watch").await;
+    let n = world.namespace.as_str();
+    let watched = world.submit("watched", job(json!({}))).await;
+    let lines = begin(n, &["watch", "watched"]);
+    watched.run(7).await;
+    watched.reaches(Phase::Failed).await;
+    let lines = said(lines).await;
+    assert_eq!(lines.code, Some(7), "{lines:?}");
+    let told: Vec<_> = lines.out.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert!(told.ends_with(&["FAILED"]) && told.contains(&"RUNNING"), "{}", lines.out);
+    assert!(!lines.out.contains('\u{1b}'), "no colours without a terminal");
+    // It has ended long ago: the same answer, once.
+    let table = on_terminal(n, "watch watched").await;
+    assert_eq!(table.code, Some(7), "{table:?}");
+    assert!(table.out.contains("NAME") && table.out.contains("FAILED"), "{table:?}");
+    world.submit("deleted", job(json!({"jobQueue": "nowhere"}))).await.reaches(Phase::Submitted).await;
+    let gone = begin(n, &["watch", "deleted"]);
+    world
+        .api::<batchyard::crd::BatchJob>()
+        .delete("deleted", &kube::api::DeleteParams::default())
+        .await
+        .expect("a job can be deleted");
+    assert!(said(gone).await.fails(3).contains("deleted"));
+}
+
+/// The example of the first post, by file; and texts.
+#[tokio::test]
+async fn rules_and_reasons_are_explained_without_a_cluster() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/retry/job-definitions.yaml");
+    let nowhere = ["--kubeconfig", "/nonexistent", "test-retry", file];
+    let usual = batch("default", &nowhere).await.ok();
+    for part in
+        ["up to 5 attempts", "no such image", "the host is lost", "onStatusReason \"Host EC2*\" -> RETRY"]
+    {
+        assert!(usual.contains(part), "{part:?} is not in\n{usual}");
+    }
+    let lost = [&nowhere[..], &["--status-reason", "Host EC2 (instance i-1) terminated."]].concat();
+    assert!(batch("default", &lost).await.ok().contains("RETRY: attempt 2 of 5 follows"));
+    let last = [&lost[..], &["--attempt", "5"]].concat();
+    assert!(
+        batch("default", &last).await.ok().contains("EXIT: the job is FAILED\n  attempts exhausted (5 of 5)")
+    );
+    let explained = batch("default", &["explain-reason", "CannotPullContainerError: not found"]).await.ok();
+    assert!(
+        explained.starts_with("CannotPullContainerError: …\n\n  What it says   The image could not be had."),
+        "{explained}"
+    );
+    assert!(
+        batch("default", &["explain-reason", "gibberish"]).await.fails(3).contains("nothing is known of")
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(batch("default", &["completion", shell]).await.ok().contains("explain-reason"));
+    }
+    assert!(batch("default", &["man"]).await.ok().starts_with(".ie"));
+}
