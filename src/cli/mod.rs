@@ -133,6 +133,13 @@ impl Error {
     }
 }
 
+#[cfg(test)]
+#[test]
+fn arguments_make_sense() {
+    use clap::CommandFactory as _;
+    Args::command().debug_assert();
+}
+
 /// Prints to standard output. A reader that has seen enough (`| head`) is no error.
 fn print(text: &str) {
     use std::io::Write as _;

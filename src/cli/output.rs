@@ -30,7 +30,7 @@ pub(super) enum Format {
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Output {
     /// json, yaml, name, wide, or jsonpath='{.status.phase}'.
-    #[arg(short, long = "output", value_name = "FORMAT")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT")]
     pub(super) format: Option<Format>,
 }
 

@@ -15,6 +15,7 @@ use super::error::{Error, Result};
 use super::queues::word;
 use super::table::one_line;
 use super::{find, print, time};
+use crate::crd::shared::ResourceStatus;
 use crate::crd::{BatchJob, ComputeEnvironment, JobQueue};
 
 /// Which job.
@@ -93,6 +94,7 @@ async fn surroundings(cluster: &Cluster, job: &BatchJob) -> Result<String> {
             // Whoever may see jobs may not see environments, which are the cluster's.
             let Ok(Some(found)) = environments.get_opt(&name).await else { continue };
             let status = found.status.clone().unwrap_or_default();
+            let trouble = status.status != Some(ResourceStatus::Valid);
             let max =
                 found.spec.compute_resources.as_ref().map(|resources| format!(" of {}", resources.maxv_cpus));
             let _ = writeln!(
@@ -102,7 +104,11 @@ async fn surroundings(cluster: &Cluster, job: &BatchJob) -> Result<String> {
                 status.nodes.unwrap_or(0),
                 status.vcpus_in_use.unwrap_or(0),
                 max.unwrap_or_default(),
-                status.status_reason.map(|reason| format!(": {}", one_line(&reason))).unwrap_or_default()
+                status
+                    .status_reason
+                    .filter(|_| trouble)
+                    .map(|reason| format!(": {}", one_line(&reason)))
+                    .unwrap_or_default()
             );
             break;
         }

@@ -201,8 +201,8 @@ fn waits_for(job: &BatchJob, uid: &str, context: &Context) -> Option<String> {
         None => {
             let submitted = job.status.as_ref().is_none_or(|s| s.record.phase() == Phase::Submitted);
             let queue = context.caches.queue_of(job).filter(|_| submitted)?;
-            let queue = key(queue.as_ref());
-            context.dispatch.is_blocked(&queue).then(|| waits::behind_head(&queue))
+            let is_blocked = context.dispatch.is_blocked(&key(queue.as_ref()));
+            is_blocked.then(|| waits::behind_head(&queue.name_any()))
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn schedule(mut snapshot: Snapshot) -> BTreeMap<String, Verdict> {
         if blocked {
             let behind = std::mem::take(&mut queue.waiting);
             verdicts
-                .extend(behind.into_keys().map(|r| (r.uid, Verdict::Wait(waits::behind_head(&queue.id)))));
+                .extend(behind.into_keys().map(|r| (r.uid, Verdict::Wait(waits::behind_head(queue.name())))));
         } else {
             turns.extend(turn(queue, index));
         }
@@ -42,7 +42,7 @@ pub fn schedule(mut snapshot: Snapshot) -> BTreeMap<String, Verdict> {
 /// Finds room for one job and takes it.
 fn place(snapshot: &mut Snapshot, queue: &mut Queue, job: &Candidate) -> Verdict {
     if queue.max_running.is_some_and(|max| queue.running >= max) {
-        return Verdict::Wait(waits::queue_at_max_running(&queue.id, queue.running));
+        return Verdict::Wait(waits::queue_at_max_running(queue.name(), queue.running));
     }
     let mut obstacle = None;
     for name in &queue.environments {
@@ -58,7 +58,7 @@ fn place(snapshot: &mut Snapshot, queue: &mut Queue, job: &Candidate) -> Verdict
         }
     }
     let obstacle = obstacle.map(|o| o.text).or_else(|| queue.obstacle.clone());
-    Verdict::Wait(obstacle.unwrap_or_else(|| waits::no_environment(&queue.id)))
+    Verdict::Wait(obstacle.unwrap_or_else(|| waits::no_environment(queue.name())))
 }
 
 /// What keeps a job out of an environment.

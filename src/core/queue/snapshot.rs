@@ -35,6 +35,13 @@ pub struct Queue {
     pub waiting: BTreeMap<Rank, Candidate>,
 }
 
+impl Queue {
+    /// The queue's name, as people who work in its namespace know it.
+    pub fn name(&self) -> &str {
+        self.id.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 /// A job that waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {

@@ -67,7 +67,7 @@ async fn queues_and_environments_show_what_is_in_them() {
     assert_eq!(
         masked(&queues, n),
         "NAME STATE STATUS PRIORITY WAITING RUNNING SUCCEEDED FAILED VCPUS REASON\n\
-         queue ENABLED VALID 1 0 0 1 0 0 -\n"
+         queue ENABLED VALID 1 0 0 1 0 0 JobQueue Healthy\n"
     );
     let environment = batch(n, &["environments", &format!("{n}.pool")]).await.ok();
     assert!(masked(&environment, n).contains("NAMESPACE.pool EC2 ENABLED VALID 1"), "{environment}");

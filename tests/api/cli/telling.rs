@@ -12,14 +12,14 @@ async fn a_page_tells_each_attempt_and_the_rule_that_decided() {
     let n = world.namespace.as_str();
     let rules = json!({"attempts": 3, "evaluateOnExit": [{"onExitCode": "3", "action": "EXIT"}]});
     let failing = world.submit("failing", job(json!({"retryStrategy": rules}))).await;
-    failing.run(1).await;
+    failing.attempt(1, 1).await;
     failing.attempt(2, 3).await;
     failing.reaches(Phase::Failed).await;
     let page = masked(&batch(n, &["describe", "failing"]).await.ok(), n);
     for part in [
         "Name: failing\nNamespace: NAMESPACE\nId: ID\nQueue: queue\nDefinition: failing\nPhase: FAILED\n\
          Reason: Essential container in task exited\n The job's container ran",
-        "Attempts\n  ATTEMPT EXIT STARTED RAN NODE REASON\n  1 1 TIME AGE NAMESPACE-node Essential container in task exited\n  2 3 ",
+        "Attempts\n  ATTEMPT EXIT STARTED RAN NODE REASON\n  1 1 TIME AGE NAMESPACE-node (i-NAMESPACE-node) Essential container in task exited\n  2 3 ",
         "Retry rules that decided\n  after attempt 1: no entry matched -> RETRY (tried again)\n  \
          after attempt 2: evaluateOnExit[0]: onExitCode \"3\" -> EXIT (the end)\n",
         "\nEvents\n  LAST SEEN TYPE REASON OBJECT MESSAGE\n",

@@ -33,7 +33,7 @@ async fn a_job_without_room_says_what_is_short() {
     let large = world.submit("large", vcpus(8)).await;
     large.waits(Phase::Runnable, "Waiting for a larger node in ComputeEnvironment").await;
     let behind = world.submit("behind", vcpus(1)).await;
-    behind.waits(Phase::Runnable, "Waiting behind the head of JobQueue").await;
+    behind.waits(Phase::Runnable, "Waiting behind the head of JobQueue queue").await;
     world.node("large", "pool", 8).await;
     large.pod(1).await;
     behind.pod(1).await;
