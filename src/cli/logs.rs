@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use batchyard_core::job::record::Record;
-use futures::{AsyncBufReadExt as _, TryStreamExt as _};
+use futures::AsyncBufReadExt as _;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::LogParams;
 use kube::runtime::wait::await_condition;
@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
-use super::{find, print, watch};
+use super::{find, print, print_bytes, watch};
 use crate::crd::BatchJob;
 
 /// Which output.
@@ -105,7 +105,11 @@ async fn follow(args: &LogsArgs, cluster: &Cluster, name: &str, from: u32) -> Re
         let now = record(&job);
         let Some(pod) = pod_of(&now, attempt) else { return Ok(()) };
         starts(args, cluster, &pod).await?;
-        stream(args, cluster, &pod, attempt, true, &now).await?;
+        match stream(args, cluster, &pod, attempt, true, &now).await {
+            // There is nothing to read of this attempt; the next one may have more to say.
+            Err(error) if error.kind() == Kind::NotFound => eprintln!("{error}"),
+            streamed => streamed?,
+        }
         if args.attempt.is_some() || args.previous {
             return Ok(());
         }
@@ -162,7 +166,7 @@ async fn stream(
         timestamps: args.timestamps,
         ..LogParams::default()
     };
-    let lines = match pods.log_stream(pod, &params).await {
+    let mut lines = match pods.log_stream(pod, &params).await {
         Ok(lines) => lines,
         // Its container never began, or the node that has the output is gone.
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404 | 500 | 502 | 503) => {
@@ -172,11 +176,14 @@ async fn stream(
         Err(error) => return Err(error.into()),
     };
     let prefix = if args.prefix { format!("[{attempt}] ") } else { String::new() };
-    let mut lines = lines.lines();
+    let mut line = Vec::new();
     loop {
-        match lines.try_next().await {
-            Ok(Some(line)) => print(&format!("{prefix}{line}\n")),
-            Ok(None) => return Ok(()),
+        line.clear();
+        line.extend_from_slice(prefix.as_bytes());
+        // Bytes as they are: what a program writes need not be text.
+        match lines.read_until(b'\n', &mut line).await {
+            Ok(0) => return Ok(()),
+            Ok(_) => print_bytes(&line),
             Err(error) => {
                 eprintln!("{pod}: the output breaks off: {error}");
                 return Ok(());

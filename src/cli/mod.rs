@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod explain;
 mod find;
+mod lint;
 mod list;
 mod logs;
 mod orders;
@@ -22,6 +23,8 @@ mod submit;
 mod table;
 mod test_retry;
 mod time;
+mod top;
+mod uninstall;
 mod watch;
 mod why;
 
@@ -81,6 +84,8 @@ enum Command {
     /// Show compute environments.
     #[command(visible_alias = "ce")]
     Environments(environments::EnvironmentsArgs),
+    /// Show what the jobs of each queue request now, and what they use.
+    Top(top::TopArgs),
     /// Show job definitions, their revisions, and what differs between two of them.
     #[command(visible_alias = "jd")]
     Definitions(definitions::DefinitionsArgs),
@@ -88,8 +93,12 @@ enum Command {
     Deregister(definitions::DeregisterArgs),
     /// Say which retry rule would decide after a given end. Needs no cluster for a file.
     TestRetry(test_retry::TestRetryArgs),
+    /// Say what would be wrong with manifests or AWS's JSON. Needs no cluster.
+    Lint(lint::LintArgs),
     /// Say what a status reason means, what causes it and what to do. Needs no cluster.
     ExplainReason(explain::ExplainArgs),
+    /// Take the finalizers off that an operator which is gone has left behind.
+    Uninstall(uninstall::UninstallArgs),
     /// Print the completion script of a shell.
     Completion(shell::CompletionArgs),
     /// Print the manual page.
@@ -105,6 +114,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
     let connection = &args.connection;
     match args.command {
         Command::ExplainReason(args) => explain::run(&args),
+        Command::Lint(args) => lint::run(&args),
         Command::Completion(args) => shell::completion(&args),
         Command::Man => shell::manual(),
         Command::TestRetry(args) => test_retry::run(&args, connection).await,
@@ -123,6 +133,8 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Queues(args) => queues::run(&args, &connection.open().await?).await,
         Command::Environments(args) => environments::run(&args, &connection.open().await?).await,
         Command::Definitions(args) => definitions::run(&args, &connection.open().await?).await,
+        Command::Top(args) => top::run(&args, &connection.open().await?).await,
+        Command::Uninstall(args) => uninstall::run(&args, &connection.open().await?).await,
         Command::Deregister(args) => definitions::deregister(&args, &connection.open().await?).await,
     }
 }
@@ -142,9 +154,13 @@ fn arguments_make_sense() {
 
 /// Prints to standard output. A reader that has seen enough (`| head`) is no error.
 fn print(text: &str) {
+    print_bytes(text.as_bytes());
+}
+
+fn print_bytes(bytes: &[u8]) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }
 }

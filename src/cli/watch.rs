@@ -1,15 +1,15 @@
 //! `kubectl batch watch`: jobs as they go through their phases. On a terminal a table that is drawn
 //! anew, elsewhere a line for each change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
+use futures::StreamExt as _;
 use futures::stream::select_all;
-use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
@@ -66,62 +66,63 @@ async fn follow(
     view: &mut View,
 ) -> Result<ExitCode> {
     let api: Api<BatchJob> = cluster.api();
-    let events = selectors.iter().map(|selector| {
-        watch(api.clone(), watcher::Config::default().fields(selector)).default_backoff().boxed()
+    let events = selectors.iter().enumerate().map(|(number, selector)| {
+        let events = watch(api.clone(), watcher::Config::default().fields(selector)).default_backoff();
+        events.map(move |event| (number, event)).boxed()
     });
     let mut events = select_all(events);
+    // What a list that is under way has not shown yet, by watch: it ended or went while nobody looked.
+    let mut missing = vec![BTreeSet::new(); selectors.len()];
     let mut frame = interval(FRAME);
     loop {
-        let event = tokio::select! {
-            event = events.try_next() => event,
+        let (number, event) = tokio::select! {
+            Some(event) = events.next() => event,
             _ = frame.tick() => {
                 view.draw();
                 continue;
             }
         };
-        match event {
-            Ok(Some(Event::Apply(job) | Event::InitApply(job))) => view.see(job),
-            Ok(Some(Event::Delete(job))) => {
-                // Gone, or only gone from what was selected because it has ended.
-                match api.get_opt(&job.name_any()).await? {
-                    Some(ended) => view.see(ended),
-                    None if names.contains(&job.name_any()) => return Err(deleted(&job.name_any())),
-                    None => view.lose(&job.name_any()),
-                }
+        let to_look_at = match event {
+            Ok(Event::Apply(job)) => {
+                view.see(job);
+                BTreeSet::new()
             }
-            Ok(Some(Event::Init)) => {}
-            // Nobody else would notice that a job was deleted before it was seen.
-            Ok(Some(Event::InitDone)) => {
-                for name in names {
-                    if view.jobs.contains_key(name) {
-                        continue;
-                    }
-                    view.see(api.get_opt(name).await?.ok_or_else(|| deleted(name))?);
-                }
+            Ok(Event::Init) => {
+                missing[number] =
+                    names.get(number).cloned().map_or_else(|| view.open(), |name| [name].into());
+                BTreeSet::new()
             }
-            Ok(None) => return Err(Error::new(Kind::Unreachable, "the watch ended")),
+            Ok(Event::InitApply(job)) => {
+                missing[number].remove(&job.name_any());
+                view.see(job);
+                BTreeSet::new()
+            }
+            Ok(Event::InitDone) => std::mem::take(&mut missing[number]),
+            // Gone, or only gone from what was selected because it has ended.
+            Ok(Event::Delete(job)) => [job.name_any()].into(),
             Err(watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error))
                 if is_final(&error) =>
             {
                 return Err(error.into());
             }
             // The watch goes on by itself.
-            Err(_) => {}
+            Err(_) => BTreeSet::new(),
+        };
+        for name in to_look_at {
+            match api.get_opt(&name).await? {
+                Some(job) => view.see(job),
+                None if names.contains(&name) => {
+                    return Err(Error::new(Kind::NotFound, format!("{name} was deleted")));
+                }
+                None => view.lose(&name),
+            }
         }
         if !names.is_empty() && names.iter().all(|name| view.has_ended(name)) {
             view.draw();
-            return Ok(names
-                .iter()
-                .map(|name| view.exit_code(name))
-                .find(|code| *code != 0)
-                .unwrap_or(0)
-                .into());
+            let codes = names.iter().map(|name| view.exit_code(name));
+            return Ok(codes.into_iter().find(|code| *code != 0).unwrap_or(0).into());
         }
     }
-}
-
-fn deleted(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("{name} was deleted"))
 }
 
 fn is_final(error: &kube::Error) -> bool {
@@ -221,6 +222,11 @@ impl View {
         let back = if self.drawn > 0 { format!("\u{1b}[{}A\u{1b}[J", self.drawn) } else { String::new() };
         self.drawn = text.lines().count();
         print(&(back + &text));
+    }
+
+    /// The jobs that have not ended, as far as is known.
+    fn open(&self) -> BTreeSet<String> {
+        self.jobs.keys().filter(|name| !self.has_ended(name)).cloned().collect()
     }
 
     fn has_ended(&self, name: &str) -> bool {

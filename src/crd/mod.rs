@@ -25,6 +25,7 @@ pub mod scheduling_policy;
 mod schema;
 pub mod session;
 pub mod shared;
+pub mod structure;
 #[cfg(test)]
 mod tests;
 

@@ -12,6 +12,6 @@ pub mod observe;
 pub mod own_writes;
 pub mod pods;
 pub mod pool;
-mod quantity;
+pub(crate) mod quantity;
 pub mod read;
 pub mod watch;

@@ -167,7 +167,7 @@ fn attempt(pod: &Arc<Pod>, finished: bool) -> Option<AttemptPod> {
 }
 
 /// The vCPUs that a pod was placed for. Users can edit the annotation; what makes no sense is cut.
-fn vcpus_milli(pod: &Pod) -> i64 {
+pub fn vcpus_milli(pod: &Pod) -> i64 {
     let stated = pod.annotations().get(meta::VCPUS_MILLI).and_then(|text| text.parse::<i64>().ok());
     stated.unwrap_or(0).clamp(0, MAX_VCPUS_MILLI)
 }

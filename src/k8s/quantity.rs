@@ -5,12 +5,12 @@
 //! zero, since one odd object must not stop the others.
 
 /// In units, rounded up as the scheduler does.
-pub(super) fn whole(text: &str) -> i64 {
+pub(crate) fn whole(text: &str) -> i64 {
     scaled(text, 1)
 }
 
 /// In thousandths, rounded up.
-pub(super) fn milli(text: &str) -> i64 {
+pub(crate) fn milli(text: &str) -> i64 {
     scaled(text, 1000)
 }
 

@@ -80,6 +80,15 @@ async fn across_attempts(scenario: &Scenario<'_>) -> Result<()> {
 }
 
 async fn run_and_follow(scenario: &Scenario<'_>) -> Result<()> {
+    // What never ran has no output and no exit code.
+    let never = batch(scenario, &["run", "no/such:image", "-q", QUEUE, "--memory", "64", "--follow"]).await?;
+    ensure!(never.status.code() == Some(125) && never.stdout.is_empty(), "{never:?}");
+    ensure!(text(&never.stderr).contains("is FAILED: Task failed to start"), "{never:?}");
+    // Not every program writes text.
+    let bytes =
+        ["run", "alpine:latest", "-q", QUEUE, "--memory", "64", "--follow", "--", "printf", "\\377\\n"];
+    let bytes = batch(scenario, &bytes).await?;
+    ensure!(bytes.stdout == [0xff, b'\n'] && bytes.status.success(), "{bytes:?}");
     let program = "echo well begun; echo half done >&2; exit 7";
     let line = ["run", "alpine:latest", "-q", QUEUE, "--memory", "64", "--follow", "--", "sh", "-c", program];
     let said = batch(scenario, &line).await?;

@@ -1,5 +1,7 @@
 //! The chart uninstalled, and everything removed, in the words of `docs/uninstall.md`.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
@@ -29,6 +31,11 @@ pub(crate) fn cases() -> Vec<Case> {
                 scenario,
                 &["## Stop it", "## Remove everything when the operator is gone already"],
             ))
+        })
+        .alone()
+        .local_only(),
+        Case::story("k5-everything-removed-with-kubectl-batch", |scenario| {
+            Box::pin(removed(scenario, &["## Stop it", "## The same with kubectl batch"]))
         })
         .alone()
         .local_only(),
@@ -68,8 +75,13 @@ async fn uninstalled(scenario: &Scenario<'_>) -> Result<()> {
 /// A job runs, one waits and one has ended; then nothing of ours is left in the whole cluster.
 async fn removed(scenario: &Scenario<'_>, headings: &[&str]) -> Result<()> {
     crate::changes::populate(scenario).await?;
+    let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-batch")).parent().context("a folder")?.display();
+    let refused = scenario.cluster.shell(&format!("{plugin}/kubectl-batch uninstall --yes")).await;
+    let refused = refused.err().context("finalizers are taken off under an operator that runs")?;
+    let refused = format!("{refused:#}");
+    ensure!(refused.contains("the operator runs"), "{refused}");
     for heading in headings {
-        scenario.cluster.shell(&documented(heading)?).await?;
+        scenario.cluster.shell(&format!("PATH={plugin}:$PATH\n{}", documented(heading)?)).await?;
     }
     let client = || scenario.cluster.client.clone();
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=batchyard");

@@ -116,5 +116,8 @@ async fn rules_and_reasons_are_explained_without_a_cluster() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(batch("default", &["completion", shell]).await.ok().contains("explain-reason"));
     }
+    let linted = batch("default", &["lint", file]).await.ok();
+    assert_eq!(linted.matches(": ok\n").count() + linted.matches(": warning: ").count(), 3, "{linted}");
+    assert!(batch("default", &["lint", "/nonexistent"]).await.fails(3).contains("/nonexistent"));
     assert!(batch("default", &["man"]).await.ok().starts_with(".ie"));
 }

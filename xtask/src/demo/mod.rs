@@ -6,6 +6,8 @@ mod report;
 mod screen;
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -80,27 +82,50 @@ fn answers(cluster: &Cluster) -> bool {
 fn prepare(options: &Options) -> Result<(Cluster, File)> {
     let begun = Instant::now();
     let (cluster, built) = thread::scope(|scope| {
-        let build = scope.spawn(build_operator);
+        let build = scope.spawn(build_programs);
         let cluster = cluster::up(options);
         (cluster, build.join().unwrap_or_else(|_| Err(anyhow!("the build panicked"))))
     });
     let cluster = cluster?;
-    built?;
+    plug_in(&cluster, &built?)?;
     let reserved = cluster.reserve()?;
     install::operator(&cluster, &json!({"operator": {"terminateGraceSeconds": GRACE}}))?;
     say(format!("ready after {} s", begun.elapsed().as_secs()));
     Ok((cluster, reserved))
 }
 
-fn build_operator() -> Result<()> {
-    step("build the operator", || {
-        // Where this program is, the operator shall be.
+/// The operator and `kubectl batch`; returns where they are.
+fn build_programs() -> Result<PathBuf> {
+    step("build the operator and kubectl batch", || {
+        // Where this program is, they shall be.
         let own = std::env::current_exe()?;
         let target = own.ancestors().nth(2).context("a program of Cargo lies in the target folder")?;
-        let mut build = cargo("build --quiet --package batchyard --bin batchyard --target-dir")?;
+        let mut build =
+            cargo("build --quiet --package batchyard --bin batchyard --bin kubectl-batch --target-dir")?;
         output(build.arg(target))?;
-        Ok(())
+        own.parent().map(Path::to_owned).context("a program lies in a folder")
     })
+}
+
+/// Puts `kubectl batch` where the cluster's kubectl is, for whoever looks further.
+fn plug_in(cluster: &Cluster, programs: &Path) -> Result<()> {
+    let (plugin, link) = (programs.join(PLUGIN), cluster.path.join(PLUGIN));
+    if link.symlink_metadata().is_ok() {
+        std::fs::remove_file(&link)?;
+    }
+    std::os::unix::fs::symlink(plugin, link).context("cannot put kubectl batch beside kubectl")
+}
+
+/// As kubectl looks for it.
+const PLUGIN: &str = "kubectl-batch";
+
+/// The last words: a page about the job that lost its host, as people would ask for it.
+fn describe(cluster: &Cluster, job: &str) -> Result<()> {
+    println!("\n$ kubectl batch describe {job}\n");
+    let mut batch = Command::new(cluster.path.join(PLUGIN));
+    batch.env("KUBECONFIG", &cluster.kubeconfig).args(["--namespace", NAMESPACE, "describe", job]);
+    println!("{}", output(&mut batch)?);
+    Ok(())
 }
 
 /// Applies the example and lets the story happen.
@@ -124,7 +149,7 @@ fn show(cluster: &Cluster, faults: &mut Faults) -> Result<()> {
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));
     }
-    played
+    played.and_then(|()| describe(cluster, "spot-power-off"))
 }
 
 /// Removes the cluster, or leaves it as it was.
@@ -151,8 +176,10 @@ fn look_further(name: &str, stays: bool) {
         println!("\nThe cluster is gone. `cargo xtask demo --keep` leaves it, to look further:\n");
     }
     println!("  eval \"$(cargo xtask cluster env --name {name})\"    # KUBECONFIG, kubectl, helm");
-    println!("  kubectl -n {NAMESPACE} get batchjobs");
-    println!("  kubectl -n {NAMESPACE} describe batchjob spot-power-off");
+    println!("  kubectl batch -n {NAMESPACE} list -o wide");
+    println!("  kubectl batch -n {NAMESPACE} describe random-ec-exit");
+    println!("  kubectl batch -n {NAMESPACE} run alpine:latest -q queue-0 --follow -- echo hello");
+    println!("  kubectl batch -n {NAMESPACE} watch --queue queue-0");
     println!("  kubectl -n {NAMESPACE} get batchjob random-ec-retry -o jsonpath='{{.status.attempts}}'");
     println!("  kubectl -n {NAMESPACE} get events --sort-by=.lastTimestamp");
     println!("  kubectl describe computeenvironment compute-0");

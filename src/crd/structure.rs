@@ -1,10 +1,12 @@
-//! The structural part of what the API server checks, as far as our schemas use it.
+//! The structural part of what the API server checks, as far as our schemas use it: for manifests that no
+//! API server has seen
+//! (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>).
 
 use serde_json::Value;
 
 /// Each way in which the value does not fit the schema; members that the schema does not know are among them, since
 /// the API server would drop them.
-pub(super) fn errors(schema: &Value, value: &Value, path: &str) -> Vec<String> {
+pub fn errors(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     let mut found = Vec::new();
     check(schema, value, path, &mut found);
     found
