@@ -50,6 +50,10 @@ pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
     let answer = {
         // The semaphore is never closed.
         let _permit = creates.acquire().await;
+        if let Err(error) = read_unless_certain(context, &placing).await {
+            let text = waits::api_refuses(&chain(&error));
+            return context.dispatch.hold_back(&uid, &pod.name_any(), text);
+        }
         if !is_still_wanted(context, &placing) {
             return context.dispatch.settle(&uid, &pod.name_any());
         }
@@ -71,6 +75,20 @@ fn with_random_name(mut pod: Pod) -> Pod {
     pod
 }
 
+/// Reads the job of which only a list has told, as after a restart: a list from the past would have a
+/// pod made that was counted and removed long ago, and AlreadyExists would not save us.
+async fn read_unless_certain(context: &Context, placing: &Placing) -> Result<(), Error> {
+    let job = &placing.waiting.job;
+    if context.caches.vouches_for(job) {
+        return Ok(());
+    }
+    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    let api: Api<BatchJob> = Api::namespaced(context.writer.client().clone(), &namespace);
+    let what = format!("get BatchJob {namespace}/{name}");
+    context.caches.read_job(read(what, || api.get(&name)).await?);
+    Ok(())
+}
+
 /// True if the job, as this process knows it now, still waits for the very same pod, and its
 /// environment takes it. An order to end either may have come since it was admitted; one that comes
 /// later finds the create announced.
@@ -82,7 +100,11 @@ fn is_still_wanted(context: &Context, placing: &Placing) -> bool {
     let environment = context.caches.environments.get(&ObjectRef::from_obj(placing.environment.as_ref()));
     let open = environment.is_some_and(|object| environment_closed(&object, &context.dispatch).is_none());
     let job = context.caches.job(&placing.uid).filter(|_| open);
-    job.is_some_and(|job| is_waiting(&job, &context.caches) && next(&job) == next(&placing.waiting.job))
+    job.is_some_and(|job| {
+        context.caches.vouches_for(&job)
+            && is_waiting(&job, &context.caches)
+            && next(&job) == next(&placing.waiting.job)
+    })
 }
 
 fn pod_name(placing: &Placing) -> String {

@@ -193,6 +193,17 @@ impl Caches {
         self.own.wrote(job)
     }
 
+    /// Remembers the API server's answer to a live read of a job.
+    pub fn read_job(&self, job: BatchJob) {
+        self.own.read(job);
+    }
+
+    /// True if this process knows that the job was so at some time after its own last word on it. Not so
+    /// for a job that only a list has told of: that may have been answered from the past.
+    pub fn vouches_for(&self, job: &BatchJob) -> bool {
+        self.own.vouches_for(job)
+    }
+
     /// How long ago this process wrote a job's status, while that matters.
     pub fn since_own_write(&self, job_uid: &str) -> Option<Duration> {
         self.own.since(job_uid)

@@ -4,6 +4,9 @@
 //! this process's own last write: it would make the same pod again. Whenever a status is written,
 //! the answer is kept here until the cache is at least as new
 //! (compare `StaleControllerConsistency` in `pkg/controller/util/consistency`, Kubernetes 1.36).
+//!
+//! Of an object that this process never wrote, as after a restart, nothing vouches for the cache:
+//! a list may have been answered from the past. Who is about to do what cannot be undone reads it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +24,8 @@ pub struct OwnWrites<K> {
 struct Inner<K> {
     /// Versions that the cache does not show yet.
     newest: HashMap<String, Arc<K>>,
+    /// The newest version of each object that the API server itself has told this process of.
+    certain: HashMap<String, u64>,
     /// When each object was last written.
     last: HashMap<String, Instant>,
     /// Since when a write is due.
@@ -32,6 +37,7 @@ impl<K> Default for OwnWrites<K> {
         Self {
             inner: Mutex::new(Inner {
                 newest: HashMap::new(),
+                certain: HashMap::new(),
                 last: HashMap::new(),
                 noticed: HashMap::new(),
             }),
@@ -47,9 +53,22 @@ impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
             let mut inner = self.lock();
             inner.last.insert(uid.clone(), Instant::now());
             inner.noticed.remove(&uid);
-            inner.newest.insert(uid, object.clone());
+            inner.learn(uid, object.clone());
         }
         object
+    }
+
+    /// Remembers the API server's answer to a live read.
+    pub fn read(&self, object: K) {
+        if let Some(uid) = object.uid() {
+            self.lock().learn(uid, Arc::new(object));
+        }
+    }
+
+    /// True if the API server itself has told this process of the object, and this is no older.
+    pub fn vouches_for(&self, object: &K) -> bool {
+        let certain = object.uid().and_then(|uid| self.lock().certain.get(&uid).copied());
+        certain.is_some_and(|certain| version(object) >= certain)
     }
 
     /// The newer of what the cache shows and what this process wrote.
@@ -80,6 +99,7 @@ impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
     pub fn forget(&self, uid: &str) {
         let mut inner = self.lock();
         inner.newest.remove(uid);
+        inner.certain.remove(uid);
         inner.last.remove(uid);
         inner.noticed.remove(uid);
     }
@@ -89,12 +109,24 @@ impl<K: Resource<DynamicType = ()>> OwnWrites<K> {
     pub fn retain(&self, exists: impl Fn(&str) -> bool) {
         let mut inner = self.lock();
         inner.newest.retain(|uid, _| exists(uid));
+        inner.certain.retain(|uid, _| exists(uid));
         inner.last.retain(|uid, _| exists(uid));
         inner.noticed.retain(|uid, _| exists(uid));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Inner<K> {
+    /// Answers may come in another order than they were given.
+    fn learn(&mut self, uid: String, object: Arc<K>) {
+        let known = self.certain.entry(uid.clone()).or_default();
+        if version(object.as_ref()) >= *known {
+            *known = version(object.as_ref());
+            self.newest.insert(uid, object);
+        }
     }
 }
 
@@ -129,6 +161,19 @@ mod tests {
         assert!(own.since("u").is_some());
         own.retain(|_| false);
         let inner = own.lock();
-        assert!(inner.newest.is_empty() && inner.last.is_empty() && inner.noticed.is_empty(), "gone is gone");
+        let forgotten = inner.newest.is_empty() && inner.certain.is_empty() && inner.last.is_empty();
+        assert!(forgotten && inner.noticed.is_empty(), "gone is gone");
+    }
+
+    #[test]
+    fn c6_vouches_for_nothing_that_only_a_list_has_told_of() {
+        let own = OwnWrites::default();
+        assert!(!own.vouches_for(&at("100")), "never heard of");
+        own.read(at("100"));
+        assert!(own.vouches_for(&at("100")) && own.vouches_for(&at("101")));
+        own.wrote(at("102"));
+        own.read(at("101"));
+        assert!(own.newest(Arc::new(at("102"))).resource_version().is_some(), "the cache caught up");
+        assert!(!own.vouches_for(&at("101")), "a list from the past");
     }
 }
