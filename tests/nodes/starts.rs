@@ -186,11 +186,13 @@ async fn missing_configuration(scenario: &Scenario<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A queue whose pods wait for the case to bind them, as a scheduler does.
+/// A queue whose pods wait for the case to bind them, as a scheduler does. They ask for next to no CPU:
+/// with that of a node used up by other cases, kubelets would refuse them for its lack.
 const BY_HAND: &str = "by-hand";
 
 async fn bind_by_hand(scenario: &Scenario<'_>) -> Result<()> {
-    scenario.queue(BY_HAND, json!({"podDefaults": {"schedulerName": "nobody"}})).await
+    let change = json!({"vcpuRequestPercent": 1, "podDefaults": {"schedulerName": "nobody"}});
+    scenario.queue(BY_HAND, change).await
 }
 
 /// More memory than is left on a node beside `ballast`.
