@@ -18,7 +18,7 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
     context: Option<String>,
     /// The namespace; default: the context's.
-    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Connection")]
+    #[arg(short, long, global = true, value_name = "NAMESPACE", help_heading = "Connection")]
     namespace: Option<String>,
     /// The user to act as.
     #[arg(long = "as", global = true, value_name = "USER", help_heading = "Connection")]

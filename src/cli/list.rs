@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
 use super::find::PAGE;
-use super::output::{Format, Output, objects};
+use super::output::{Format, List, Output};
 use super::table::{Screen, Table};
 use super::{print, time};
 use crate::crd::BatchJob;
@@ -19,7 +19,7 @@ use crate::crd::BatchJob;
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {
     /// Only jobs of this queue.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "QUEUE")]
     queue: Option<String>,
     /// Only jobs in these phases, such as RUNNABLE,RUNNING. All phases if it is left out.
     #[arg(short, long, value_name = "PHASE", value_delimiter = ',', value_parser = phase)]
@@ -28,7 +28,7 @@ pub(super) struct ListArgs {
     #[arg(long, conflicts_with = "status")]
     active: bool,
     /// Only jobs that name this definition, as the job wrote it.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "DEFINITION")]
     definition: Option<String>,
     /// Only jobs with these labels, as kubectl has it.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
@@ -64,7 +64,7 @@ pub(super) async fn run(args: &ListArgs, cluster: &Cluster) -> Result<ExitCode> 
     };
     let format = args.output.format();
     let mut rows = Rows::new(args, &format);
-    let mut kept: Vec<Value> = Vec::new();
+    let mut list = List::new(format.clone());
     let mut left = args.limit.unwrap_or(usize::MAX);
     loop {
         params.limit = Some(PAGE.min(u32::try_from(left).unwrap_or(PAGE)));
@@ -76,7 +76,7 @@ pub(super) async fn run(args: &ListArgs, cluster: &Cluster) -> Result<ExitCode> 
             print(&rows.table.show());
         } else {
             for job in jobs {
-                kept.push(to_value(&job)?);
+                print(&list.item(to_value(&job)?)?);
             }
         }
         match page.metadata.continue_.filter(|token| !token.is_empty() && left > 0) {
@@ -87,7 +87,7 @@ pub(super) async fn run(args: &ListArgs, cluster: &Cluster) -> Result<ExitCode> 
     if args.output.is_table() {
         rows.end(cluster);
     } else {
-        print(&objects(&format, &kept, false)?);
+        print(&list.end()?);
     }
     Error::done()
 }

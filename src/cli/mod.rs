@@ -3,6 +3,7 @@
 //! It talks to the Kubernetes API only, with the user's own rights, and knows nothing of the
 //! operator but the objects that it writes.
 
+mod complete;
 mod connect;
 mod definitions;
 mod describe;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use complete::{COMPLETER, completions};
 pub use connect::Connection;
 pub use error::Error;
 

@@ -30,7 +30,7 @@ pub(super) struct MoveArgs {
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<String>,
     /// The queue to move them to.
-    #[arg(short, long, value_name = "NAME", required_unless_present = "priority")]
+    #[arg(short, long, value_name = "QUEUE", required_unless_present = "priority")]
     queue: Option<String>,
     /// Their schedulingPriorityOverride: 0 to 9999.
     #[arg(long, value_name = "NUMBER")]

@@ -149,6 +149,63 @@ pub(super) fn objects(format: &Format, objects: &[Value], single: bool) -> Resul
     }
 }
 
+/// A List that is printed while it comes, so that fifty thousand objects take no more memory than a page of
+/// them. Only a template sees the whole.
+pub(super) struct List {
+    format: Format,
+    number: usize,
+    /// What a template waits for.
+    kept: Vec<Value>,
+}
+
+impl List {
+    /// Nothing is printed yet.
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, number: 0, kept: Vec::new() }
+    }
+
+    /// What to print for one object more.
+    ///
+    /// # Errors
+    /// As [`objects`].
+    pub(super) fn item(&mut self, object: Value) -> Result<String> {
+        let failed =
+            |error: &dyn std::error::Error| Error::new(Kind::Failed, format!("cannot print: {error}"));
+        let is_first = self.number == 0;
+        self.number += 1;
+        match &self.format {
+            Format::Json => {
+                let text = serde_json::to_string_pretty(&object).map_err(|error| failed(&error))?;
+                let before =
+                    if is_first { "{\n  \"apiVersion\": \"v1\",\n  \"items\": [\n    " } else { ",\n    " };
+                Ok(format!("{before}{}", text.replace('\n', "\n    ")))
+            }
+            Format::Yaml => {
+                let text = serde_saphyr::to_string(&[object]).map_err(|error| failed(&error))?;
+                let before = if is_first { "apiVersion: v1\nkind: List\nitems:\n" } else { "" };
+                Ok(format!("{before}{text}"))
+            }
+            Format::JsonPath(_) => {
+                self.kept.push(object);
+                Ok(String::new())
+            }
+            format => objects(format, &[object], true),
+        }
+    }
+
+    /// What to print at the end.
+    ///
+    /// # Errors
+    /// As [`objects`].
+    pub(super) fn end(self) -> Result<String> {
+        match &self.format {
+            Format::Json if self.number > 0 => Ok("\n  ],\n  \"kind\": \"List\"\n}\n".to_owned()),
+            Format::Json | Format::Yaml if self.number > 0 => Ok(String::new()),
+            format => objects(format, &self.kept, false),
+        }
+    }
+}
+
 /// `kind.group/name`, as kubectl writes it.
 pub(super) fn name(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
@@ -178,6 +235,25 @@ mod tests {
         assert!(printed("yaml", &[job()], true).contains("kind: BatchJob"));
         assert!(printed("json", &[job(), job()], true).contains("\"List\""));
         assert!(printed("json", &[job()], false).contains("\"List\""), "what lists always prints a list");
+    }
+
+    #[test]
+    fn a_list_is_the_same_whether_it_comes_at_once_or_bit_by_bit() {
+        for format in ["json", "yaml", "name", "jsonpath={.items[*].metadata.name}"] {
+            for number in 0..3 {
+                let all = vec![job(); number];
+                let mut list = List::new(format.parse().expect("a format"));
+                let mut text: String = all.iter().map(|job| list.item(job.clone()).expect("text")).collect();
+                text.push_str(&list.end().expect("text"));
+                let at_once = printed(format, &all, false);
+                if format == "yaml" {
+                    let read = |text| serde_saphyr::from_str::<Value>(text).expect("YAML");
+                    assert_eq!(read(&text), read(&at_once), "{text}");
+                } else {
+                    assert_eq!(text, at_once, "{format}, {number} jobs");
+                }
+            }
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) struct RetryArgs {
     #[arg(long)]
     all_children: bool,
     /// Send them to this queue instead of their own.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "QUEUE")]
     queue: Option<String>,
     #[command(flatten)]
     output: Output,

@@ -69,7 +69,7 @@ pub(super) struct RunArgs {
 #[derive(clap::Args, Debug)]
 struct JobArgs {
     /// The queue: name or ARN.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "QUEUE")]
     queue: String,
     /// The name of the job; default: one that is made from the definition's or the image's.
     #[arg(long, value_name = "NAME")]

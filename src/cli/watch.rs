@@ -29,7 +29,7 @@ pub(super) struct WatchArgs {
     #[arg(value_name = "JOB", required_unless_present = "queue")]
     jobs: Vec<String>,
     /// All jobs of this queue that have not ended, and those that come; goes on until it is interrupted.
-    #[arg(short, long, value_name = "NAME", conflicts_with = "jobs")]
+    #[arg(short, long, value_name = "QUEUE", conflicts_with = "jobs")]
     queue: Option<String>,
 }
 

@@ -31,22 +31,31 @@ pub struct News {
     pub reason: String,
     /// A sentence for people.
     pub note: String,
+    /// The pod that it is about beside the object. The API server counts what is told again, and
+    /// keeps the first note: only of another pod the same reason is something new.
+    pub pod: Option<String>,
 }
 
 impl News {
     /// Good or neutral news that may be left out.
     pub fn normal(reason: &str, note: impl Into<String>) -> Self {
-        Self { warning: false, important: false, reason: reason.to_owned(), note: note.into() }
+        Self { warning: false, important: false, reason: reason.to_owned(), note: note.into(), pod: None }
     }
 
     /// Bad news.
     pub fn warning(reason: &str, note: impl Into<String>) -> Self {
-        Self { warning: true, important: true, reason: reason.to_owned(), note: note.into() }
+        Self { warning: true, important: true, ..Self::normal(reason, note) }
     }
 
     /// The same, told in any case.
     pub fn important(mut self) -> Self {
         self.important = true;
+        self
+    }
+
+    /// The same, about a pod.
+    pub fn of_pod(mut self, name: &str) -> Self {
+        self.pod = Some(name.to_owned());
         self
     }
 }
@@ -74,13 +83,21 @@ impl Events {
             return;
         }
         let recorder = self.recorder.clone();
+        let pod = |name| ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: about.namespace.clone(),
+            name: Some(name),
+            ..ObjectReference::default()
+        };
+        let secondary = news.pod.map(pod);
         tokio::spawn(async move {
             let event = Event {
                 type_: if news.warning { EventType::Warning } else { EventType::Normal },
                 action: news.reason.clone(),
                 reason: news.reason,
                 note: Some(news.note.chars().take(NOTE).collect()),
-                secondary: None,
+                secondary,
             };
             match tokio::time::timeout(DEADLINE, recorder.publish(&event, &about)).await {
                 Ok(Ok(())) => {}

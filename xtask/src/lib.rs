@@ -8,6 +8,7 @@ pub mod demo;
 pub mod faults;
 pub mod install;
 pub mod interrupt;
+pub mod package;
 pub mod process;
 pub mod step;
 pub mod test;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{capture, cluster, crds, demo, faults, test};
+use xtask::{capture, cluster, crds, demo, faults, package, test};
 
 /// What people run in this repository.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Task {
     Capture(capture::CaptureArgs),
     /// Write crds/ from the types, or check it
     Crds(crds::CrdsArgs),
+    /// The kubectl plugin as an archive, and its manifest for krew
+    Package(package::PackageArgs),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Task::Faults => faults::run(),
         Task::Capture(args) => capture::run(&args),
         Task::Crds(args) => crds::run(&args),
+        Task::Package(args) => package::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -156,7 +156,7 @@ pub(super) fn news(old: &Record, new: &Record) -> Vec<News> {
     }
     for placement in new.placements.iter().filter(|p| !old.placements.contains(p)) {
         let note = format!("Pod {}: {}", placement.pod_name, placement.status_reason);
-        news.push(News::warning("PlacementLost", note));
+        news.push(News::warning("PlacementLost", note).of_pod(&placement.pod_name));
     }
     if old.phase == new.phase {
         return news;
@@ -166,22 +166,30 @@ pub(super) fn news(old: &Record, new: &Record) -> Vec<News> {
         Phase::Submitted => news.push(News::normal("Submitted", why)),
         Phase::Pending => news.push(News::normal("Pending", why)),
         Phase::Runnable if old.phase() >= Phase::Runnable => {
-            news.push(News::normal("Requeued", why).important())
+            let pod = last_pod(new);
+            news.push(News::normal("Requeued", why).important().of_pod(pod));
         }
         Phase::Runnable => news.push(News::normal("Runnable", "Waiting for its turn")),
-        Phase::Starting => news.push(News::normal("Starting", placed(new))),
-        Phase::Running => news.push(News::normal("Running", placed(new))),
+        Phase::Starting => news.push(placed("Starting", new)),
+        Phase::Running => news.push(placed("Running", new)),
         Phase::Succeeded => news.push(News::normal("Succeeded", why).important()),
         Phase::Failed => news.push(News::warning("Failed", why)),
     }
     news
 }
 
-fn placed(record: &Record) -> String {
-    record.current.as_ref().map_or_else(String::new, |current| {
-        let node = current.node_name.as_deref().unwrap_or("?");
-        format!("Attempt {} in pod {} on node {node}", current.attempt, current.pod_name)
-    })
+/// The pod that was counted last.
+fn last_pod(record: &Record) -> &str {
+    let attempt = record.attempts.last().map(|attempt| (attempt.attempt, attempt.pod_name.as_str()));
+    let placement = record.placements.last().map(|lost| (lost.attempt, lost.pod_name.as_str()));
+    attempt.max(placement).map_or("", |(_, pod)| pod)
+}
+
+fn placed(reason: &str, record: &Record) -> News {
+    let Some(current) = &record.current else { return News::normal(reason, "") };
+    let node = current.node_name.as_deref().unwrap_or("?");
+    let note = format!("Attempt {} in pod {} on node {node}", current.attempt, current.pod_name);
+    News::normal(reason, note).of_pod(&current.pod_name)
 }
 
 fn ended(attempt: &Attempt) -> News {
@@ -190,7 +198,7 @@ fn ended(attempt: &Attempt) -> News {
     let rule = attempt.decision.as_ref().map_or("", |decision| decision.rule.as_str());
     let note = format!("Attempt {}: {}{code}{reason}; {rule}", attempt.attempt, attempt.status_reason);
     match attempt.container.exit_code {
-        Some(0) => News::normal("AttemptEnded", note),
-        _ => News::warning("AttemptFailed", note),
+        Some(0) => News::normal("AttemptEnded", note).of_pod(&attempt.pod_name),
+        _ => News::warning("AttemptFailed", note).of_pod(&attempt.pod_name),
     }
 }

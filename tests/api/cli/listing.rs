@@ -4,7 +4,7 @@ use batchyard::crd::{JobDefinition, JobQueue};
 use batchyard_core::job::phase::Phase;
 use serde_json::json;
 
-use super::program::{batch, masked, on_terminal};
+use super::program::{batch, masked, offered, on_terminal};
 use crate::operator::world::{World, job};
 use crate::support::wait;
 
@@ -46,6 +46,10 @@ async fn jobs_of_every_phase_are_listed_and_chosen_by_the_api_server() {
     let nothing = batch("default", &["list", "-q", "no-such-queue"]).await;
     assert_eq!((nothing.code, nothing.out.as_str()), (Some(0), ""), "{nothing:?}");
     assert!(nothing.err.contains("No jobs found in namespace default."));
+    assert_eq!(offered(n, &["describe", ""]).await.last().map(String::as_str), Some(":4"));
+    assert_eq!(offered(n, &["describe", "e"]).await, ["ended", ":4"]);
+    assert_eq!(offered(n, &["list", "--queue", "q"]).await, ["queue", ":4"]);
+    assert_eq!(offered(n, &["-n", &n[..n.len() - 1]]).await, [n, ":4"]);
     // A terminal sees colours, and nothing beyond its width.
     let seen = on_terminal(n, "list").await.ok();
     assert!(seen.contains("\u{1b}[31mFAILED\u{1b}[0m"), "{seen:?}");

@@ -1,7 +1,7 @@
 //! `kubectl batch` against a real API server, as a process of its own. What it prints is compared word for
 //! word, with what differs from run to run masked.
 
-mod program;
+pub(crate) mod program;
 
 mod listing;
 mod orders;

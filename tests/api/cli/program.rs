@@ -1,6 +1,8 @@
 //! Runs the program and reads what it says.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::client::kubeconfig;
 
@@ -50,6 +52,62 @@ pub(crate) async fn said(running: Child) -> Said {
     let output = output.expect("nothing panics there").expect("it can be waited for");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// What kubectl would offer while this is being typed: the program under its other name.
+pub(crate) async fn offered(namespace: &str, line: &[&str]) -> Vec<String> {
+    let name = format!("{}/kubectl_complete-batch", env!("CARGO_TARGET_TMPDIR"));
+    // Another test may have made it.
+    let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kubectl-batch"), &name);
+    let mut command = Command::new(name);
+    command.args([&["-n", namespace], line].concat()).env("KUBECONFIG", kubeconfig());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let said = said(command.spawn().expect("the program can be run")).await;
+    said.ok().lines().map(str::to_owned).collect()
+}
+
+/// What a run of the program took.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Until the first line was there.
+    pub(crate) first: Duration,
+    /// Until its end.
+    pub(crate) all: Duration,
+    pub(crate) lines: usize,
+    /// The most memory that it was seen to hold, in MiB.
+    pub(crate) memory: u64,
+}
+
+/// Runs it to its end and looks at what that takes.
+pub(crate) async fn taken(namespace: &str, line: &[&str]) -> Taken {
+    let mut running = begin(namespace, line);
+    let read = move || {
+        let begun = Instant::now();
+        let status = format!("/proc/{}/status", running.id());
+        let mut out = BufReader::new(running.stdout.take().expect("a pipe"));
+        let mut taken = Taken { first: Duration::ZERO, all: Duration::ZERO, lines: 0, memory: 0 };
+        let mut line = String::new();
+        while out.read_line(&mut line).expect("it prints UTF-8") > 0 {
+            line.clear();
+            taken.lines += 1;
+            if taken.lines == 1 {
+                taken.first = begun.elapsed();
+            }
+            if taken.lines % 200 == 1 {
+                taken.memory = taken.memory.max(memory(&status).unwrap_or(0));
+            }
+        }
+        assert!(running.wait().expect("it ends").success());
+        taken.all = begun.elapsed();
+        taken
+    };
+    tokio::task::spawn_blocking(read).await.expect("it did what it was asked for")
+}
+
+fn memory(status: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(status).ok()?;
+    let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)
 }
 
 /// Runs it on a terminal of 100 columns, which `script` of util-linux makes.

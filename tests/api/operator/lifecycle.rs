@@ -68,24 +68,33 @@ async fn tools_can_wait_for_a_job() {
 #[tokio::test]
 async fn each_transition_is_an_event() {
     let world = World::with_queue("events").await;
-    let job = world.submit("job", job(json!({"retryStrategy": {"attempts": 2}}))).await;
+    let job = world.submit("job", job(json!({"retryStrategy": {"attempts": 3}}))).await;
     job.attempt(1, 1).await;
-    job.attempt(2, 0).await;
+    job.attempt(2, 2).await;
+    job.attempt(3, 0).await;
     job.reaches(Phase::Succeeded).await;
-    let wanted =
-        ["Runnable", "Starting", "Running", "AttemptFailed", "Requeued", "AttemptEnded", "Succeeded"];
+    let wanted = [
+        ("Runnable", ""),
+        ("Running", "Attempt "),
+        ("AttemptFailed", "Attempt 1: Essential container in task exited, exit code 1"),
+        ("Requeued", "Waiting for attempt 2 of 3"),
+        // Not counted as the same once more: kubectl shows a note for each attempt.
+        ("AttemptFailed", "Attempt 2: Essential container in task exited, exit code 2"),
+        ("Requeued", "Waiting for attempt 3 of 3"),
+        ("AttemptEnded", "Attempt 3: "),
+        ("Succeeded", ""),
+    ];
     let events: Api<Event> = world.api();
     wait::answer(&format!("events {wanted:?}"), &world.namespace, || async {
         let events = events.list(&ListParams::default()).await.ok()?.items;
-        let of_job = events.iter().filter(|event| {
-            event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some("job"))
-        });
-        let reasons: Vec<_> = of_job.filter_map(|event| event.reason.as_deref()).collect();
-        wanted
-            .iter()
-            .filter(|wanted| **wanted != "Starting")
-            .all(|wanted| reasons.contains(wanted))
-            .then_some(())
+        let is_of_job = |event: &&Event| event.regarding.as_ref()?.name.as_deref().map(|name| name == "job");
+        let told = |(reason, note): &(&str, &str)| {
+            events.iter().filter(|event| is_of_job(event) == Some(true)).any(|event| {
+                event.reason.as_deref() == Some(reason)
+                    && event.note.as_deref().unwrap_or_default().starts_with(note)
+            })
+        };
+        wanted.iter().all(told).then_some(())
     })
     .await;
 }

@@ -1,5 +1,5 @@
-//! Many jobs when the operator starts. How long it takes is told, and stands in
-//! `docs/reliability.md`; a slow machine fails nothing.
+//! Many jobs when the operator starts, and for those who look at them. How long it takes is told, and
+//! stands in `docs/reliability.md` and `docs/kubectl-batch.md`; a slow machine fails nothing.
 
 use std::time::Instant;
 
@@ -11,13 +11,17 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::world::{World, job};
+use crate::cli::program::taken;
 use crate::support::client::object;
 use crate::support::operator::{self, Operator};
 
-/// As many jobs have ended, and as many wait: 10,000 each in a long run.
+/// As many jobs have ended, and as many wait: 25,000 each in a long run.
 fn jobs() -> usize {
-    if std::env::var_os("BATCHYARD_LONG").is_some() { 10_000 } else { 500 }
+    if std::env::var_os("BATCHYARD_LONG").is_some() { 25_000 } else { 500 }
 }
+
+/// What any command may hold in memory however many jobs there are, in MiB.
+const MEMORY: u64 = 64;
 
 /// What the operator would have stored of a job that succeeded.
 fn succeeded(job: &BatchJob) -> Value {
@@ -80,5 +84,37 @@ async fn many_jobs_at_the_start_are_no_burden() {
     pod.starts().await;
     pod.exits(0).await;
     job.reaches(Phase::Succeeded).await;
+    look(&world).await;
     operator.stop().await;
+}
+
+/// What people ask, with that many jobs in the namespace.
+async fn look(world: &World) {
+    let all = 2 * jobs() + 1;
+    // With a heading.
+    for (line, lines) in [
+        (&["list"][..], all + 1),
+        (&["list", "--limit", "20"], 21),
+        (&["list", "--status", "RUNNABLE", "--queue", "queue"], jobs() + 1),
+        (&["list", "-o", "name"], all),
+    ] {
+        let taken = taken(&world.namespace, line).await;
+        println!("kubectl batch {}: {taken:.1?}", line.join(" "));
+        assert_eq!(taken.lines, lines, "{line:?}");
+        assert!(taken.memory <= MEMORY, "{line:?}: {taken:?}");
+    }
+    let last = format!("job-{:05}", 2 * jobs() - 1);
+    for line in [
+        &["list", "-o", "json"][..],
+        &["list", "-o", "yaml"],
+        &["why", &last],
+        &["describe", &last],
+        &["queues"],
+        &["environments"],
+        &["top"],
+    ] {
+        let taken = taken(&world.namespace, line).await;
+        println!("kubectl batch {}: {taken:.1?}", line.join(" "));
+        assert!(taken.lines > 0 && taken.memory <= MEMORY, "{line:?}: {taken:?}");
+    }
 }
