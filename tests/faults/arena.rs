@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
+use batchyard::k8s::watch::key;
 use batchyard_core::job::record::Record;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -370,20 +371,33 @@ impl Arena {
                 let _ = environments.delete(&environment.name_any(), &DeleteParams::default()).await;
             }
         }
-        wait::answer("nothing to be left", &self.prefix, || async {
-            let ours = |name: Option<String>| name.is_some_and(|name| name.starts_with(&self.prefix));
-            let all = ListParams::default();
-            let pods = Api::<Pod>::all(self.user.clone()).list(&all).await.ok()?;
-            let jobs = Api::<BatchJob>::all(self.user.clone()).list(&all).await.ok()?;
-            let queues = Api::<JobQueue>::all(self.user.clone()).list(&all).await.ok()?;
-            let left = pods.items.iter().any(|pod| ours(pod.namespace()))
-                || jobs.items.iter().any(|job| ours(job.namespace()))
-                || queues.items.iter().any(|queue| ours(queue.namespace()))
-                || environments.list(&all).await.ok()?.iter().any(|e| ours(Some(e.name_any())));
-            (!left).then_some(())
-        })
-        .await;
+        let left = wait::none(|| self.left()).await;
+        assert!(left.is_empty(), "left: {left:#?}\n{}", operator::last_words(&self.prefix));
         nodes::remove(&self.user, &self.prefix).await;
+    }
+
+    /// The pods, jobs, queues and environments that are still there, or why that is not known.
+    async fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        left.extend(self.left_of::<Pod>().await);
+        left.extend(self.left_of::<BatchJob>().await);
+        left.extend(self.left_of::<JobQueue>().await);
+        left.extend(self.left_of::<ComputeEnvironment>().await);
+        left
+    }
+
+    async fn left_of<K>(&self) -> Vec<String>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let kind = K::kind(&());
+        match Api::<K>::all(self.user.clone()).list_metadata(&ListParams::default()).await {
+            Err(error) => vec![format!("{kind}s cannot be listed: {error}")],
+            Ok(found) => {
+                let ours = found.items.iter().filter(|object| key(*object).starts_with(&self.prefix));
+                ours.map(|o| format!("{kind} {}, held by {:?}", key(o), o.finalizers())).collect()
+            }
+        }
     }
 }
 

@@ -141,10 +141,10 @@ impl Life {
             _ => {}
         }
         self.deleted().await;
-        if verb != "image" {
-            self.exits(code).await?;
+        if verb == "image" {
+            return self.lets_go().await;
         }
-        self.lets_go().await
+        self.exits(code).await
     }
 
     fn namespace(&self) -> String {
@@ -178,19 +178,23 @@ impl Life {
     }
 
     async fn starts(&self, at: Timestamp) -> Result<(), kube::Error> {
-        self.report("Running", json!({"running": {"startedAt": seconds(at)}})).await
+        self.report("Running", json!({"running": {"startedAt": seconds(at)}})).await.map(drop)
     }
 
     async fn waits(&self, reason: &str, message: &str) -> Result<(), kube::Error> {
-        self.report("Pending", json!({"waiting": {"reason": reason, "message": message}})).await
+        self.report("Pending", json!({"waiting": {"reason": reason, "message": message}})).await.map(drop)
     }
 
+    /// The container ends. Of a pod that somebody has deleted meanwhile that is the end, too.
     async fn exits(&self, code: i32) -> Result<(), kube::Error> {
         let (phase, reason) = if code == 0 { ("Succeeded", "Completed") } else { ("Failed", "Error") };
         let now = seconds(Timestamp::now());
         let state = json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": now,
             "finishedAt": now, "containerID": "containerd://0"}});
-        self.report(phase, state).await
+        match self.report(phase, state).await?.metadata.deletion_timestamp {
+            Some(_) => self.lets_go().await,
+            None => Ok(()),
+        }
     }
 
     /// The kubelet has no room for it.
@@ -201,7 +205,7 @@ impl Life {
         self.pods().patch_status(&self.pod.name_any(), &PatchParams::default(), &patch).await.map(drop)
     }
 
-    async fn report(&self, phase: &str, state: Value) -> Result<(), kube::Error> {
+    async fn report(&self, phase: &str, state: Value) -> Result<Pod, kube::Error> {
         let ready = if phase == "Running" { "True" } else { "False" };
         let condition = |type_: &str, status: &str| json!({"type": type_, "status": status});
         let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
@@ -219,7 +223,7 @@ impl Life {
             "containerStatuses": statuses,
         });
         let patch = Patch::Strategic(json!({"metadata": {"uid": self.pod.uid()}, "status": status}));
-        self.pods().patch_status(&self.pod.name_any(), &PatchParams::default(), &patch).await.map(drop)
+        self.pods().patch_status(&self.pod.name_any(), &PatchParams::default(), &patch).await
     }
 
     /// Somebody drains its node.
