@@ -37,9 +37,11 @@ pub(super) fn rules_and_immutable(list: &[Rule], members: &[&str], message: &str
         entry([
             (
                 "rule",
+                // Each look at a member costs the API server in proportion to all members of the object, and
+                // this is asked with every write of a status: two looks for a member that is not there.
                 format!(
-                    "has(self.{member}) == has(oldSelf.{member}) && \
-                     (!has(self.{member}) || self.{member} == oldSelf.{member})"
+                    "has(self.{member}) ? has(oldSelf.{member}) && self.{member} == oldSelf.{member} : \
+                     !has(oldSelf.{member})"
                 ),
             ),
             ("message", format!("{member} {message}")),
