@@ -1,8 +1,9 @@
 //! Batchyard: AWS Batch semantics for any Kubernetes cluster.
 //!
 //! ARCHITECTURE.md has the map. The rooms, from the outside in: [`operator`] starts what runs,
-//! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once,
-//! [`k8s`] sees and writes API objects, [`crd`] holds the wire types, and `batchyard_core` decides.
+//! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once, [`view`]
+//! tells people what the dispatcher knows, [`k8s`] sees and writes API objects, [`crd`] holds the wire
+//! types, and `batchyard_core` decides.
 
 pub mod cli;
 pub mod clock;
@@ -18,3 +19,4 @@ pub mod seeded_bugs;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;
+pub mod view;

@@ -25,6 +25,7 @@ use crate::k8s::watch::WATCH_SECONDS;
 use crate::metrics::Metrics;
 use crate::serve::{Health, Probed, Readiness, serve};
 use crate::settings::Settings;
+use crate::view;
 
 /// How long work under way may take to end after SIGTERM.
 const WIND_DOWN: Duration = Duration::from_secs(20);
@@ -146,7 +147,7 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
     let caches = &context.caches;
     let args = || (context.clone(), stop.clone());
     let (c, s) = args();
-    work.spawn(dispatcher::cycle::run(c, triggers.job_sender, triggers.environment_sender, s));
+    work.spawn(dispatcher::cycle::run(c, triggers.wakers, s));
     let (c, s) = args();
     work.spawn(run("BatchJob", caches.job_store(), triggers.jobs, c, s, batch_job::reconcile));
     let (c, s) = args();
@@ -177,6 +178,8 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
     work.spawn(attempt_pods::run(c, triggers.attempt_pods, s));
     let (c, s) = args();
     work.spawn(retention::run(c, s));
+    let (c, s) = args();
+    work.spawn(view::run(c, s));
     work
 }
 

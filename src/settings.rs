@@ -1,6 +1,6 @@
 //! What the operator is started with; the chart's values end here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use batchyard_core::termination::Tolerances;
@@ -63,6 +63,28 @@ pub struct Settings {
     /// How long a program has between SIGTERM and SIGKILL.
     #[arg(long, env = "BATCHYARD_TERMINATE_GRACE_SECONDS", default_value_t = 30)]
     pub terminate_grace_seconds: u32,
+    /// What people may ask the leader.
+    #[command(flatten)]
+    pub view: ViewSettings,
+}
+
+/// Settings of the API that tells where jobs stand in line.
+#[derive(Args, Clone, Debug)]
+pub struct ViewSettings {
+    /// The Service by which the API server finds the leader; without it there is no view.
+    #[arg(id = "view-service", long = "view-service", env = "BATCHYARD_VIEW_SERVICE", value_name = "NAME")]
+    pub service: Option<String>,
+    /// Where the view is served.
+    #[arg(
+        id = "view-address",
+        long = "view-address",
+        env = "BATCHYARD_VIEW_ADDRESS",
+        default_value = "0.0.0.0:8443"
+    )]
+    pub address: SocketAddr,
+    /// The address that the API server is told, if another than that: the pod's.
+    #[arg(long = "view-advertise", env = "POD_IP", value_name = "ADDRESS")]
+    pub advertise: Option<IpAddr>,
 }
 
 impl Settings {

@@ -77,8 +77,9 @@ fn files_and_functions_are_short() {
 
 #[test]
 fn only_one_place_writes_to_the_api_server() {
-    // The Lease is no object of ours, and must be renewed while nothing else works.
-    let allowed = ["src/k8s/apply.rs", "src/k8s/lease.rs"];
+    // The Lease is no object of ours, and must be renewed while nothing else works. A question of access has
+    // the form of a create and changes nothing.
+    let allowed = ["src/k8s/apply.rs", "src/k8s/lease.rs", "src/k8s/access.rs"];
     let verbs =
         [".create(", ".patch(", ".delete(", ".replace(&", ".replace_status(", ".patch_status(", ".evict("];
     let wrong = findings(&sources("src"), |source| {

@@ -1,10 +1,15 @@
 //! Which cluster, which namespace, as whom: as kubectl has it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use kube::client::ClientBuilder;
+use kube::client::retry::RetryPolicy;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
 
 use super::error::{Error, Kind, Result};
 
@@ -59,7 +64,7 @@ impl Connection {
             config.auth_info.impersonate_groups = Some(self.impersonate_groups.clone());
         }
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| unusable(error.to_string()))?;
+        let client = patient(config).map_err(|error| unusable(error.to_string()))?;
         Ok(Cluster { client, namespace })
     }
 
@@ -77,6 +82,19 @@ impl Connection {
             Err(error) => Config::incluster().map_err(|_| error.to_string()),
         }
     }
+}
+
+/// A client that asks again when the API server has too much to do, for some seconds; kube's own would
+/// for many minutes.
+fn patient(mut config: Config) -> kube::Result<Client> {
+    const DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+    config.default_retry = false;
+    let builder = ClientBuilder::try_from(config)?;
+    Ok(match RetryPolicy::new(DELAYS.0, DELAYS.1, 4, true) {
+        // What is asked again must be kept, and whoever keeps it must be shared.
+        Ok(policy) => builder.with_layer(&BufferLayer::new(64)).with_layer(&RetryLayer::new(policy)).build(),
+        Err(_) => builder.build(),
+    })
 }
 
 impl Cluster {

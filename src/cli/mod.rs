@@ -17,6 +17,7 @@ mod list;
 mod logs;
 mod orders;
 mod output;
+mod place;
 mod queues;
 mod retry;
 mod shell;

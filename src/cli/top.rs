@@ -1,4 +1,4 @@
-//! `kubectl batch top`: what the jobs of each queue request now, and what they use.
+//! `kubectl batch top`: what the jobs of each queue and share request now, and what they use.
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
@@ -23,7 +23,10 @@ pub(super) struct TopArgs {
     all_namespaces: bool,
 }
 
-/// The jobs of a queue that have a pod.
+/// Whose jobs are summed up: namespace, queue and share.
+type Of = (String, String, Option<String>);
+
+/// The jobs of a queue, or of a share of it, that have a pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
     pods: usize,
@@ -52,11 +55,12 @@ pub(super) async fn run(args: &TopArgs, cluster: &Cluster) -> Result<ExitCode> {
     }
     let mut headings = vec!["NAMESPACE"];
     headings.retain(|_| args.all_namespaces);
-    headings.extend(["QUEUE", "JOBS", "VCPUS", "MEMORY", "GPUS", "CPU USED", "MEMORY USED"]);
+    headings.extend(["QUEUE", "SHARE", "JOBS", "VCPUS", "MEMORY", "GPUS", "CPU USED", "MEMORY USED"]);
     let mut table = Table::new(Screen::stdout(), &headings);
-    for ((namespace, queue), sum) in sums(&pods, usage.as_ref()) {
+    for ((namespace, queue, share), sum) in sums(&pods, usage.as_ref()) {
         let row = [
             queue,
+            share.unwrap_or_default(),
             sum.pods.to_string(),
             vcpus(sum.vcpus_milli),
             mebibytes(sum.requested.memory),
@@ -71,12 +75,13 @@ pub(super) async fn run(args: &TopArgs, cluster: &Cluster) -> Result<ExitCode> {
     Error::done()
 }
 
-fn sums(pods: &[Pod], usage: Option<&Usage>) -> BTreeMap<(String, String), Sum> {
+fn sums(pods: &[Pod], usage: Option<&Usage>) -> BTreeMap<Of, Sum> {
     let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
     for pod in pods {
         let namespace = pod.namespace().unwrap_or_default();
         let queue = pod.labels().get(meta::JOB_QUEUE).cloned().unwrap_or_default();
-        let sum = sums.entry((namespace.clone(), queue)).or_default();
+        let share = pod.annotations().get(meta::SHARE_IDENTIFIER).cloned();
+        let sum = sums.entry((namespace.clone(), queue, share)).or_default();
         sum.pods += 1;
         sum.vcpus_milli += pods::vcpus_milli(pod);
         sum.requested.add(&observe::requests(pod));
@@ -133,12 +138,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(name: &str, queue: &str, vcpus: &str) -> Pod {
+    fn pod(name: &str, queue: &str, share: Option<&str>, vcpus: &str) -> Pod {
+        let mut annotations = json!({meta::VCPUS_MILLI: vcpus});
+        share.into_iter().for_each(|share| annotations[meta::SHARE_IDENTIFIER] = json!(share));
         let resources =
             json!({"requests": {"cpu": "900m", "memory": "64Mi"}, "limits": {"nvidia.com/gpu": "1"}});
         let pod = json!({
             "metadata": {"name": name, "namespace": "ns", "labels": {meta::JOB_QUEUE: queue},
-                "annotations": {meta::VCPUS_MILLI: vcpus}},
+                "annotations": annotations},
             "spec": {"containers": [{"name": "default", "resources": resources}]},
         });
         serde_json::from_value(pod).expect("a pod")
@@ -146,18 +153,26 @@ mod tests {
 
     #[test]
     fn queues_sum_up_what_is_stated_and_what_is_measured() {
-        let pods = [pod("a", "q", "1000"), pod("b", "q", "500"), pod("c", "other", "250")];
+        let pods = [
+            pod("a", "q", None, "1000"),
+            pod("b", "q", None, "500"),
+            pod("c", "other", None, "250"),
+            pod("d", "q", Some("teamA"), "2000"),
+        ];
         let metrics = json!({"metadata": {"namespace": "ns", "name": "a"},
             "containers": [{"usage": {"cpu": "250000000n", "memory": "1024Ki"}}, {"usage": {"cpu": "1m", "memory": "1Mi"}}]});
         let usage = [measured(&metrics)].into_iter().collect();
         let sums = sums(&pods, Some(&usage));
-        let q = sums[&("ns".to_owned(), "q".to_owned())];
+        let of =
+            |queue: &str, share: Option<&str>| ("ns".to_owned(), queue.to_owned(), share.map(str::to_owned));
+        let q = sums[&of("q", None)];
         assert_eq!(
             (q.pods, vcpus(q.vcpus_milli), mebibytes(q.requested.memory)),
             (2, "1.50".into(), "128Mi".into())
         );
         assert_eq!(q.used, Some((251, 2 << 20)), "a pod that is not measured yet counts as nothing");
-        assert_eq!(sums[&("ns".to_owned(), "other".to_owned())].pods, 1);
-        assert_eq!(super::sums(&pods, None)[&("ns".to_owned(), "q".to_owned())].used, None);
+        assert_eq!(sums[&of("other", None)].pods, 1);
+        assert_eq!(vcpus(sums[&of("q", Some("teamA"))].vcpus_milli), "2");
+        assert_eq!(super::sums(&pods, None)[&of("q", None)].used, None);
     }
 }

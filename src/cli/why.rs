@@ -7,11 +7,11 @@ use batchyard_core::job::phase::Phase;
 use batchyard_core::name;
 use batchyard_core::reason::explain::explain;
 use jiff::Timestamp;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::connect::Cluster;
 use super::error::{Error, Result};
+use super::place::place;
 use super::queues::word;
 use super::table::one_line;
 use super::{find, print, time};
@@ -83,9 +83,7 @@ async fn surroundings(cluster: &Cluster, job: &BatchJob) -> Result<String> {
         counts.runnable.unwrap_or(0),
         counts.starting.unwrap_or(0) + counts.running.unwrap_or(0)
     );
-    if let Some(ahead) = ahead(cluster, job).await? {
-        let _ = writeln!(text, "  {ahead} jobs of it are older and wait, too");
-    }
+    text.push_str(&place(cluster, job, &queue).await?);
     let mut order = queue.spec.compute_environment_order.clone();
     order.sort_by_key(|entry| entry.order);
     let environments: Api<ComputeEnvironment> = cluster.all();
@@ -114,26 +112,4 @@ async fn surroundings(cluster: &Cluster, job: &BatchJob) -> Result<String> {
         }
     }
     Ok(text)
-}
-
-/// How many jobs of the queue were made before this one and wait as well: its place in a queue
-/// without shares, as far as the objects alone tell.
-async fn ahead(cluster: &Cluster, job: &BatchJob) -> Result<Option<usize>> {
-    if job.status.as_ref().is_none_or(|status| status.record.phase() != Phase::Runnable) {
-        return Ok(None);
-    }
-    let fields = format!("spec.jobQueue={},status.phase=RUNNABLE", job.spec.job_queue);
-    let mut params = ListParams::default().fields(&fields).limit(5_000);
-    let mut older = 0;
-    loop {
-        let page = cluster.api::<BatchJob>().list_metadata(&params).await?;
-        let is_older = |other: &&kube::api::PartialObjectMeta<BatchJob>| {
-            other.creation_timestamp() < job.creation_timestamp()
-        };
-        older += page.items.iter().filter(is_older).count();
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(Some(older)),
-        }
-    }
 }

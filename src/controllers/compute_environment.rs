@@ -68,7 +68,9 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
         return Ok(Wake::After(pause));
     }
     let offer = Offer::of(&environment.spec, &context.caches.nodes.state());
-    let status = status(&environment, &usage, offer, obstacle, Timestamp::now());
+    let mut status = status(&environment, &usage, offer, obstacle, Timestamp::now());
+    let placed = context.dispatch.last_placed_in(&environment.name_any());
+    status.last_placed_at = placed.or(status.last_placed_at);
     if environment.status.as_ref() != Some(&status) {
         let changed = ComputeEnvironment { status: Some(status), ..ComputeEnvironment::clone(&environment) };
         context.writer.replace_status(&api, &changed).await?;

@@ -12,11 +12,12 @@ use super::compute_environment::allows;
 use super::standing::{Conditions, first, ignored_fields, is_deleting, is_held, vcpus};
 use super::{Context, Outcome, Wake};
 use crate::crd::ignored::Kind;
-use crate::crd::job_queue::JobCounts;
+use crate::crd::job_queue::{FrontJob, JobCounts};
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{BatchJob, JobQueue, JobQueueSpec, JobQueueStatus};
 use crate::k8s::caches::Caches;
 use crate::k8s::meta;
+use crate::k8s::watch::key;
 
 /// True if the queue's jobs are to fail because it is being deleted.
 ///
@@ -77,7 +78,11 @@ async fn end(queue: &JobQueue, namespace: &str, context: &Context) -> Outcome {
 }
 
 async fn update(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, context: &Context) -> Outcome {
-    let status = status(queue, tally, obstacle, Timestamp::now());
+    let now = Timestamp::now();
+    let status = JobQueueStatus {
+        last_placed_at: context.dispatch.last_placed_of(&key(queue)).or(last_placed(queue)),
+        ..with_front(status(queue, tally, obstacle, now), front(queue, context), now)
+    };
     if queue.status.as_ref() != Some(&status) {
         let changed = JobQueue { status: Some(status), ..JobQueue::clone(queue) };
         let api = api(&queue.namespace().unwrap_or_default(), context);
@@ -85,6 +90,29 @@ async fn update(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, conte
     }
     context.refresh.done(queue);
     Ok(Wake::OnChange)
+}
+
+fn last_placed(queue: &JobQueue) -> Option<Timestamp> {
+    queue.status.as_ref()?.last_placed_at
+}
+
+/// The jobs that are next, by the dispatcher's word.
+fn front(queue: &JobQueue, context: &Context) -> Vec<FrontJob> {
+    let next = context.dispatch.front(&key(queue)).into_iter();
+    let known = next.filter_map(|next| Some((context.caches.job(&next.uid)?, next.since)));
+    let told = known.map(|(job, since)| FrontJob {
+        job_id: job.status.as_ref().and_then(|status| status.record.job_id.clone()).unwrap_or_default(),
+        name: job.name_any(),
+        earliest_time_at_position: Some(since),
+    });
+    told.collect()
+}
+
+fn with_front(status: JobQueueStatus, front: Vec<FrontJob>, now: Timestamp) -> JobQueueStatus {
+    if status.front == front {
+        return status;
+    }
+    JobQueueStatus { front, front_updated_at: Some(now), ..status }
 }
 
 fn api(namespace: &str, context: &Context) -> Api<JobQueue> {
@@ -280,6 +308,10 @@ mod tests {
         assert!(!says(&queue, None), "nothing is said yet");
         queue.status = Some(status.clone());
         assert!(says(&queue, None) && !says(&queue, Some("CLIENT_ERROR - why")));
+        let front = vec![FrontJob { name: "next".into(), ..FrontJob::default() }];
+        let moved = with_front(status.clone(), front.clone(), now + jiff::SignedDuration::from_secs(9));
+        assert_eq!(moved.front_updated_at.map(|at| at.as_second()), Some(9));
+        assert_eq!(with_front(moved.clone(), front, now), moved, "the same front is not news");
         let later = now + jiff::SignedDuration::from_secs(60);
         assert_eq!(super::status(&queue, &tally, None, later), status);
     }

@@ -68,6 +68,11 @@ fn prune(context: &Context) {
     caches.prune();
     context.dispatch.prune(
         |uid| caches.job_ref(uid).is_some(),
+        |queue| {
+            queue.split_once('/').is_some_and(|(namespace, name)| {
+                caches.queues.get(&ObjectRef::new(name).within(namespace)).is_some()
+            })
+        },
         |name| caches.environments.get(&ObjectRef::new(name)).is_some(),
     );
 }

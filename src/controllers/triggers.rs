@@ -29,20 +29,46 @@ use crate::k8s::{meta, observe, pods};
 pub struct Triggers {
     /// For the job controller.
     pub jobs: UnboundedReceiver<ObjectRef<BatchJob>>,
-    /// By which the dispatcher wakes the job controller.
-    pub job_sender: UnboundedSender<ObjectRef<BatchJob>>,
+    /// For the dispatcher, which wakes controllers as well.
+    pub wakers: Wakers,
     /// For the queue controller.
     pub queues: UnboundedReceiver<ObjectRef<JobQueue>>,
     /// For the environment controller.
     pub environments: UnboundedReceiver<ObjectRef<ComputeEnvironment>>,
-    /// By which the dispatcher wakes the environment controller.
-    pub environment_sender: UnboundedSender<ObjectRef<ComputeEnvironment>>,
     /// For the definition controller.
     pub definitions: UnboundedReceiver<ObjectRef<JobDefinition>>,
     /// For the revision controller.
     pub revisions: UnboundedReceiver<ObjectRef<ControllerRevision>>,
     /// For [`super::attempt_pods`]: a pod may have outlived its job.
     pub attempt_pods: Arc<Notify>,
+}
+
+/// By which the dispatcher wakes controllers.
+#[derive(Clone)]
+pub struct Wakers {
+    jobs: UnboundedSender<ObjectRef<BatchJob>>,
+    queues: UnboundedSender<ObjectRef<JobQueue>>,
+    environments: UnboundedSender<ObjectRef<ComputeEnvironment>>,
+}
+
+impl Wakers {
+    /// Wakes the controller of jobs for this one.
+    pub fn job(&self, job: ObjectRef<BatchJob>) {
+        // Who does not listen any more is winding down.
+        self.jobs.send(job).ok();
+    }
+
+    /// Wakes the controller of queues for this one, given as `namespace/name`.
+    pub fn queue(&self, queue: &str) {
+        if let Some((namespace, name)) = queue.split_once('/') {
+            self.queues.send(ObjectRef::new(name).within(namespace)).ok();
+        }
+    }
+
+    /// Wakes the controller of environments for this one.
+    pub fn environment(&self, name: &str) {
+        self.environments.send(ObjectRef::new(name)).ok();
+    }
 }
 
 /// Listens to every watch. Also feeds the pod index, which has no listener of its own.
@@ -53,7 +79,7 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
     let (definitions, for_definitions) = mpsc::unbounded_channel();
     let (revisions, for_revisions) = mpsc::unbounded_channel();
     let attempt_pods = Arc::new(Notify::new());
-    let (job_sender, environment_sender) = (jobs.clone(), environments.clone());
+    let wakers = Wakers { jobs: jobs.clone(), queues: queues.clone(), environments: environments.clone() };
     let wires = Wires {
         caches: caches.clone(),
         dispatch: dispatch.clone(),
@@ -82,10 +108,9 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
     feeds.revisions.listen(move |change| w.revision(change, &mut seen));
     Triggers {
         jobs: for_jobs,
-        job_sender,
+        wakers,
         queues: for_queues,
         environments: for_environments,
-        environment_sender,
         definitions: for_definitions,
         revisions: for_revisions,
         attempt_pods,

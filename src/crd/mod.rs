@@ -28,6 +28,7 @@ pub mod shared;
 pub mod structure;
 #[cfg(test)]
 mod tests;
+pub mod waiting_job;
 
 pub use batch_job::{BatchJob, BatchJobSpec, BatchJobStatus};
 pub use batch_job_record::{BatchJobRecord, BatchJobRecordSpec};

@@ -6,23 +6,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batchyard_core::name;
-use batchyard_core::queue::{Verdict, schedule};
+use batchyard_core::queue::{Queue, Verdict, line_up, schedule};
 use batchyard_core::waits;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::Creating;
 use super::index::{Index, View};
 use super::place::{self, Placing};
+use super::{Asker, Creating};
 use crate::controllers::Context;
-use crate::crd::{BatchJob, ComputeEnvironment};
+use crate::controllers::triggers::Wakers;
 use crate::k8s::watch::key;
 
 /// Creates under way at a time.
@@ -42,16 +41,10 @@ const HANGS: Duration = Duration::from_secs(120);
 const PULSE: &str = "scheduling cycle";
 
 /// Runs cycles until it is told to stop; creates under way are finished.
-pub async fn run(
-    context: Arc<Context>,
-    jobs: UnboundedSender<ObjectRef<BatchJob>>,
-    environments: UnboundedSender<ObjectRef<ComputeEnvironment>>,
-    stop: CancellationToken,
-) {
+pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken) {
     let mut dispatcher = Dispatcher {
         context: context.clone(),
-        jobs,
-        environments,
+        wakers,
         index: Index::default(),
         creates: Arc::new(Semaphore::new(CREATES)),
         tasks: TaskTracker::new(),
@@ -83,10 +76,21 @@ pub async fn run(
     dispatcher.tasks.wait().await;
 }
 
+/// Answers those who asked for the line: it has no job that was admitted just now.
+fn tell_the_line(mut queues: Vec<Queue>, verdicts: &BTreeMap<String, Verdict>, askers: Vec<Asker>) {
+    for queue in &mut queues {
+        queue.waiting.retain(|rank, _| matches!(verdicts.get(&rank.uid), Some(Verdict::Wait(_))));
+    }
+    let line = Arc::new(line_up(&queues));
+    for asker in askers {
+        // Who does not wait any more needs no answer.
+        asker.send(line.clone()).ok();
+    }
+}
+
 struct Dispatcher {
     context: Arc<Context>,
-    jobs: UnboundedSender<ObjectRef<BatchJob>>,
-    environments: UnboundedSender<ObjectRef<ComputeEnvironment>>,
+    wakers: Wakers,
     index: Index,
     creates: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -100,17 +104,25 @@ impl Dispatcher {
         let now = self.context.clock.now();
         self.settle_creates();
         for name in self.context.dispatch.take_news() {
-            self.environments.send(ObjectRef::new(&name)).ok();
+            self.wakers.environment(&name);
         }
         let View { snapshot, mut jobs, pools, others } =
             self.index.view(&self.context.caches, &self.context.dispatch, now);
         let running: u32 = snapshot.queues.iter().map(|queue| queue.running).sum();
-        let mut verdicts = schedule(snapshot);
-        self.context.dispatch.note_load(verdicts.len() + running as usize);
-        let waiting = verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Wait(_)));
+        let askers = self.context.dispatch.take_askers();
+        let queues = (!askers.is_empty()).then(|| snapshot.queues.clone());
+        let mut decisions = schedule(snapshot);
+        self.context.dispatch.note_load(decisions.verdicts.len() + running as usize);
+        let waiting = decisions.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Wait(_)));
         let blocked = waiting.filter_map(|(uid, _)| Some(key(jobs.get(uid)?.queue.as_ref()))).collect();
-        verdicts.extend(others.into_iter().map(|(uid, text)| (uid, Verdict::Wait(text))));
-        self.context.dispatch.publish(&verdicts, blocked, now);
+        decisions.verdicts.extend(others.into_iter().map(|(uid, text)| (uid, Verdict::Wait(text))));
+        for queue in self.context.dispatch.publish(&decisions, blocked, now) {
+            self.wakers.queue(&queue);
+        }
+        let verdicts = decisions.verdicts;
+        if let Some(queues) = queues {
+            tell_the_line(queues, &verdicts, askers);
+        }
         self.told.retain(|uid, _| verdicts.contains_key(uid));
         self.context.metrics.cycle(begun.elapsed());
         for (uid, verdict) in verdicts {
@@ -144,10 +156,10 @@ impl Dispatcher {
                 self.context.dispatch.settle(&uid, &creating.pod);
                 // The job controller may have waited for the create's answer.
                 if let Some(job) = self.context.caches.job_ref(&uid) {
-                    self.jobs.send(job).ok();
+                    self.wakers.job(job);
                 }
             } else if creating.answered.is_some_and(|at| at.elapsed() > UNSEEN) {
-                self.context.dispatch.created(&uid, &creating.pod);
+                self.context.dispatch.created(&uid, &creating.pod, self.context.clock.now());
                 let context = self.context.clone();
                 self.tasks.spawn(async move { place::look_again(&context, &uid, &creating.pod).await });
             }
@@ -162,12 +174,13 @@ impl Dispatcher {
             attempt,
             placement,
             environment: placing.environment.name_any(),
+            queue: key(placing.waiting.queue.as_ref()),
             candidate: placing.waiting.candidate.clone(),
             answered: None,
         };
         let pod = creating.pod.clone();
         self.context.dispatch.assume(&placing.uid, creating);
-        let (context, creates, jobs) = (self.context.clone(), self.creates.clone(), self.jobs.clone());
+        let (context, creates, wakers) = (self.context.clone(), self.creates.clone(), self.wakers.clone());
         self.tasks.spawn(async move {
             let (uid, job) = (placing.uid.clone(), ObjectRef::from_obj(placing.waiting.job.as_ref()));
             let placed = AssertUnwindSafe(place::place(&context, placing, &creates)).catch_unwind().await;
@@ -176,7 +189,7 @@ impl Dispatcher {
                 context.dispatch.hold_back(&uid, &pod, waits::api_refuses("internal error"));
             }
             context.dispatch.poke();
-            jobs.send(job).ok();
+            wakers.job(job);
         });
     }
 
@@ -185,7 +198,7 @@ impl Dispatcher {
         let Some(wait) = self.context.dispatch.waits_for(&uid) else { return };
         if now.duration_since(wait.since) >= DWELL && self.told.get(&uid) != Some(&text) {
             if let Some(job) = self.context.caches.job_ref(&uid) {
-                self.jobs.send(job).ok();
+                self.wakers.job(job);
             }
             self.told.insert(uid, text);
         }

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use batchyard_core::queue::{Candidate, Verdict};
+use batchyard_core::queue::{Candidate, Decisions, Place, Verdict};
 use batchyard_core::waits;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::crd::ComputeEnvironment;
 
@@ -34,13 +34,36 @@ struct State {
     refused: BTreeMap<String, String>,
     creating: BTreeMap<String, Creating>,
     blocked_queues: BTreeSet<String>,
+    fronts: BTreeMap<String, Vec<Next>>,
+    placed: Placed,
     held_back: BTreeMap<String, HeldBack>,
     held_namespaces: BTreeMap<String, HeldBack>,
     refusals: BTreeMap<String, Refusal>,
     /// Environments whose entry in `refusals` has changed.
     news: BTreeSet<String>,
     busy_until: Option<Instant>,
+    /// Who wants to know of the line.
+    askers: Vec<Asker>,
 }
+
+/// A job that is next in its queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The job's uid.
+    pub uid: String,
+    /// When it came to this place.
+    pub since: Timestamp,
+}
+
+/// When a job was last placed, by queue and by environment.
+#[derive(Default)]
+struct Placed {
+    queues: BTreeMap<String, Timestamp>,
+    environments: BTreeMap<String, Timestamp>,
+}
+
+/// Gets the line as the next cycle finds it.
+pub(crate) type Asker = oneshot::Sender<Arc<Vec<Place>>>;
 
 /// Why a job is not placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +81,8 @@ pub(crate) struct Creating {
     pub attempt: u32,
     pub placement: u32,
     pub environment: String,
+    /// As `namespace/name`.
+    pub queue: String,
     pub candidate: Candidate,
     /// When the API server said that the pod exists.
     pub answered: Option<Instant>,
@@ -116,6 +141,11 @@ impl Dispatch {
         self.lock().waits.get(job_uid).cloned()
     }
 
+    /// What every waiting job waits for, by its object's uid.
+    pub fn all_waits(&self) -> BTreeMap<String, Wait> {
+        self.lock().waits.clone()
+    }
+
     /// Why the API server will never accept a job's pod.
     pub fn refused(&self, job_uid: &str) -> Option<String> {
         self.lock().refused.get(job_uid).cloned()
@@ -131,6 +161,21 @@ impl Dispatch {
         self.lock().blocked_queues.contains(queue)
     }
 
+    /// The jobs that are next in a queue, given as `namespace/name`, and wait.
+    pub fn front(&self, queue: &str) -> Vec<Next> {
+        self.lock().fronts.get(queue).cloned().unwrap_or_default()
+    }
+
+    /// When this process last placed a job of a queue, given as `namespace/name`.
+    pub fn last_placed_of(&self, queue: &str) -> Option<Timestamp> {
+        self.lock().placed.queues.get(queue).copied()
+    }
+
+    /// When this process last placed a job in an environment.
+    pub fn last_placed_in(&self, environment: &str) -> Option<Timestamp> {
+        self.lock().placed.environments.get(environment).copied()
+    }
+
     /// True while so many jobs wait or run that steps of progress are worth saving, and for a
     /// while after.
     pub fn is_busy(&self) -> bool {
@@ -144,6 +189,15 @@ impl Dispatch {
         (refusal.generation == environment.metadata.generation).then(|| refusal.clone())
     }
 
+    /// The jobs that wait for their turn, in order, as the next cycle leaves them; nothing if that
+    /// cycle fails.
+    pub async fn line(&self) -> Option<Arc<Vec<Place>>> {
+        let (asker, answer) = oneshot::channel();
+        self.lock().askers.push(asker);
+        self.poke();
+        answer.await.ok()
+    }
+
     /// Names of the pods that may be on their way in an environment.
     pub fn creating_in(&self, environment: &str) -> Vec<String> {
         let state = self.lock();
@@ -152,12 +206,19 @@ impl Dispatch {
     }
 
     /// Forgets what was noted about jobs and environments that are gone by now.
-    pub fn prune(&self, job_exists: impl Fn(&str) -> bool, environment_exists: impl Fn(&str) -> bool) {
+    pub fn prune(
+        &self,
+        job_exists: impl Fn(&str) -> bool,
+        queue_exists: impl Fn(&str) -> bool,
+        environment_exists: impl Fn(&str) -> bool,
+    ) {
         let mut state = self.lock();
         state.waits.retain(|uid, _| job_exists(uid));
         state.refused.retain(|uid, _| job_exists(uid));
         state.held_back.retain(|uid, _| job_exists(uid));
         state.refusals.retain(|name, _| environment_exists(name));
+        state.placed.queues.retain(|queue, _| queue_exists(queue));
+        state.placed.environments.retain(|name, _| environment_exists(name));
     }
 
     /// The job is over or gone.
@@ -191,14 +252,16 @@ impl Dispatch {
     }
 
     /// The API server says that the pod exists; the watch will show it.
-    fn created(&self, job_uid: &str, pod: &str) {
+    fn created(&self, job_uid: &str, pod: &str, now: Timestamp) {
         let mut state = self.lock();
         state.held_back.remove(job_uid);
         let Some(creating) = state.creating.get_mut(job_uid).filter(|creating| creating.pod == pod) else {
             return;
         };
         creating.answered = Some(Instant::now());
-        let environment = creating.environment.clone();
+        let (environment, queue) = (creating.environment.clone(), creating.queue.clone());
+        state.placed.queues.insert(queue, now);
+        state.placed.environments.insert(environment.clone(), now);
         if state.refusals.remove(&environment).is_some() {
             state.news.insert(environment);
         }
@@ -235,6 +298,11 @@ impl Dispatch {
         std::mem::take(&mut self.lock().news)
     }
 
+    /// Those who asked for the line since they were taken last.
+    fn take_askers(&self) -> Vec<Asker> {
+        std::mem::take(&mut self.lock().askers)
+    }
+
     fn refuse(&self, job_uid: &str, pod: &str, why: String) {
         let mut state = self.lock();
         state.settle(job_uid, pod);
@@ -268,14 +336,22 @@ impl Dispatch {
         self.lock().creating.clone()
     }
 
-    /// Publishes what a cycle found; a wait whose text stays keeps its beginning.
+    /// Publishes what a cycle found; a wait whose text stays keeps its beginning, and so does a place.
+    /// Returns the queues whose front is another.
     fn publish(
         &self,
-        verdicts: &BTreeMap<String, Verdict>,
+        decisions: &Decisions,
         blocked_queues: BTreeSet<String>,
         now: Timestamp,
-    ) {
+    ) -> Vec<String> {
+        let Decisions { verdicts, fronts } = decisions;
         let mut state = self.lock();
+        let fronts: BTreeMap<_, _> =
+            fronts.iter().map(|(id, uids)| (id.clone(), state.advance(id, uids, now))).collect();
+        let queues: BTreeSet<_> = fronts.keys().chain(state.fronts.keys()).collect();
+        let is_other = |id: &&&String| fronts.get(**id) != state.fronts.get(**id);
+        let changed = queues.iter().filter(is_other).map(|id| (*id).clone()).collect();
+        state.fronts = fronts;
         let mut waits = BTreeMap::new();
         for (uid, verdict) in verdicts {
             if let Verdict::Wait(text) = verdict {
@@ -287,6 +363,7 @@ impl Dispatch {
         state.waits = waits;
         state.blocked_queues = blocked_queues;
         state.held_namespaces.retain(|_, held| held.until > Instant::now());
+        changed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -300,6 +377,17 @@ fn pause(failures: u32) -> Duration {
 }
 
 impl State {
+    /// Who is next in a queue now.
+    fn advance(&self, queue: &str, uids: &[String], now: Timestamp) -> Vec<Next> {
+        let known = self.fronts.get(queue).map_or(&[][..], Vec::as_slice);
+        let stood = |place: usize, uid: &String| known.get(place).filter(|next| next.uid == *uid);
+        let next = uids.iter().enumerate().map(|(place, uid)| Next {
+            uid: uid.clone(),
+            since: stood(place, uid).map_or(now, |next| next.since),
+        });
+        next.collect()
+    }
+
     fn settle(&mut self, job_uid: &str, pod: &str) {
         if self.creating.get(job_uid).is_some_and(|creating| creating.pod == pod) {
             self.creating.remove(job_uid);
@@ -323,8 +411,8 @@ mod tests {
 
     fn creating(pod: &str) -> Creating {
         let (pod, environment) = (pod.to_owned(), "spot".to_owned());
-        let candidate = Candidate::default();
-        Creating { pod, attempt: 1, placement: 0, environment, candidate, answered: None }
+        let (queue, candidate) = ("ns/q".to_owned(), Candidate::default());
+        Creating { pod, attempt: 1, placement: 0, environment, queue, candidate, answered: None }
     }
 
     /// An environment that was edited a moment ago is not used by what was said of it before.
@@ -366,11 +454,33 @@ mod tests {
         dispatch.lock().refusals.get_mut("spot").expect("known").until = Instant::now();
         assert_eq!(environment_closed(&told, &dispatch), None);
         dispatch.assume("a", creating("a"));
-        dispatch.created("a", "a");
+        dispatch.created("a", "a", Timestamp::UNIX_EPOCH);
+        assert_eq!(dispatch.last_placed_of("ns/q"), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(dispatch.last_placed_in("spot"), Some(Timestamp::UNIX_EPOCH));
         assert!(dispatch.refusal_of(&spot).is_none());
         assert_eq!(dispatch.take_news().len(), 1, "its controller says VALID again");
         assert_eq!(dispatch.creating_in("spot"), ["a"]);
         assert!(dispatch.creating_in("other").is_empty());
+    }
+
+    /// Who stays at a place has been there since it came; whoever is told of a front is told of each change.
+    #[test]
+    fn a_place_at_the_front_is_kept_until_somebody_else_has_it() {
+        let dispatch = Dispatch::default();
+        let at = |seconds| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(seconds);
+        let cycle = |uids: &[&str], now| {
+            let front: Vec<_> = uids.iter().map(|uid| (*uid).to_owned()).collect();
+            let fronts = if front.is_empty() { [].into() } else { [("ns/q".to_owned(), front)].into() };
+            let told = dispatch.publish(&Decisions { fronts, ..Decisions::default() }, [].into(), at(now));
+            let since = dispatch.front("ns/q").iter().map(|next| next.since.as_second()).collect::<Vec<_>>();
+            (told == ["ns/q"], since)
+        };
+        assert_eq!(cycle(&["a", "b", "c"], 1), (true, vec![1, 1, 1]));
+        assert_eq!(cycle(&["a", "b", "c"], 2), (false, vec![1, 1, 1]));
+        assert_eq!(cycle(&["a", "c"], 3), (true, vec![1, 3]));
+        assert_eq!(cycle(&["b", "a", "c"], 4), (true, vec![4, 4, 4]));
+        assert_eq!(cycle(&[], 5), (true, vec![]));
+        assert_eq!(cycle(&[], 6), (false, vec![]));
     }
 
     /// Nothing is remembered of jobs and environments that are gone, whatever came last.
@@ -380,15 +490,12 @@ mod tests {
         for uid in ["gone", "here"] {
             dispatch.hold_back(uid, uid, "later".into());
             dispatch.refuse(uid, uid, "never".into());
-            dispatch.publish(
-                &[(uid.to_owned(), Verdict::Wait("w".into()))].into(),
-                [].into(),
-                Timestamp::now(),
-            );
+            let verdicts = [(uid.to_owned(), Verdict::Wait("w".into()))].into();
+            dispatch.publish(&Decisions { verdicts, ..Decisions::default() }, [].into(), Timestamp::now());
         }
         let spot = environment(1, 1, "VALID");
         dispatch.refuse_environment("gone", "gone", &spot, "network", "no".into());
-        dispatch.prune(|uid| uid == "here", |_| false);
+        dispatch.prune(|uid| uid == "here", |_| false, |_| false);
         let state = dispatch.lock();
         assert_eq!((state.held_back.len(), state.refused.len(), state.waits.len()), (1, 1, 1));
         assert!(state.refusals.is_empty());

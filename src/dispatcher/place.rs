@@ -62,7 +62,7 @@ pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
     match answer {
         Ok(pod) => {
             info!(pod = pod.name_any(), environment = placing.environment.name_any(), "pod created");
-            context.dispatch.created(&uid, &pod.name_any());
+            context.dispatch.created(&uid, &pod.name_any(), context.clock.now());
         }
         Err(error) => answer_refusal(context, &placing, &pod, &error).await,
     }
@@ -139,6 +139,7 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         job_id: record.job_id.as_deref().unwrap_or(&placing.uid),
         queue_name: queue.spec.job_queue_name.as_deref().unwrap_or(&queue_object),
         queue: &queue_object,
+        share: job.spec.share_identifier.as_deref(),
         definition: record.job_definition.as_deref().unwrap_or_default(),
         number: record.next_attempt(),
         placement: record.next_placement(),
@@ -230,7 +231,9 @@ async fn judge(context: &Context, uid: &str, namespace: &str, pod: &str, why: &s
     let api: Api<Pod> = Api::namespaced(context.writer.client().clone(), namespace);
     match read(format!("get Pod {namespace}/{pod}"), || api.get_opt(pod)).await? {
         // It is there and ours: the watch will show it.
-        Some(found) if pods::owner(&found) == Some(uid) => context.dispatch.created(uid, pod),
+        Some(found) if pods::owner(&found) == Some(uid) => {
+            context.dispatch.created(uid, pod, context.clock.now())
+        }
         Some(_) => context.dispatch.hold_back(uid, pod, waits::name_taken(pod)),
         None => context.dispatch.hold_back(uid, pod, waits::api_refuses(why)),
     }

@@ -8,8 +8,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use batchyard_core::job::decide::Deletion;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -167,6 +170,29 @@ impl Writer {
         gone_is_fine(
             self.bounded("patch", what, api.patch(&revision.name_any(), &patch_params(), &patch)).await,
         )
+    }
+
+    /// Says where the leader is.
+    pub async fn apply_endpoint_slice(&self, slice: &EndpointSlice) -> Result<()> {
+        let what = format!("apply EndpointSlice {}", super::watch::key(slice));
+        if !self.leadership.is_fresh() {
+            return Err(Error::NotLeading { what });
+        }
+        let api = self.namespaced::<EndpointSlice>(slice);
+        let patch = Patch::Apply(slice);
+        let params = PatchParams::apply(meta::OPERATOR).force();
+        self.bounded("patch", what, api.patch(&slice.name_any(), &params, &patch)).await.map(drop)
+    }
+
+    /// Says how the leader is known when the API server passes questions on to it.
+    pub async fn set_ca_bundle(&self, service: &str, authority: &ByteString) -> Result<()> {
+        let what = format!("set caBundle of APIService {service}");
+        if !self.leadership.is_fresh() {
+            return Err(Error::NotLeading { what });
+        }
+        let api: Api<APIService> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"spec": {"caBundle": authority}}));
+        self.bounded("patch", what, api.patch(service, &patch_params(), &patch)).await.map(drop)
     }
 
     /// Deletes an object that nothing needs any more.

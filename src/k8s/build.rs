@@ -43,6 +43,8 @@ pub struct Attempt<'a> {
     pub queue_name: &'a str,
     /// The queue's object name.
     pub queue: &'a str,
+    /// `shareIdentifier` of the job.
+    pub share: Option<&'a str>,
     /// The definition and revision.
     pub definition: &'a str,
     /// The attempt, from 1.
@@ -133,6 +135,7 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         (text("karpenter.sh/do-not-disrupt"), text("true")),
         (text("cluster-autoscaler.kubernetes.io/safe-to-evict"), text("false")),
     ]);
+    annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
     ObjectMeta {
         name: Some(name::pod(attempt.job_name, attempt.job_uid, attempt.number, attempt.placement)),
         namespace: Some(text(attempt.namespace)),
@@ -341,6 +344,7 @@ mod tests {
             job_id: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e",
             queue_name: "queue-0",
             queue: "queue-0",
+            share: Some("teamA"),
             definition: "randomEC:3",
             number: 2,
             placement: 1,
@@ -370,6 +374,7 @@ mod tests {
         assert_eq!(metadata["annotations"]["batchyard.io/attempt"], "2");
         assert_eq!(metadata["annotations"]["batchyard.io/placement"], "1");
         assert_eq!(metadata["annotations"]["batchyard.io/vcpus-milli"], "2000");
+        assert_eq!(metadata["annotations"]["batchyard.io/share-identifier"], "teamA");
         assert_eq!(metadata["labels"]["batchyard.io/job-definition"], "randomec-143dbd");
         assert_eq!(pod["spec"]["restartPolicy"], "Never");
         assert_eq!(pod["spec"]["automountServiceAccountToken"], false);

@@ -28,6 +28,8 @@ pub const PLACEMENT: &str = "batchyard.io/placement";
 pub const COMPUTE_ENVIRONMENT: &str = "batchyard.io/compute-environment";
 /// Annotation: vCPUs as the job states them, in thousandths.
 pub const VCPUS_MILLI: &str = "batchyard.io/vcpus-milli";
+/// Annotation: the share that the job counts for, if it names one.
+pub const SHARE_IDENTIFIER: &str = "batchyard.io/share-identifier";
 /// Annotation: containers of the pod whose end alone ends nothing, separated by commas.
 pub const AUXILIARY: &str = "batchyard.io/auxiliary-containers";
 

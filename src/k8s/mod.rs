@@ -1,5 +1,6 @@
 //! The edge to Kubernetes: what is seen of it, what is built for it, and the only writes to it.
 
+pub mod access;
 pub mod apply;
 pub mod backoff;
 pub mod build;

@@ -2,10 +2,11 @@
 //!
 //! `schema` asks what the API server accepts. `operator` runs the operator as a process and plays
 //! scheduler and kubelet itself, so that each step of a job happens when the test says so. `cli` runs
-//! `kubectl batch`. The tests share a cluster, and nearly all of them an operator; each has a namespace of its own.
+//! `kubectl batch`, and `view` asks the leader. The tests share a cluster, and nearly all of them an operator; each has a namespace of its own.
 
 mod cli;
 mod operator;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;
+mod view;

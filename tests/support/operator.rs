@@ -176,6 +176,11 @@ impl Operator {
         assert!(sent.is_ok_and(|status| status.success()), "{signal} can be sent");
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The memory that it has in use, in KiB.
     pub(crate) fn memory(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;

@@ -1,6 +1,7 @@
 //! What `cargo xtask` is made of, as a library: the command line and the tests call the same
 //! functions.
 
+pub mod bench;
 pub mod capture;
 pub mod cluster;
 pub mod crds;

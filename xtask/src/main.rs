@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{capture, cluster, crds, demo, faults, package, test};
+use xtask::{bench, capture, cluster, crds, demo, faults, package, test};
 
 /// What people run in this repository.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Everything that must hold: lints, unit tests, tests on an API server and on real nodes
     Test(test::TestArgs),
+    /// How fast, beside bare pods and batch/v1 Jobs, on fake nodes
+    Bench(bench::BenchArgs),
     /// Which cases of the fault list are covered, and by which tests
     Faults,
     /// Compare the fixtures of the termination table with a real cluster, or write them
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Task::Cluster(args) => cluster::cli::run(args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Faults => faults::run(),
         Task::Capture(args) => capture::run(&args),
         Task::Crds(args) => crds::run(&args),

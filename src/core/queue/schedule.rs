@@ -4,39 +4,57 @@
 //! Within a queue the order is strict: when the head finds no room, nobody overtakes it. A job
 //! tries its queue's environments in their order and spills over from one that is closed or full.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use super::resources::Resources;
 use super::snapshot::{Candidate, Environment, NodeRoom, Queue, Snapshot, Verdict};
+use super::turns::Turns;
 use crate::waits;
 
+/// How many jobs a front has at most (GetJobQueueSnapshot of the AWS API).
+pub const FRONT: usize = 100;
+
+/// What one cycle decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// The answer for each job that waits, by uid.
+    pub verdicts: BTreeMap<String, Verdict>,
+    /// The uids of the jobs that are next in each queue and still wait, at most [`FRONT`], by the queue's id.
+    pub fronts: BTreeMap<String, Vec<String>>,
+}
+
 /// Decides for every job that waits; jobs behind a blocked head are told so.
-pub fn schedule(mut snapshot: Snapshot) -> BTreeMap<String, Verdict> {
-    let mut verdicts = BTreeMap::new();
+pub fn schedule(mut snapshot: Snapshot) -> Decisions {
+    let Decisions { mut verdicts, mut fronts } = Decisions::default();
     let mut queues = std::mem::take(&mut snapshot.queues);
-    // Having run before counts within a queue only; between queues only age does.
-    let turn = |queue: &Queue, index: usize| {
-        let (head, _) = queue.waiting.first_key_value()?;
-        Some((queue.priority, Reverse((head.created_at, head.sequence, head.uid.clone(), index))))
-    };
-    let mut turns: BinaryHeap<_> =
-        queues.iter().enumerate().filter_map(|(i, queue)| turn(queue, i)).collect();
-    while let Some((_, Reverse((.., index)))) = turns.pop() {
+    let mut turns = Turns::default();
+    for (index, queue) in queues.iter().enumerate() {
+        take_turn(&mut turns, queue, index);
+    }
+    while let Some(index) = turns.pop() {
         let queue = &mut queues[index];
         let Some((rank, candidate)) = queue.waiting.pop_first() else { continue };
         let verdict = place(&mut snapshot, queue, &candidate);
         let blocked = matches!(verdict, Verdict::Wait(_));
-        verdicts.insert(rank.uid, verdict);
         if blocked {
             let behind = std::mem::take(&mut queue.waiting);
+            let front = std::iter::once(&rank).chain(behind.keys()).take(FRONT).map(|rank| rank.uid.clone());
+            fronts.insert(queue.id.clone(), front.collect());
+            verdicts.insert(rank.uid, verdict);
             verdicts
                 .extend(behind.into_keys().map(|r| (r.uid, Verdict::Wait(waits::behind_head(queue.name())))));
         } else {
-            turns.extend(turn(queue, index));
+            verdicts.insert(rank.uid, verdict);
+            take_turn(&mut turns, queue, index);
         }
     }
-    verdicts
+    Decisions { verdicts, fronts }
+}
+
+fn take_turn(turns: &mut Turns, queue: &Queue, index: usize) {
+    if let Some((head, _)) = queue.waiting.first_key_value() {
+        turns.push(queue.priority, index, head);
+    }
 }
 
 /// Finds room for one job and takes it.

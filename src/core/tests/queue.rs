@@ -7,7 +7,8 @@ use cases::cases;
 use std::collections::{BTreeMap, BTreeSet};
 
 use batchyard_core::queue::{
-    Candidate, Environment, NodeRoom, Queue, Rank, Resources, Snapshot, Verdict, schedule,
+    Candidate, Decisions, Environment, NodeRoom, Place, Queue, Rank, Resources, Snapshot, Verdict, line_up,
+    schedule,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -81,7 +82,7 @@ impl Stage {
 
     /// Each job's environment, or why it waits.
     fn verdicts(&self) -> BTreeMap<String, String> {
-        let verdicts = schedule(self.snapshot.clone()).into_iter();
+        let verdicts = schedule(self.snapshot.clone()).verdicts.into_iter();
         verdicts
             .map(|(uid, verdict)| match verdict {
                 Verdict::Admit { environment } => (uid, environment),
@@ -281,6 +282,36 @@ fn nothing_waits_nothing_is_said() {
     assert!(Stage::default().pool("p", None, &[BIG]).queue("q", 1, &["p"]).verdicts().is_empty());
 }
 
+/// A queue's own jobs count for the position, and those of others only where both could run.
+#[test]
+fn a_place_counts_who_comes_before() {
+    let stage = Stage::default()
+        .pool("p", None, &[])
+        .pool("r", None, &[])
+        .queue("n/low", 1, &["p"])
+        .job("low-1", 1)
+        .queue("n/high", 2, &["r", "p"])
+        .job("high-1", 1)
+        .retried("high-0", 1)
+        .queue("n/equal", 1, &["p"])
+        .job("equal-1", 1)
+        .queue("n/apart", 9, &["r"])
+        .job("apart-1", 1);
+    let line = line_up(&stage.snapshot.queues);
+    let place =
+        |p: &Place| format!("{} is {} of {}, behind {}", p.rank.uid, p.position, p.queue, p.ahead_elsewhere);
+    assert_eq!(
+        line.iter().map(place).collect::<Vec<_>>(),
+        [
+            "apart-1 is 1 of n/apart, behind 0",
+            "high-0 is 1 of n/high, behind 1",
+            "high-1 is 2 of n/high, behind 1",
+            "low-1 is 1 of n/low, behind 2",
+            "equal-1 is 1 of n/equal, behind 3",
+        ]
+    );
+}
+
 fn resources(vcpus: i64, gib: i64, gpus: i64) -> impl Strategy<Value = Resources> {
     (0..=vcpus, 0..=gib, 0..=gpus).prop_map(|(vcpus, gib, gpus)| amounts(vcpus, gib, gpus, 1))
 }
@@ -376,19 +407,21 @@ proptest! {
     /// Every waiting job gets one verdict, and admissions are a prefix of each queue's order.
     #[test]
     fn one_verdict_a_job_and_nobody_overtakes(snapshot in snapshots()) {
-        let verdicts = schedule(snapshot.clone());
+        let Decisions { verdicts, fronts } = schedule(snapshot.clone());
         let uids: BTreeSet<_> = snapshot.queues.iter().flat_map(|q| q.waiting.keys().map(|r| &r.uid)).collect();
         prop_assert_eq!(verdicts.keys().collect::<BTreeSet<_>>(), uids);
         for queue in &snapshot.queues {
             let order: Vec<_> = queue.waiting.keys().map(|rank| admitted(&verdicts, &rank.uid).is_some()).collect();
             prop_assert!(order.is_sorted_by_key(|admitted| !admitted), "{}: {:?}", queue.id, order);
+            let left: Vec<_> = queue.waiting.keys().map(|r| &r.uid).filter(|uid| admitted(&verdicts, uid).is_none()).collect();
+            prop_assert_eq!(fronts.get(&queue.id).into_iter().flatten().collect::<Vec<_>>(), left);
         }
     }
 
     /// Nothing is promised twice: vCPUs, room on nodes, places among the running.
     #[test]
     fn no_limit_is_exceeded(snapshot in snapshots()) {
-        let verdicts = schedule(snapshot.clone());
+        let verdicts = schedule(snapshot.clone()).verdicts;
         let mut vcpus: BTreeMap<&str, i64> = BTreeMap::new();
         let mut pods = Vec::new();
         for queue in &snapshot.queues {
@@ -426,9 +459,29 @@ proptest! {
     fn lower_priorities_do_not_disturb(snapshot in snapshots(), bar in 0..3i64) {
         let mut upper = snapshot.clone();
         upper.queues.retain(|queue| queue.priority >= bar);
-        let all = schedule(snapshot);
-        for (uid, verdict) in schedule(upper) {
+        let all = schedule(snapshot).verdicts;
+        for (uid, verdict) in schedule(upper).verdicts {
             prop_assert_eq!(&all[&uid], &verdict, "{}", uid);
+        }
+    }
+
+    /// Where nothing but room for so many equal jobs is short, exactly the first of the line are admitted.
+    #[test]
+    fn the_line_is_the_order_of_admission(snapshot in snapshots(), room in 0..8i64) {
+        let mut stage = Stage::default().pool("p", Some(room), &[(100, 100, 0)]);
+        stage.snapshot.queues = snapshot.queues;
+        for queue in &mut stage.snapshot.queues {
+            (queue.environments, queue.max_running) = (vec!["p".to_owned()], None);
+            queue.waiting.values_mut().for_each(|job| {
+                *job = Candidate { vcpus_milli: 1000, pod: amounts(1, 1, 0, 1) };
+            });
+        }
+        let line = line_up(&stage.snapshot.queues);
+        let verdicts = schedule(stage.snapshot).verdicts;
+        prop_assert_eq!(line.len(), verdicts.len());
+        for (index, place) in line.iter().enumerate() {
+            prop_assert_eq!(place.position - 1 + place.ahead_elsewhere, index);
+            prop_assert_eq!(admitted(&verdicts, &place.rank.uid).is_some(), (index as i64) < room);
         }
     }
 
@@ -436,7 +489,7 @@ proptest! {
     /// that fits nowhere even now waits.
     #[test]
     fn progress(snapshot in snapshots()) {
-        let verdicts = schedule(snapshot.clone());
+        let verdicts = schedule(snapshot.clone()).verdicts;
         let heads = snapshot.queues.iter().filter_map(|q| q.waiting.first_key_value().map(|(r, j)| (q, r, j)));
         let first = heads.clone().min_by_key(|(q, rank, _)| (-q.priority, rank.created_at, &rank.uid));
         if let Some((queue, rank, job)) = first {

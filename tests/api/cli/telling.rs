@@ -1,10 +1,12 @@
 //! `describe`, `why`, `events`, `watch`, and what needs no cluster.
 
+use batchyard::crd::JobQueue;
 use batchyard_core::job::phase::Phase;
 use serde_json::json;
 
 use super::program::{batch, begin, masked, on_terminal, said};
-use crate::operator::world::{World, job};
+use crate::operator::world::{World, job, merge};
+use crate::support::{operator, wait};
 
 #[tokio::test]
 async fn a_page_tells_each_attempt_and_the_rule_that_decided() {
@@ -49,16 +51,74 @@ async fn why_tells_what_a_job_waits_behind() {
     world.next_second(&head).await;
     let last = world.submit("last", job(json!({"containerProperties": {"vcpus": 3}}))).await;
     last.waits(Phase::Runnable, "behind the head").await;
+    let queue = wait::until(&world.api::<JobQueue>(), "queue", "both at its front", |queue| {
+        queue.status.as_ref().is_some_and(|status| status.front.len() == 2)
+    })
+    .await;
+    let front: Vec<_> =
+        queue.status.iter().flat_map(|status| &status.front).map(|next| next.name.as_str()).collect();
+    assert_eq!(front, ["head", "last"]);
     let why = masked(&batch(n, &["why", "last"]).await.ok(), n);
     for part in [
         "last is RUNNABLE since AGE\n  Waiting behind the head of JobQueue queue\n",
         "An older job of the queue has no room yet",
         "\nQueue queue: ENABLED, priority 1, ",
-        "  1 jobs of it are older and wait, too\n",
+        "  It was number 2 in line, AGE ago\n  (told by the queue's status: the chart's view is not enabled)\n",
         "Environment NAMESPACE.pool: VALID, 1 nodes, 3 of 64 vCPUs in use\n",
     ] {
         assert!(why.contains(part), "{part:?} is not in\n{why}");
     }
+}
+
+/// Nobody is there who would act: what is asked for is stored, and every answer says what is known.
+#[tokio::test]
+async fn without_an_operator_commands_tell_what_the_objects_tell() {
+    let _alone = operator::exclusive().await;
+    let world = World::without_operator("cli-alone").await;
+    world.environment("pool", json!({})).await;
+    world.queue("queue", json!({})).await;
+    let n = world.namespace.as_str();
+    let submitted = batch(n, &["run", "busybox", "-q", "queue", "--name", "early", "--", "true"]).await.ok();
+    assert_eq!(masked(&submitted, n), "early is submitted to queue (id ID)\n");
+    assert_eq!(
+        masked(&batch(n, &["list"]).await.ok(), n),
+        "NAME PHASE QUEUE ATTEMPT AGE REASON\nearly SUBMITTED queue - AGE -\n"
+    );
+    let why = batch(n, &["why", "early"]).await.ok();
+    let part =
+        "The operator has not seen it yet. If that lasts, it is down: kubectl get pods -n batchyard-system";
+    assert!(why.starts_with("early is SUBMITTED\n") && why.contains(part), "{why}");
+    let page = masked(&batch(n, &["describe", "early"]).await.ok(), n);
+    assert!(page.contains("Name: early") && page.contains("Phase: SUBMITTED"), "{page}");
+    assert!(batch(n, &["logs", "early"]).await.fails(3).contains("early has not started"));
+    assert!(masked(&batch(n, &["queues"]).await.ok(), n).contains("queue ENABLED "));
+    let ordered = batch(n, &["terminate", "early", "--reason", "no need"]).await.ok();
+    assert_eq!(ordered, "early is to be terminated\n");
+    assert_eq!(world.job("early").get().await.spec.terminate.as_deref(), Some("no need"));
+    // Whoever comes back does as it was told.
+    let leader = operator::Operator::start(operator::NAME);
+    leader.leads().await;
+    let ended = world.job("early").reaches(Phase::Failed).await;
+    assert_eq!((ended.status_reason.as_deref(), ended.attempts.len()), (Some("no need"), 0));
+    leader.stop().await;
+}
+
+#[tokio::test]
+async fn top_sums_up_queues_and_shares() {
+    let world = World::with_queue("cli-top").await;
+    let n = world.namespace.as_str();
+    assert!(batch(n, &["top"]).await.ok().is_empty());
+    for (name, share) in [("a", json!("teamA")), ("b", json!("teamA")), ("c", json!(null))] {
+        let mut spec = job(json!({"containerProperties": {"vcpus": 1, "memory": 128}}));
+        merge(&mut spec, json!({"shareIdentifier": share}));
+        world.submit(name, spec).await.pod(1).await.bind().await;
+    }
+    assert_eq!(
+        masked(&batch(n, &["top"]).await.ok(), n),
+        "QUEUE SHARE JOBS VCPUS MEMORY GPUS CPU USED MEMORY USED\n\
+         queue - 1 1 128Mi 0 - -\n\
+         queue teamA 2 2 256Mi 0 - -\n"
+    );
 }
 
 #[tokio::test]

@@ -35,6 +35,15 @@ fn succeeded(job: &BatchJob) -> Value {
     }})
 }
 
+/// And of one that waits.
+fn runnable(job: &BatchJob) -> Value {
+    let time = "2026-01-01T00:00:00Z";
+    json!({"status": {
+        "phase": "RUNNABLE", "jobId": job.uid(), "jobDefinition": job.name_any(), "jobQueue": "queue",
+        "observedGeneration": 1, "attempt": 1, "createdAt": time, "runnableAt": time,
+    }})
+}
+
 async fn fill(world: &World, count: usize) {
     let jobs = world.api::<BatchJob>();
     let made = stream::iter(0..2 * count).for_each_concurrent(16, |number| {
@@ -43,10 +52,10 @@ async fn fill(world: &World, count: usize) {
             let name = format!("job-{number:05}");
             let made = serde_json::from_value(object("BatchJob", &name, job(json!({})))).expect("a job");
             let made = jobs.create(&Default::default(), &made).await.expect("a job can be made");
-            if number < count {
-                let patch = Patch::Merge(succeeded(&made));
-                jobs.patch_status(&name, &PatchParams::default(), &patch).await.expect("its status");
-            }
+            let status = if number < count { succeeded(&made) } else { runnable(&made) };
+            jobs.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+                .await
+                .expect("its status");
         }
     });
     made.await;
@@ -95,7 +104,7 @@ async fn look(world: &World) {
     for (line, lines) in [
         (&["list"][..], all + 1),
         (&["list", "--limit", "20"], 21),
-        (&["list", "--status", "RUNNABLE", "--queue", "queue"], jobs() + 1),
+        (&["list", "--status", "SUCCEEDED", "--queue", "queue"], jobs() + 1),
         (&["list", "-o", "name"], all),
     ] {
         let taken = taken(&world.namespace, line).await;

@@ -128,6 +128,16 @@ fn api_server(local: &Local) -> Result<Command> {
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={}", file("service-accounts.pub")),
         format!("--service-account-signing-key-file={}", file("service-accounts.key")),
+        // Aggregated APIs: how the API server proves that it asks for somebody, and says for whom.
+        // It calls the pods themselves, since not every cluster here has a kube-proxy.
+        "--enable-aggregator-routing=true".to_owned(),
+        format!("--requestheader-client-ca-file={}", file("front-proxy-ca.crt")),
+        "--requestheader-allowed-names=front-proxy".to_owned(),
+        "--requestheader-username-headers=X-Remote-User".to_owned(),
+        "--requestheader-group-headers=X-Remote-Group".to_owned(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+        format!("--proxy-client-cert-file={}", file("front-proxy.crt")),
+        format!("--proxy-client-key-file={}", file("front-proxy.key")),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         "--allow-privileged=true".to_owned(),
@@ -179,6 +189,9 @@ fn scheduler(local: &Local) -> Result<Command> {
         format!("--authorization-kubeconfig={kubeconfig}"),
         format!("--bind-address={}", local.state.net.loopback()),
         "--leader-elect=false".to_owned(),
+        // As for the controller manager.
+        "--kube-api-qps=300".to_owned(),
+        "--kube-api-burst=600".to_owned(),
     ];
     kubernetes(local, "kube-scheduler", &flags)
 }

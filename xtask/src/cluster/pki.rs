@@ -1,4 +1,5 @@
-//! Certificates and kubeconfigs: one authority for a cluster, made anew with each cluster.
+//! Certificates and kubeconfigs: an authority for a cluster, and one for its front proxy, made anew with
+//! each cluster.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,14 +30,7 @@ pub(crate) fn create(folder: &Path, net: Net, nodes: &[&str]) -> Result<()> {
         return Ok(());
     }
     fs::create_dir_all(folder)?;
-    let ca_key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "batchyard-local-ca");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    fs::write(folder.join("ca.crt"), params.self_signed(&ca_key)?.pem())?;
-    let authority = Authority { folder, issuer: Issuer::new(params, ca_key) };
-
+    let authority = Authority::create(folder, "ca", "batchyard-local-ca")?;
     authority.issue("apiserver", "kube-apiserver", "", &api_server_names(net))?;
     for (file, user, group) in USERS {
         authority.issue(file, user, group, &[])?;
@@ -46,6 +40,9 @@ pub(crate) fn create(folder: &Path, net: Net, nodes: &[&str]) -> Result<()> {
         authority.issue(node, &format!("system:node:{node}"), "system:nodes", &[])?;
         kubeconfig(folder, net, node)?;
     }
+    // An authority of its own: whoever it vouches for is believed when it says for whom it asks.
+    let front = Authority::create(folder, "front-proxy-ca", "batchyard-local-front-proxy-ca")?;
+    front.issue("front-proxy", "front-proxy", "", &[])?;
     let tokens = KeyPair::generate()?;
     fs::write(folder.join("service-accounts.key"), tokens.serialize_pem())?;
     fs::write(folder.join("service-accounts.pub"), tokens.public_key_pem())?;
@@ -69,7 +66,17 @@ struct Authority<'a> {
     issuer: Issuer<'a, KeyPair>,
 }
 
-impl Authority<'_> {
+impl<'a> Authority<'a> {
+    fn create(folder: &'a Path, file: &str, name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        fs::write(folder.join(format!("{file}.crt")), params.self_signed(&key)?.pem())?;
+        Ok(Self { folder, issuer: Issuer::new(params, key) })
+    }
+
     /// A certificate for a client, or for a server if it has names.
     fn issue(&self, file: &str, user: &str, group: &str, names: &[String]) -> Result<()> {
         let key = KeyPair::generate()?;

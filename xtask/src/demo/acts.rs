@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::jobs::Jobs;
-use super::report;
+use super::{plugin, report};
 use crate::cluster::{self, Cluster};
 use crate::process::output;
 use crate::step::{say, step};
@@ -30,7 +30,7 @@ pub(super) struct Faults {
 /// Lets it all happen, then tells what happened.
 pub(super) fn play(cluster: &Cluster, namespace: &str, grace: u32, faults: &mut Faults) -> Result<()> {
     let mut jobs = Jobs::follow(cluster, namespace)?;
-    program_fails(&mut jobs)?;
+    program_fails(cluster, namespace, &mut jobs)?;
     image_cannot_be_pulled(&mut jobs)?;
     host_is_drained(cluster, &mut jobs, grace, faults)?;
     host_is_switched_off(cluster, &mut jobs, faults)?;
@@ -44,11 +44,12 @@ fn title(text: &str) {
     println!("{}", "-".repeat(text.chars().count()));
 }
 
-fn program_fails(jobs: &mut Jobs) -> Result<()> {
+fn program_fails(cluster: &Cluster, namespace: &str, jobs: &mut Jobs) -> Result<()> {
     title("The program fails");
     println!("random-ec exits with 0, 1, 2 or 3 by chance; random-ec-retry with 1, then 2, then 0;");
     println!("random-ec-exit with 1, then 3. Exit codes 1 and 2 are worth another attempt, 3 is not.\n");
     let told = ["random-ec-retry", "random-ec-exit"];
+    plugin::watch(cluster, namespace, &told, PATIENCE)?;
     let spot = ["spot-drain", "spot-power-off"];
     jobs.until("random-ec-retry and random-ec-exit to end, and both spot jobs to run", PATIENCE, |jobs| {
         told.iter().all(|name| jobs.get(*name).is_some_and(|job| job.has_ended()))

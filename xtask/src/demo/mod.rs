@@ -2,12 +2,12 @@
 
 mod acts;
 mod jobs;
+mod plugin;
 mod report;
 mod screen;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -87,7 +87,7 @@ fn prepare(options: &Options) -> Result<(Cluster, File)> {
         (cluster, build.join().unwrap_or_else(|_| Err(anyhow!("the build panicked"))))
     });
     let cluster = cluster?;
-    plug_in(&cluster, &built?)?;
+    plugin::plug_in(&cluster, &built?)?;
     let reserved = cluster.reserve()?;
     install::operator(&cluster, &json!({"operator": {"terminateGraceSeconds": GRACE}}))?;
     say(format!("ready after {} s", begun.elapsed().as_secs()));
@@ -105,27 +105,6 @@ fn build_programs() -> Result<PathBuf> {
         output(build.arg(target))?;
         own.parent().map(Path::to_owned).context("a program lies in a folder")
     })
-}
-
-/// Puts `kubectl batch` where the cluster's kubectl is, for whoever looks further.
-fn plug_in(cluster: &Cluster, programs: &Path) -> Result<()> {
-    let (plugin, link) = (programs.join(PLUGIN), cluster.path.join(PLUGIN));
-    if link.symlink_metadata().is_ok() {
-        std::fs::remove_file(&link)?;
-    }
-    std::os::unix::fs::symlink(plugin, link).context("cannot put kubectl batch beside kubectl")
-}
-
-/// As kubectl looks for it.
-const PLUGIN: &str = "kubectl-batch";
-
-/// The last words: a page about the job that lost its host, as people would ask for it.
-fn describe(cluster: &Cluster, job: &str) -> Result<()> {
-    println!("\n$ kubectl batch describe {job}\n");
-    let mut batch = Command::new(cluster.path.join(PLUGIN));
-    batch.env("KUBECONFIG", &cluster.kubeconfig).args(["--namespace", NAMESPACE, "describe", job]);
-    println!("{}", output(&mut batch)?);
-    Ok(())
 }
 
 /// Applies the example and lets the story happen.
@@ -149,7 +128,8 @@ fn show(cluster: &Cluster, faults: &mut Faults) -> Result<()> {
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));
     }
-    played.and_then(|()| describe(cluster, "spot-power-off"))
+    // The last words: about the job that lost its host, as people would ask for it.
+    played.and_then(|()| plugin::describe(cluster, NAMESPACE, "spot-power-off"))
 }
 
 /// Removes the cluster, or leaves it as it was.

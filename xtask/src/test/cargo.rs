@@ -1,5 +1,6 @@
 //! Cargo in the foreground: its output is shown as it comes, its test summaries are counted.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::report::Counts;
-use crate::cluster::repository;
+use crate::cluster::{Cluster, repository};
 use crate::interrupt;
 use crate::process::wait_for;
 
@@ -35,6 +36,20 @@ pub(crate) fn cargo(arguments: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// Points tests to a cluster, and to kubectl of its version.
+pub(crate) fn on<'c>(command: &'c mut Command, cluster: &Cluster) -> Result<&'c mut Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(cluster.path.clone()).chain(std::env::split_paths(&path));
+    let path: OsString = std::env::join_paths(folders).context("PATH")?;
+    command.env("PATH", path).env("BATCHYARD_TEST_KUBECONFIG", &cluster.kubeconfig);
+    // A failed test says where it failed and what it waited for; the runtime's frames add nothing.
+    command.env("RUST_BACKTRACE", "0");
+    if let Some(log) = &cluster.audit_log {
+        command.env("BATCHYARD_TEST_AUDIT_LOG", log);
+    }
+    Ok(command)
+}
+
 /// Runs a command that passes or fails as a whole.
 pub(super) fn check(command: &mut Command) -> Result<Counts> {
     run(command)?;
@@ -54,7 +69,7 @@ pub(super) fn tests(command: &mut Command) -> Result<Counts> {
 }
 
 /// Runs a command to its end.
-pub(super) fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     run_with(command, |_| {})
 }
 

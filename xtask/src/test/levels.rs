@@ -1,11 +1,8 @@
 //! The stages of each level.
 
-use std::ffi::OsString;
-use std::process::Command;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
-use super::cargo::{cargo, check, tests};
+use super::cargo::{cargo, check, on, tests};
 use super::report::{Counts, Report};
 use super::{Part, chart, deny};
 use crate::capture::{self, Tally};
@@ -163,18 +160,4 @@ fn with_cluster(
 
 fn answers(cluster: &Cluster) -> bool {
     output(&mut cluster.kubectl(["get", "--raw", "/readyz", "--request-timeout", "3s"])).is_ok()
-}
-
-/// Points tests to a cluster, and to kubectl of its version.
-fn on<'c>(command: &'c mut Command, cluster: &Cluster) -> Result<&'c mut Command> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(cluster.path.clone()).chain(std::env::split_paths(&path));
-    let path: OsString = std::env::join_paths(folders).context("PATH")?;
-    command.env("PATH", path).env("BATCHYARD_TEST_KUBECONFIG", &cluster.kubeconfig);
-    // A failed test says where it failed and what it waited for; the runtime's frames add nothing.
-    command.env("RUST_BACKTRACE", "0");
-    if let Some(log) = &cluster.audit_log {
-        command.env("BATCHYARD_TEST_AUDIT_LOG", log);
-    }
-    Ok(command)
 }

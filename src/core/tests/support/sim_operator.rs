@@ -316,7 +316,7 @@ impl World {
     fn dispatch(&mut self) -> Result<bool, Crash> {
         let mut verdicts = BTreeMap::new();
         let mut changed = false;
-        for (uid, verdict) in schedule(self.snapshot()) {
+        for (uid, verdict) in schedule(self.snapshot()).verdicts {
             let job = self.jobs.iter().find(|(_, j)| j.uid == uid).map(|(n, _)| n.clone()).expect("known");
             match verdict {
                 Verdict::Wait(text) => _ = verdicts.insert(uid, text),

@@ -1,0 +1,210 @@
+//! One round: a contender runs so many jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use batchyard::crd::{ComputeEnvironment, JobQueue};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::SLOTS;
+use crate::contender::{Contender, annotations, nodes, queue, tolerations};
+use crate::meter::{Meter, Taken};
+use crate::support::client::{Actor, apply, connect, namespace};
+use crate::support::operator::{NAME, Operator};
+use crate::support::{audit, wait};
+
+/// How many creates are under way at a time.
+const CREATES: usize = 64;
+/// A round that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(1_800);
+/// Nothing more is written when nothing was for so long.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Shape {
+    /// How many jobs.
+    pub(crate) jobs: usize,
+    /// In how many queues, for who has queues.
+    pub(crate) queues: usize,
+}
+
+/// What it took.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) contender: Contender,
+    pub(crate) shape: Shape,
+    /// From the first create to the last success that was seen.
+    pub(crate) seconds: f64,
+    /// Successful writes by resource and verb.
+    pub(crate) writes: BTreeMap<String, usize>,
+    /// By component.
+    pub(crate) taken: BTreeMap<String, Taken>,
+    /// The longest and the mean scheduling cycle in milliseconds, where the operator tells.
+    pub(crate) cycle_ms: Option<(f64, f64)>,
+}
+
+impl Outcome {
+    pub(crate) fn jobs_per_second(&self) -> f64 {
+        self.shape.jobs as f64 / self.seconds
+    }
+
+    pub(crate) fn writes_per_job(&self) -> f64 {
+        self.writes.values().sum::<usize>() as f64 / self.shape.jobs as f64
+    }
+
+    pub(crate) fn cpu(&self, component: &str) -> f64 {
+        self.taken.get(component).map_or(0.0, |taken| taken.cpu_seconds)
+    }
+}
+
+/// Lets a contender run the jobs in a namespace of their own, and removes it.
+pub(crate) async fn play(contender: Contender, shape: Shape) -> Outcome {
+    eprintln!("{}: {} jobs, {} queues …", contender.name(), shape.jobs, shape.queues);
+    let user = connect(Actor::User).await;
+    let namespace = namespace(&user, "bench").await;
+    let operator = match contender {
+        Contender::Batchyard => Some(furnished(&user, &namespace, shape.queues).await),
+        _ => None,
+    };
+    let meter = Meter::begin(operator.as_ref().map(|operator| operator.pid().into()));
+    let mark = audit::mark();
+    let begun = Instant::now();
+    let done = tokio::time::timeout(LIMIT, run(&user, &namespace, contender, shape)).await;
+    assert!(done.is_ok(), "{} did not run {} jobs in {} s", contender.name(), shape.jobs, LIMIT.as_secs());
+    let seconds = begun.elapsed().as_secs_f64();
+    let taken = meter.taken();
+    let cycle_ms = operator.as_ref().and_then(Operator::metrics).and_then(|text| cycles(&text));
+    let writes = match &mark {
+        Some(mark) => quiet(mark, &namespace).await,
+        None => BTreeMap::new(),
+    };
+    remove(&user, &namespace).await;
+    if let Some(operator) = operator {
+        operator.stop().await;
+    }
+    eprintln!("{}: {seconds:.1} s", contender.name());
+    Outcome { contender, shape, seconds, writes, taken, cycle_ms }
+}
+
+/// An operator that leads, with the environment and the queues that the jobs need.
+async fn furnished(user: &Client, namespace: &str, queues: usize) -> Operator {
+    let operator = Operator::start(NAME);
+    operator.leads().await;
+    let environment = json!({"metadata": {"name": format!("{namespace}.pool")}, "spec": {
+        "type": "MANAGED",
+        "computeResources": {"type": "EC2", "maxvCpus": SLOTS},
+        "provisioner": {"static": {"nodeSelector": nodes()}},
+        "podDefaults": {"tolerations": tolerations(), "annotations": annotations()},
+    }});
+    apply(&Api::<ComputeEnvironment>::all(user.clone()), &environment).await;
+    let api = Api::<JobQueue>::namespaced(user.clone(), namespace);
+    for number in 0..queues {
+        let spec =
+            json!({"priority": 1, "computeEnvironmentOrder": [{"order": 1, "computeEnvironment": "pool"}]});
+        apply(&api, &json!({"metadata": {"name": queue(number)}, "spec": spec})).await;
+    }
+    for number in 0..queues {
+        wait::until(&api, &queue(number), "a VALID queue", |queue| {
+            let status = queue.status.as_ref().and_then(|status| status.status_reason.as_deref());
+            status == Some("JobQueue Healthy")
+        })
+        .await;
+    }
+    operator
+}
+
+/// Makes the objects and waits until each has succeeded.
+async fn run(user: &Client, namespace: &str, contender: Contender, shape: Shape) {
+    let objects = contender.objects(shape.jobs);
+    let (resource, _) = contender.object(0, shape.jobs, shape.queues);
+    let api: Api<DynamicObject> = Api::namespaced_with(user.clone(), namespace, &resource);
+    let creates = stream::iter(0..objects).for_each_concurrent(CREATES, |number| {
+        let api = api.clone();
+        async move {
+            let (_, object) = contender.object(number, shape.jobs, shape.queues);
+            let made = api.create(&PostParams::default(), &object).await;
+            made.unwrap_or_else(|e| panic!("{} cannot be made: {e}", object.name_any()));
+        }
+    });
+    let ends = async {
+        let config = watcher::Config::default().fields(&contender.succeeded(shape.jobs));
+        let mut events = pin!(watcher(api.clone(), config));
+        let mut ended = BTreeSet::new();
+        while ended.len() < objects {
+            match events.next().await {
+                Some(Ok(Event::Apply(object) | Event::InitApply(object))) => {
+                    ended.insert(object.name_any());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => eprintln!("the watch is begun anew: {error}"),
+                None => panic!("the watch ended"),
+            }
+        }
+    };
+    tokio::join!(creates, ends);
+}
+
+/// The successful writes once nothing more is written.
+async fn quiet(mark: &audit::Mark, namespace: &str) -> BTreeMap<String, usize> {
+    let mut known = 0;
+    loop {
+        let writes = mark.writes(namespace);
+        if writes.len() == known {
+            let mut counts = BTreeMap::new();
+            // Queues and environments are not jobs, and Events are counted nowhere.
+            let of_jobs = |write: &&audit::Write| {
+                write.is_done()
+                    && !write.resource.starts_with("events")
+                    && !write.resource.starts_with("jobqueues")
+            };
+            for write in writes.iter().filter(of_jobs) {
+                *counts.entry(format!("{} {}", write.verb, write.resource)).or_default() += 1;
+            }
+            return counts;
+        }
+        known = writes.len();
+        tokio::time::sleep(QUIET).await;
+    }
+}
+
+async fn remove(user: &Client, namespace: &str) {
+    let namespaces = Api::<Namespace>::all(user.clone());
+    namespaces.delete(namespace, &DeleteParams::default()).await.expect("it can be deleted");
+    let environments = Api::<ComputeEnvironment>::all(user.clone());
+    // There is none beside Batchyard.
+    let _ = environments.delete(&format!("{namespace}.pool"), &DeleteParams::default()).await;
+    let begun = Instant::now();
+    while namespaces.get_opt(namespace).await.ok().flatten().is_some() {
+        assert!(begun.elapsed() < LIMIT, "{namespace} does not go");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    wait::gone(&environments, &format!("{namespace}.pool")).await;
+}
+
+/// The upper bound of the longest scheduling cycle's bucket, and the mean, in milliseconds.
+fn cycles(metrics: &str) -> Option<(f64, f64)> {
+    let name = "batchyard_scheduling_cycle_duration_seconds";
+    let value = |suffix: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name}_{suffix} ")))?;
+        line.trim().parse::<f64>().ok()
+    };
+    let (sum, count) = (value("sum")?, value("count")?);
+    let buckets = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("{name}_bucket{{le=\"")))
+        .filter_map(|rest| {
+            let (bound, number) = rest.split_once("\"} ")?;
+            Some((bound.parse::<f64>().ok()?, number.trim().parse::<f64>().ok()?))
+        });
+    let longest =
+        buckets.filter(|(_, below)| *below >= count).map(|(bound, _)| bound).fold(f64::INFINITY, f64::min);
+    Some((longest * 1000.0, sum / count.max(1.0) * 1000.0))
+}
