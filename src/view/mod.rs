@@ -2,8 +2,8 @@
 //!
 //! The API server knows who asks, checks that they may, and passes the question on (an
 //! [aggregated API](https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-aggregation/)).
-//! [`front`] reads from its word who that is, [`tls`] lets nobody in but the API server, [`routes`] checks
-//! again that they may and answers with [`rows`], and [`announce`] says where the leader is.
+//! `front` reads from its word who that is, `tls` lets nobody in but the API server, `routes` checks
+//! again that they may and answers with `rows`, and `announce` says where the leader is.
 //!
 //! Nothing else depends on it: if it fails, jobs run on, and `kubectl batch` says what objects tell.
 
