@@ -56,9 +56,15 @@ pub(crate) async fn said(running: Child) -> Said {
 
 /// What kubectl would offer while this is being typed: the program under its other name.
 pub(crate) async fn offered(namespace: &str, line: &[&str]) -> Vec<String> {
-    let name = format!("{}/kubectl_complete-batch", env!("CARGO_TARGET_TMPDIR"));
-    // Another test may have made it.
-    let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kubectl-batch"), &name);
+    let (name, program) = (
+        format!("{}/kubectl_complete-batch", env!("CARGO_TARGET_TMPDIR")),
+        env!("CARGO_BIN_EXE_kubectl-batch"),
+    );
+    // Another test may have made it; or another tree, whose folder was moved here.
+    if std::fs::read_link(&name).is_ok_and(|to| to != std::path::Path::new(program)) {
+        std::fs::remove_file(&name).expect("a stale link can be removed");
+    }
+    let _ = std::os::unix::fs::symlink(program, &name);
     let mut command = Command::new(name);
     command.args([&["-n", namespace], line].concat()).env("KUBECONFIG", kubeconfig());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
