@@ -104,6 +104,10 @@ fn fields(args: &ListArgs) -> String {
     };
     let unwanted = Phase::ALL.into_iter().filter(|phase| !is_wanted(phase));
     fields.extend(unwanted.map(|phase| format!("status.phase!={}", phase.as_str())));
+    if !is_wanted(&Phase::Submitted) {
+        // One that no operator has seen yet has no phase at all.
+        fields.push("status.phase!=".to_owned());
+    }
     fields.join(",")
 }
 
@@ -212,7 +216,7 @@ mod tests {
             "spec.jobQueue=q,status.phase!=SUCCEEDED,status.phase!=FAILED"
         );
         let running = fields_of("-s running,STARTING");
-        assert_eq!(running.matches("!=").count(), 5, "{running}");
+        assert_eq!(running.matches("!=").count(), 6, "{running}");
         assert!(!running.contains("RUNNING") && !running.contains("STARTING"));
         assert!(Line::try_parse_from(["list", "-s", "DONE"]).is_err());
     }

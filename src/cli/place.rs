@@ -69,7 +69,9 @@ fn meaning(error: &kube::Error) -> Word {
     match status.code {
         404 if from_the_view => Word::DoesNotWait,
         404 => Word::Nothing("the chart's view is not enabled"),
-        401 | 403 => Word::Nothing("you may not get waitingjobs.view.batchyard.io"),
+        401 | 403 => {
+            Word::Nothing("the chart's view is not enabled, or you may not get waitingjobs.view.batchyard.io")
+        }
         _ => Word::Nothing("the operator does not answer"),
     }
 }

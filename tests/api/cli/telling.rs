@@ -84,6 +84,8 @@ async fn without_an_operator_commands_tell_what_the_objects_tell() {
         masked(&batch(n, &["list"]).await.ok(), n),
         "NAME PHASE QUEUE ATTEMPT AGE REASON\nearly SUBMITTED queue - AGE -\n"
     );
+    assert_eq!(batch(n, &["list", "--status", "RUNNABLE,FAILED"]).await.ok(), "", "it is SUBMITTED");
+    assert!(batch(n, &["list", "--status", "SUBMITTED"]).await.ok().contains("early"));
     let why = batch(n, &["why", "early"]).await.ok();
     let part =
         "The operator has not seen it yet. If that lasts, it is down: kubectl get pods -n batchyard-system";
