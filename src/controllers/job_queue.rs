@@ -96,23 +96,25 @@ fn last_placed(queue: &JobQueue) -> Option<Timestamp> {
     queue.status.as_ref()?.last_placed_at
 }
 
-/// The jobs that are next, by the dispatcher's word.
-fn front(queue: &JobQueue, context: &Context) -> Vec<FrontJob> {
-    let next = context.dispatch.front(&key(queue)).into_iter();
+/// The jobs that are next, by the dispatcher's word, once it has one.
+fn front(queue: &JobQueue, context: &Context) -> Option<Vec<FrontJob>> {
+    let next = context.dispatch.front(&key(queue))?.into_iter();
     let known = next.filter_map(|next| Some((context.caches.job(&next.uid)?, next.since)));
     let told = known.map(|(job, since)| FrontJob {
         job_id: job.status.as_ref().and_then(|status| status.record.job_id.clone()).unwrap_or_default(),
         name: job.name_any(),
         earliest_time_at_position: Some(since),
     });
-    told.collect()
+    Some(told.collect())
 }
 
-fn with_front(status: JobQueueStatus, front: Vec<FrontJob>, now: Timestamp) -> JobQueueStatus {
-    if status.front == front {
-        return status;
+fn with_front(status: JobQueueStatus, front: Option<Vec<FrontJob>>, now: Timestamp) -> JobQueueStatus {
+    match front {
+        Some(front) if front != status.front => {
+            JobQueueStatus { front, front_updated_at: Some(now), ..status }
+        }
+        _ => status,
     }
-    JobQueueStatus { front, front_updated_at: Some(now), ..status }
 }
 
 fn api(namespace: &str, context: &Context) -> Api<JobQueue> {
@@ -309,9 +311,10 @@ mod tests {
         queue.status = Some(status.clone());
         assert!(says(&queue, None) && !says(&queue, Some("CLIENT_ERROR - why")));
         let front = vec![FrontJob { name: "next".into(), ..FrontJob::default() }];
-        let moved = with_front(status.clone(), front.clone(), now + jiff::SignedDuration::from_secs(9));
+        let moved = with_front(status.clone(), Some(front.clone()), now + jiff::SignedDuration::from_secs(9));
         assert_eq!(moved.front_updated_at.map(|at| at.as_second()), Some(9));
-        assert_eq!(with_front(moved.clone(), front, now), moved, "the same front is not news");
+        assert_eq!(with_front(moved.clone(), Some(front), now), moved, "the same front is not news");
+        assert_eq!(with_front(moved.clone(), None, now), moved, "before the first cycle nobody knows");
         let later = now + jiff::SignedDuration::from_secs(60);
         assert_eq!(super::status(&queue, &tally, None, later), status);
     }

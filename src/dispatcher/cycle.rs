@@ -19,9 +19,12 @@ use tracing::error;
 
 use super::index::{Index, View};
 use super::place::{self, Placing};
-use super::{Asker, Creating};
+use super::{Asker, Creating, Fronts, Next};
 use crate::controllers::Context;
 use crate::controllers::triggers::Wakers;
+use crate::crd::JobQueue;
+use crate::crd::job_queue::FrontJob;
+use crate::k8s::caches::Caches;
 use crate::k8s::watch::key;
 
 /// Creates under way at a time.
@@ -88,6 +91,19 @@ fn tell_the_line(mut queues: Vec<Queue>, verdicts: &BTreeMap<String, Verdict>, a
     }
 }
 
+/// The fronts as the process before this one wrote them.
+fn remembered_fronts(caches: &Caches) -> Fronts {
+    let next = |job: &FrontJob| {
+        let object = caches.jobs_with_id(&job.job_id).into_iter().next()?;
+        Some(Next { uid: object.uid()?, since: job.earliest_time_at_position? })
+    };
+    let front = |queue: &Arc<JobQueue>| {
+        let front: Vec<_> = queue.status.as_ref()?.front.iter().map_while(next).collect();
+        (!front.is_empty()).then(|| (key(queue.as_ref()), front))
+    };
+    caches.queues.state().iter().filter_map(front).collect()
+}
+
 struct Dispatcher {
     context: Arc<Context>,
     wakers: Wakers,
@@ -116,7 +132,8 @@ impl Dispatcher {
         let waiting = decisions.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Wait(_)));
         let blocked = waiting.filter_map(|(uid, _)| Some(key(jobs.get(uid)?.queue.as_ref()))).collect();
         decisions.verdicts.extend(others.into_iter().map(|(uid, text)| (uid, Verdict::Wait(text))));
-        for queue in self.context.dispatch.publish(&decisions, blocked, now) {
+        let remembered = || remembered_fronts(&self.context.caches);
+        for queue in self.context.dispatch.publish(&decisions, blocked, remembered, now) {
             self.wakers.queue(&queue);
         }
         let verdicts = decisions.verdicts;

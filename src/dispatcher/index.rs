@@ -182,7 +182,7 @@ fn rank(job: &BatchJob, uid: &str) -> Rank {
     Rank { fresh: !has_run, created_at, sequence, uid: uid.to_owned() }
 }
 
-/// True for a job that a pod may be made for now: RUNNABLE, wanted, and without one.
+/// True for a job that a pod may be made: RUNNABLE, wanted, and without one.
 pub fn is_waiting(job: &BatchJob, caches: &Caches) -> bool {
     is_wanted(job)
         && job.uid().is_some_and(|uid| !has_open_pod(job, caches, &uid))

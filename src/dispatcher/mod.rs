@@ -34,7 +34,8 @@ struct State {
     refused: BTreeMap<String, String>,
     creating: BTreeMap<String, Creating>,
     blocked_queues: BTreeSet<String>,
-    fronts: BTreeMap<String, Vec<Next>>,
+    /// None before the first cycle, which must not be taken for queues in which nobody waits.
+    fronts: Option<Fronts>,
     placed: Placed,
     held_back: BTreeMap<String, HeldBack>,
     held_namespaces: BTreeMap<String, HeldBack>,
@@ -45,6 +46,9 @@ struct State {
     /// Who wants to know of the line.
     askers: Vec<Asker>,
 }
+
+/// The jobs that are next, by their queue's `namespace/name`.
+pub(crate) type Fronts = BTreeMap<String, Vec<Next>>;
 
 /// A job that is next in its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,9 +165,9 @@ impl Dispatch {
         self.lock().blocked_queues.contains(queue)
     }
 
-    /// The jobs that are next in a queue, given as `namespace/name`, and wait.
-    pub fn front(&self, queue: &str) -> Vec<Next> {
-        self.lock().fronts.get(queue).cloned().unwrap_or_default()
+    /// The jobs that are next in a queue, given as `namespace/name`, and wait; none before the first cycle.
+    pub fn front(&self, queue: &str) -> Option<Vec<Next>> {
+        self.lock().fronts.as_ref().map(|fronts| fronts.get(queue).cloned().unwrap_or_default())
     }
 
     /// When this process last placed a job of a queue, given as `namespace/name`.
@@ -337,21 +341,25 @@ impl Dispatch {
     }
 
     /// Publishes what a cycle found; a wait whose text stays keeps its beginning, and so does a place.
-    /// Returns the queues whose front is another.
+    /// The first cycle goes on from the `remembered` fronts. Returns the queues whose front is another.
     fn publish(
         &self,
         decisions: &Decisions,
         blocked_queues: BTreeSet<String>,
+        remembered: impl FnOnce() -> Fronts,
         now: Timestamp,
     ) -> Vec<String> {
         let Decisions { verdicts, fronts } = decisions;
         let mut state = self.lock();
-        let fronts: BTreeMap<_, _> =
-            fronts.iter().map(|(id, uids)| (id.clone(), state.advance(id, uids, now))).collect();
-        let queues: BTreeSet<_> = fronts.keys().chain(state.fronts.keys()).collect();
-        let is_other = |id: &&&String| fronts.get(**id) != state.fronts.get(**id);
+        let known = state.fronts.take().unwrap_or_else(remembered);
+        let fronts: Fronts = fronts
+            .iter()
+            .map(|(id, uids)| (id.clone(), advance(known.get(id).map_or(&[], Vec::as_slice), uids, now)))
+            .collect();
+        let queues: BTreeSet<_> = fronts.keys().chain(known.keys()).collect();
+        let is_other = |id: &&&String| fronts.get(**id) != known.get(**id);
         let changed = queues.iter().filter(is_other).map(|id| (*id).clone()).collect();
-        state.fronts = fronts;
+        state.fronts = Some(fronts);
         let mut waits = BTreeMap::new();
         for (uid, verdict) in verdicts {
             if let Verdict::Wait(text) = verdict {
@@ -376,18 +384,17 @@ fn pause(failures: u32) -> Duration {
     PAUSES.0.saturating_mul(1 << failures.min(5)).min(PAUSES.1)
 }
 
-impl State {
-    /// Who is next in a queue now.
-    fn advance(&self, queue: &str, uids: &[String], now: Timestamp) -> Vec<Next> {
-        let known = self.fronts.get(queue).map_or(&[][..], Vec::as_slice);
-        let stood = |place: usize, uid: &String| known.get(place).filter(|next| next.uid == *uid);
-        let next = uids.iter().enumerate().map(|(place, uid)| Next {
-            uid: uid.clone(),
-            since: stood(place, uid).map_or(now, |next| next.since),
-        });
-        next.collect()
-    }
+/// Who is next in a queue now, and since when.
+fn advance(known: &[Next], uids: &[String], now: Timestamp) -> Vec<Next> {
+    let stood = |place: usize, uid: &String| known.get(place).filter(|next| next.uid == *uid);
+    let next = uids.iter().enumerate().map(|(place, uid)| Next {
+        uid: uid.clone(),
+        since: stood(place, uid).map_or(now, |next| next.since),
+    });
+    next.collect()
+}
 
+impl State {
     fn settle(&mut self, job_uid: &str, pod: &str) {
         if self.creating.get(job_uid).is_some_and(|creating| creating.pod == pod) {
             self.creating.remove(job_uid);
@@ -471,10 +478,15 @@ mod tests {
         let cycle = |uids: &[&str], now| {
             let front: Vec<_> = uids.iter().map(|uid| (*uid).to_owned()).collect();
             let fronts = if front.is_empty() { [].into() } else { [("ns/q".to_owned(), front)].into() };
-            let told = dispatch.publish(&Decisions { fronts, ..Decisions::default() }, [].into(), at(now));
-            let since = dispatch.front("ns/q").iter().map(|next| next.since.as_second()).collect::<Vec<_>>();
-            (told == ["ns/q"], since)
+            let before = || [("ns/q".to_owned(), vec![Next { uid: "a".into(), since: at(0) }])].into();
+            let told =
+                dispatch.publish(&Decisions { fronts, ..Decisions::default() }, [].into(), before, at(now));
+            let front = dispatch.front("ns/q").expect("a cycle has run");
+            (told == ["ns/q"], front.iter().map(|next| next.since.as_second()).collect::<Vec<_>>())
         };
+        assert_eq!(dispatch.front("ns/q"), None, "before the first cycle nobody knows");
+        assert_eq!(cycle(&["a"], 0), (false, vec![0]), "as it was before the start");
+        assert_eq!(cycle(&["x", "b", "c"], 1), (true, vec![1, 1, 1]));
         assert_eq!(cycle(&["a", "b", "c"], 1), (true, vec![1, 1, 1]));
         assert_eq!(cycle(&["a", "b", "c"], 2), (false, vec![1, 1, 1]));
         assert_eq!(cycle(&["a", "c"], 3), (true, vec![1, 3]));
@@ -491,7 +503,12 @@ mod tests {
             dispatch.hold_back(uid, uid, "later".into());
             dispatch.refuse(uid, uid, "never".into());
             let verdicts = [(uid.to_owned(), Verdict::Wait("w".into()))].into();
-            dispatch.publish(&Decisions { verdicts, ..Decisions::default() }, [].into(), Timestamp::now());
+            dispatch.publish(
+                &Decisions { verdicts, ..Decisions::default() },
+                [].into(),
+                BTreeMap::new,
+                Timestamp::now(),
+            );
         }
         let spot = environment(1, 1, "VALID");
         dispatch.refuse_environment("gone", "gone", &spot, "network", "no".into());
