@@ -111,6 +111,8 @@ async fn c10_one_cache_that_is_not_filled_holds_up_everything() {
     feeds.namespaces.deliver(empty());
     feeds.queues.deliver(empty());
     feeds.environments.deliver(empty());
+    feeds.policies.deliver(empty());
+    feeds.consumable_resources.deliver(empty());
     feeds.definitions.deliver(empty());
     feeds.revisions.deliver(empty());
     assert!(ready.as_mut().now_or_never().is_none(), "pods are missing");
@@ -142,7 +144,8 @@ fn j2_hostile_pods_and_nodes_are_read() {
     let index = pods::PodIndex::default();
     for text in hostile() {
         let annotations = json!({meta::ATTEMPT: text, meta::PLACEMENT: text, meta::VCPUS_MILLI: text, meta::JOB: text,
-            meta::AUXILIARY: text, meta::COMPUTE_ENVIRONMENT: text, "no-slash": text});
+            meta::AUXILIARY: text, meta::COMPUTE_ENVIRONMENT: text,
+            meta::CONSUMABLE_RESOURCES: text, "no-slash": text});
         let labels = json!({meta::JOB_ID: text, meta::JOB_NAME: text, meta::ATTEMPT: text});
         for owners in [
             json!([]),

@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::controllers::standing::Refresh;
 use crate::controllers::triggers::{self, Triggers};
 use crate::controllers::{
-    Context, attempt_pods, batch_job, compute_environment, job_definition, job_queue, retention, revision,
-    run,
+    Context, attempt_pods, batch_job, compute_environment, consumable_resource, job_definition, job_queue,
+    retention, revision, run, scheduling_policy,
 };
 use crate::dispatcher::{self, Dispatch};
 use crate::k8s::apply::Writer;
@@ -165,6 +165,18 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
     let (c, s) = args();
     let definitions = caches.definitions.clone();
     work.spawn(run("JobDefinition", definitions, triggers.definitions, c, s, job_definition::reconcile));
+    let (c, s) = args();
+    let policies = caches.policies.clone();
+    work.spawn(run("SchedulingPolicy", policies, triggers.policies, c, s, scheduling_policy::reconcile));
+    let (c, s) = args();
+    work.spawn(run(
+        "ConsumableResource",
+        caches.consumable_resources.clone(),
+        triggers.consumable_resources,
+        c,
+        s,
+        consumable_resource::reconcile,
+    ));
     let (c, s) = args();
     work.spawn(run(
         "ControllerRevision",

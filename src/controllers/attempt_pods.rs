@@ -22,6 +22,7 @@ use crate::crd::BatchJob;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::pods::{self, AttemptPod};
 use crate::k8s::read::read;
+use crate::k8s::tokens;
 use crate::k8s::watch::key;
 use crate::k8s::{meta, observe};
 use crate::seeded_bugs::{Bug, has};
@@ -134,6 +135,8 @@ async fn clear(pod: &Pod, context: &Context) {
         if let Some(how) = deletion {
             context.writer.delete_pod(pod, how).await?;
         }
+        // Once its tokens are counted the resource's change brings this back.
+        let release = release && !tokens::must_be_counted(pod, &context.caches);
         if release {
             context.release(pod).await?;
         }

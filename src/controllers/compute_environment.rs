@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use super::standing::{Conditions, count, first, ignored_fields, is_deleting, is_held, vcpus};
 use super::{Context, Outcome, Wake};
 use crate::crd::aws_compute::ComputeResourceType;
-use crate::crd::compute_environment::LargestJob;
+use crate::crd::compute_environment::{AllowedNamespaces, LargestJob};
 use crate::crd::ignored::Kind;
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec, ComputeEnvironmentStatus, JobQueue};
@@ -23,19 +23,32 @@ use crate::k8s::pool::{Pool, vcpus_of};
 use crate::k8s::watch::key;
 use crate::k8s::{meta, observe};
 
-/// True if queues of the namespace may use the environment. The first entry that selects the
-/// namespace counts; without entries every namespace may.
+/// True if queues of the namespace may use the environment.
 pub fn allows(environment: &ComputeEnvironment, namespace: &str, caches: &Caches) -> bool {
-    let namespace = caches.namespaces.get(&ObjectRef::new(namespace));
-    let labels = namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default();
-    selects(&environment.spec, &labels)
+    environment.spec.allowed_namespaces.is_empty() || allowed(environment, namespace, caches).is_some()
 }
 
-fn selects(spec: &ComputeEnvironmentSpec, namespace: &BTreeMap<String, String>) -> bool {
-    let selectors = spec.allowed_namespaces.iter().filter_map(|allowed| allowed.selector.clone());
-    // A selector that cannot be read selects nothing.
-    let mut selectors = selectors.filter_map(|selector| Selector::try_from(selector).ok());
-    spec.allowed_namespaces.is_empty() || selectors.any(|selector| selector.matches(namespace))
+/// What the environment says of a namespace: the first entry that selects it counts; without entries every namespace
+/// may use all of it.
+pub fn allowed<'e>(
+    environment: &'e ComputeEnvironment,
+    namespace: &str,
+    caches: &Caches,
+) -> Option<&'e AllowedNamespaces> {
+    let namespace = caches.namespaces.get(&ObjectRef::new(namespace));
+    let labels = namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default();
+    selecting(&environment.spec, &labels)
+}
+
+fn selecting<'e>(
+    spec: &'e ComputeEnvironmentSpec,
+    namespace: &BTreeMap<String, String>,
+) -> Option<&'e AllowedNamespaces> {
+    spec.allowed_namespaces.iter().find(|entry| {
+        // A selector that cannot be read selects nothing.
+        let selector = entry.selector.clone().and_then(|selector| Selector::try_from(selector).ok());
+        selector.is_some_and(|selector| selector.matches(namespace))
+    })
 }
 
 /// Looks at one environment.
@@ -320,7 +333,8 @@ mod tests {
             (json!([{"selector": {"matchExpressions": [{"key": "team", "operator": "Like"}]}}]), false),
         ] {
             let environment = environment(json!({}), json!({"allowedNamespaces": allowed}));
-            assert_eq!(selects(&environment.spec, &team("a")), want, "{allowed}");
+            let open = environment.spec.allowed_namespaces.is_empty();
+            assert_eq!(open || selecting(&environment.spec, &team("a")).is_some(), want, "{allowed}");
         }
     }
 

@@ -3,19 +3,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use batchyard_core::job::decide::TimeLimit;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::reason::resources;
-use jiff::Timestamp;
-use kube::{Api, ResourceExt};
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, Resource, ResourceExt};
 
 use super::compute_environment::allows;
 use super::standing::{Conditions, first, ignored_fields, is_deleting, is_held, vcpus};
 use super::{Context, Outcome, Wake};
+use crate::crd::conditions::{ConditionType, find};
 use crate::crd::ignored::Kind;
-use crate::crd::job_queue::{FrontJob, JobCounts};
+use crate::crd::job_queue::{FrontJob, JobCounts, JobStateTimeLimitAction, TimeLimitAction};
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{BatchJob, JobQueue, JobQueueSpec, JobQueueStatus};
+use crate::dispatcher::cycle::DWELL;
 use crate::k8s::caches::Caches;
+use crate::k8s::events::News;
 use crate::k8s::meta;
 use crate::k8s::watch::key;
 
@@ -27,6 +31,17 @@ pub fn is_failing_jobs(queue: &JobQueue) -> bool {
     let disabled = !queue.spec.state.unwrap_or_default().is_enabled();
     let annotated = queue.annotations().get(meta::DELETE_JOBS).is_some_and(|value| value == "true");
     is_deleting(queue) && (disabled || annotated)
+}
+
+/// How long the queue lets a job wait for a reason that blocks it. An action that names a reason again counts once, and
+/// one that terminates is for SageMaker queues.
+pub fn time_limits(queue: &JobQueue) -> Vec<TimeLimit> {
+    let actions = queue.spec.job_state_time_limit_actions.iter();
+    let limit = |action: &JobStateTimeLimitAction| TimeLimit {
+        code: action.reason.clone(),
+        limit: SignedDuration::from_secs(i64::from(action.max_time_seconds)),
+    };
+    actions.filter(|action| action.action == TimeLimitAction::Cancel).map(limit).collect()
 }
 
 /// Looks at one queue.
@@ -47,8 +62,11 @@ pub async fn reconcile(queue: Arc<JobQueue>, context: Arc<Context>) -> Outcome {
         let environment = context.caches.environment(&namespace, reference)?;
         Some((environment.name_any(), allows(&environment, &namespace, &context.caches)))
     });
+    let policy = queue.spec.scheduling_policy_arn.as_deref();
+    let missing = policy.filter(|policy| context.caches.policy(&namespace, policy).is_none());
+    let obstacle = obstacle.or_else(|| missing.map(resources::policy_missing));
     if let Some(pause) = context.refresh.pause(queue.as_ref())
-        && says(&queue, obstacle.as_deref())
+        && says(&queue, obstacle.as_deref(), blocked(&queue, &context).as_ref())
     {
         return Ok(Wake::After(pause));
     }
@@ -78,18 +96,48 @@ async fn end(queue: &JobQueue, namespace: &str, context: &Context) -> Outcome {
 }
 
 async fn update(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, context: &Context) -> Outcome {
-    let now = Timestamp::now();
+    let now = context.clock.now();
+    let blocked = blocked(queue, context);
     let status = JobQueueStatus {
         last_placed_at: context.dispatch.last_placed_of(&key(queue)).or(last_placed(queue)),
-        ..with_front(status(queue, tally, obstacle, now), front(queue, context), now)
+        ..with_front(status(queue, tally, obstacle, blocked.as_ref(), now), front(queue, context), now)
     };
     if queue.status.as_ref() != Some(&status) {
+        let news = blocked.filter(|blocked| told(queue) != Some(blocked.reason));
         let changed = JobQueue { status: Some(status), ..JobQueue::clone(queue) };
         let api = api(&queue.namespace().unwrap_or_default(), context);
         context.writer.replace_status(&api, &changed).await?;
+        if let Some(blocked) = news {
+            context.events.publish(queue.object_ref(&()), News::warning("Blocked", blocked.message));
+        }
     }
     context.refresh.done(queue);
-    Ok(Wake::OnChange)
+    // Whether the head is blocked for long shows after a while.
+    let head = context.dispatch.head(&key(queue)).and_then(|(head, _)| context.dispatch.waits_for(&head));
+    let may_block = head.is_some_and(|wait| wait.what.kind.code().is_some());
+    Ok(if may_block { Wake::After(DWELL.unsigned_abs()) } else { Wake::OnChange })
+}
+
+/// Why nothing of a queue is placed, if its head waits for something that stays until somebody acts.
+struct Blocked {
+    reason: &'static str,
+    message: String,
+}
+
+/// By the dispatcher's word, once it has said so for a while.
+fn blocked(queue: &JobQueue, context: &Context) -> Option<Blocked> {
+    let (head, _) = context.dispatch.head(&key(queue))?;
+    let wait = context.dispatch.waits_for(&head)?;
+    let lasts = context.clock.now().duration_since(wait.since) >= DWELL;
+    wait.what.kind.code().filter(|_| lasts)?;
+    let job = context.caches.job_ref(&head)?.name;
+    Some(Blocked { reason: wait.what.kind.as_str(), message: resources::blocked_by(&job, &wait.what.text) })
+}
+
+/// The reason by which the queue is said to be blocked.
+fn told(queue: &JobQueue) -> Option<&str> {
+    let conditions = &queue.status.as_ref()?.conditions;
+    find(conditions, ConditionType::Blocked).map(|condition| condition.reason.as_str())
 }
 
 fn last_placed(queue: &JobQueue) -> Option<Timestamp> {
@@ -122,12 +170,13 @@ fn api(namespace: &str, context: &Context) -> Api<JobQueue> {
 }
 
 /// True if the status says the same but for its counts, which may wait.
-fn says(queue: &JobQueue, obstacle: Option<&str>) -> bool {
+fn says(queue: &JobQueue, obstacle: Option<&str>, blocked: Option<&Blocked>) -> bool {
     let status = queue.status.as_ref();
-    status.is_some_and(|status| {
-        status.observed_generation == queue.metadata.generation
-            && status.status_reason.as_deref() == Some(obstacle.unwrap_or(resources::QUEUE_HEALTHY))
-    })
+    told(queue) == blocked.map(|blocked| blocked.reason)
+        && status.is_some_and(|status| {
+            status.observed_generation == queue.metadata.generation
+                && status.status_reason.as_deref() == Some(obstacle.unwrap_or(resources::QUEUE_HEALTHY))
+        })
 }
 
 /// The jobs of a queue.
@@ -205,15 +254,21 @@ fn obstacle(
 }
 
 /// The status that follows from what is seen. What others keep in it stays.
-fn status(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, now: Timestamp) -> JobQueueStatus {
+fn status(
+    queue: &JobQueue,
+    tally: &Tally,
+    obstacle: Option<String>,
+    blocked: Option<&Blocked>,
+    now: Timestamp,
+) -> JobQueueStatus {
     let mut status = queue.status.clone().unwrap_or_default();
-    let blocked = is_deleting(queue).then(|| {
+    let held = is_deleting(queue).then(|| {
         let (count, first) = first(tally.unfinished.clone());
         resources::held_by_jobs(count, &first, is_failing_jobs(queue))
     });
     let aws_name = queue.spec.job_queue_name.as_deref();
     let ignored = ignored_fields(Kind::JobQueue, queue, &queue.spec, "jobQueueName", aws_name);
-    let (state, reason, why) = match (&blocked, obstacle) {
+    let (state, reason, why) = match (&held, obstacle) {
         (Some(_), _) => (ResourceStatus::Deleting, resources::BEING_DELETED.to_owned(), "Deleting"),
         (None, Some(obstacle)) => (ResourceStatus::Invalid, obstacle, "Invalid"),
         (None, None) => (ResourceStatus::Valid, resources::QUEUE_HEALTHY.to_owned(), "Healthy"),
@@ -221,7 +276,8 @@ fn status(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, now: Timest
     let mut conditions = Conditions::of(queue, &mut status.conditions, now);
     conditions.ready(state == ResourceStatus::Valid, why, reason.clone());
     conditions.fields_ignored(&ignored);
-    conditions.deletion_blocked(blocked);
+    conditions.deletion_blocked(held);
+    conditions.blocked(blocked.map(|blocked| (blocked.reason, blocked.message.clone())));
     JobQueueStatus {
         observed_generation: queue.metadata.generation,
         status: Some(state),
@@ -235,7 +291,6 @@ fn status(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, now: Timest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crd::conditions::{ConditionType, find};
     use serde_json::{Value, json};
 
     fn queue(metadata: Value, spec: Value) -> JobQueue {
@@ -296,34 +351,34 @@ mod tests {
     #[test]
     fn the_status_is_a_fixpoint_and_keeps_what_others_wrote() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut queue = queue(json!({}), json!({"schedulingPolicyArn": "p"}));
+        let mut queue = queue(json!({}), json!({"logging": {"logConfiguration": {"logDriver": "awslogs"}}}));
         queue.status = Some(JobQueueStatus { front_updated_at: Some(now), ..JobQueueStatus::default() });
         let tally =
             Tally { phases: vec![(Phase::Running, 2)], unfinished: vec!["a".into()], vcpus_milli: 250 };
-        let status = super::status(&queue, &tally, None, now);
+        let status = super::status(&queue, &tally, None, None, now);
         assert_eq!(status.status_reason.as_deref(), Some("JobQueue Healthy"));
         assert_eq!((status.vcpus_in_use, status.front_updated_at), (Some(1), Some(now)));
         let counts = serde_json::to_value(&status.jobs).expect("counts");
         assert_eq!((&counts["RUNNING"], &counts["FAILED"]), (&json!(2), &json!(0)));
         let ignored = find(&status.conditions, ConditionType::FieldsIgnored).expect("a condition");
-        assert!(ignored.message.contains("schedulingPolicyArn"), "{}", ignored.message);
-        assert!(!says(&queue, None), "nothing is said yet");
+        assert!(ignored.message.contains("logging"), "{}", ignored.message);
+        assert!(!says(&queue, None, None), "nothing is said yet");
         queue.status = Some(status.clone());
-        assert!(says(&queue, None) && !says(&queue, Some("CLIENT_ERROR - why")));
+        assert!(says(&queue, None, None) && !says(&queue, Some("CLIENT_ERROR - why"), None));
         let front = vec![FrontJob { name: "next".into(), ..FrontJob::default() }];
         let moved = with_front(status.clone(), Some(front.clone()), now + jiff::SignedDuration::from_secs(9));
         assert_eq!(moved.front_updated_at.map(|at| at.as_second()), Some(9));
         assert_eq!(with_front(moved.clone(), Some(front), now), moved, "the same front is not news");
         assert_eq!(with_front(moved.clone(), None, now), moved, "before the first cycle nobody knows");
         let later = now + jiff::SignedDuration::from_secs(60);
-        assert_eq!(super::status(&queue, &tally, None, later), status);
+        assert_eq!(super::status(&queue, &tally, None, None, later), status);
     }
 
     #[test]
     fn a_deletion_says_what_blocks_it() {
         let tally = Tally { unfinished: vec!["b".into(), "a".into()], ..Tally::default() };
         let blocked = |spec: Value| {
-            let status = super::status(&queue(deleted(), spec), &tally, None, Timestamp::UNIX_EPOCH);
+            let status = super::status(&queue(deleted(), spec), &tally, None, None, Timestamp::UNIX_EPOCH);
             assert_eq!(status.status, Some(ResourceStatus::Deleting));
             find(&status.conditions, ConditionType::DeletionBlocked).expect("a condition").message.clone()
         };

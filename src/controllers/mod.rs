@@ -7,10 +7,12 @@
 pub mod attempt_pods;
 pub mod batch_job;
 pub mod compute_environment;
+pub mod consumable_resource;
 pub mod job_definition;
 pub mod job_queue;
 pub mod retention;
 pub mod revision;
+pub mod scheduling_policy;
 pub mod standing;
 pub mod triggers;
 

@@ -70,6 +70,12 @@ impl<'c> Conditions<'c> {
         self.set_if(ConditionType::DeletionBlocked, "InUse", message);
     }
 
+    /// `Blocked`, with a word for why and a sentence, or without the condition.
+    pub(super) fn blocked(&mut self, why: Option<(&'static str, String)>) {
+        let (reason, message) = why.unzip();
+        self.set_if(ConditionType::Blocked, reason.unwrap_or("Blocked"), message);
+    }
+
     fn set_if(&mut self, type_: ConditionType, reason: &'static str, message: Option<String>) {
         match message {
             Some(message) => self.set(type_, ConditionStatus::True, reason, message),

@@ -19,11 +19,14 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::revision::definition_name;
-use crate::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
+use super::scheduling_policy::uses;
+use crate::crd::{
+    BatchJob, ComputeEnvironment, ConsumableResource, JobDefinition, JobQueue, SchedulingPolicy,
+};
 use crate::dispatcher::Dispatch;
 use crate::k8s::caches::{Caches, Feeds, names_queue};
 use crate::k8s::watch::Change;
-use crate::k8s::{meta, observe, pods};
+use crate::k8s::{meta, observe, pods, tokens};
 
 /// The objects that each controller is to look at.
 pub struct Triggers {
@@ -37,6 +40,10 @@ pub struct Triggers {
     pub environments: UnboundedReceiver<ObjectRef<ComputeEnvironment>>,
     /// For the definition controller.
     pub definitions: UnboundedReceiver<ObjectRef<JobDefinition>>,
+    /// For the controller of scheduling policies.
+    pub policies: UnboundedReceiver<ObjectRef<SchedulingPolicy>>,
+    /// For the controller of consumable resources.
+    pub consumable_resources: UnboundedReceiver<ObjectRef<ConsumableResource>>,
     /// For the revision controller.
     pub revisions: UnboundedReceiver<ObjectRef<ControllerRevision>>,
     /// For [`super::attempt_pods`]: a pod may have outlived its job.
@@ -78,6 +85,8 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
     let (environments, for_environments) = mpsc::unbounded_channel();
     let (definitions, for_definitions) = mpsc::unbounded_channel();
     let (revisions, for_revisions) = mpsc::unbounded_channel();
+    let (policies, for_policies) = mpsc::unbounded_channel();
+    let (consumable_resources, for_consumable_resources) = mpsc::unbounded_channel();
     let attempt_pods = Arc::new(Notify::new());
     let wakers = Wakers { jobs: jobs.clone(), queues: queues.clone(), environments: environments.clone() };
     let wires = Wires {
@@ -88,6 +97,8 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
         environments,
         definitions,
         revisions,
+        policies,
+        consumable_resources,
         attempt_pods: attempt_pods.clone(),
     };
     let (w, mut seen, mut queue_of) = (wires.clone(), Seen::default(), HashMap::new());
@@ -104,6 +115,10 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
     feeds.environments.listen(move |change| w.environment(change, &mut seen));
     let (w, mut own, mut status) = (wires.clone(), Seen::default(), Seen::default());
     feeds.definitions.listen(move |change| w.definition(change, &mut own, &mut status));
+    let (w, mut seen) = (wires.clone(), Seen::default());
+    feeds.policies.listen(move |change| w.policy(change, &mut seen));
+    let (w, mut seen) = (wires.clone(), Seen::default());
+    feeds.consumable_resources.listen(move |change| w.consumable_resource(change, &mut seen));
     let (w, mut seen) = (wires, Seen::default());
     feeds.revisions.listen(move |change| w.revision(change, &mut seen));
     Triggers {
@@ -112,6 +127,8 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
         queues: for_queues,
         environments: for_environments,
         definitions: for_definitions,
+        policies: for_policies,
+        consumable_resources: for_consumable_resources,
         revisions: for_revisions,
         attempt_pods,
     }
@@ -145,6 +162,8 @@ struct Wires {
     environments: UnboundedSender<ObjectRef<ComputeEnvironment>>,
     definitions: UnboundedSender<ObjectRef<JobDefinition>>,
     revisions: UnboundedSender<ObjectRef<ControllerRevision>>,
+    policies: UnboundedSender<ObjectRef<SchedulingPolicy>>,
+    consumable_resources: UnboundedSender<ObjectRef<ConsumableResource>>,
     attempt_pods: Arc<Notify>,
 }
 
@@ -205,6 +224,10 @@ impl Wires {
                 {
                     wake(&self.environments, ObjectRef::new(environment));
                 }
+                let namespace = pod.namespace().unwrap_or_default();
+                for resource in tokens::held_by(pod).keys() {
+                    wake(&self.consumable_resources, ObjectRef::new(resource).within(&namespace));
+                }
             }
             None if pods::is_orphan(pod) => self.attempt_pods.notify_one(),
             None if moved => self.dispatch.poke(),
@@ -242,6 +265,9 @@ impl Wires {
         if seen.is_news(change, (is_deleting(namespace.as_ref()), namespace.labels().clone())) {
             let name = namespace.name_any();
             wake_all(&self.queues, &self.caches.queues, |queue| queue.namespace().as_ref() == Some(&name));
+            wake_all(&self.policies, &self.caches.policies, |policy| {
+                policy.namespace().as_ref() == Some(&name)
+            });
             self.dispatch.poke();
         }
     }
@@ -258,6 +284,7 @@ impl Wires {
             return;
         }
         wake_object(&self.queues, queue.as_ref());
+        wake_all(&self.policies, &self.caches.policies, |policy| uses(queue, policy));
         let ending = is_deleting(queue.as_ref()) || matches!(change, Change::Deleted(_));
         self.wake_jobs(|job| names_queue(job, queue) && (ending || waits_for_acceptance(job)));
         let namespace = queue.namespace().unwrap_or_default();
@@ -306,6 +333,38 @@ impl Wires {
                 waits_for_acceptance(job) && names_definition(job, namespace.as_deref(), &name)
             });
         }
+    }
+
+    fn policy(&self, change: &Change<SchedulingPolicy>, seen: &mut Seen) {
+        let policy = change.object();
+        if !seen.is_news(change, read_of(policy.as_ref())) {
+            return;
+        }
+        wake_object(&self.policies, policy.as_ref());
+        let queues = self.caches.queues.state_filter(|queue| uses(queue, policy));
+        queues.iter().for_each(|queue| wake_object(&self.queues, queue.as_ref()));
+        self.wake_jobs(|job| waits_for_acceptance(job) && queues.iter().any(|queue| names_queue(job, queue)));
+        self.dispatch.poke();
+    }
+
+    fn consumable_resource(&self, change: &Change<ConsumableResource>, seen: &mut Seen) {
+        let resource = change.object();
+        let counted = resource.status.as_ref().map(|status| status.counted_pods.clone());
+        if !seen.is_news(change, (read_of(resource.as_ref()), counted)) {
+            return;
+        }
+        wake_object(&self.consumable_resources, resource.as_ref());
+        // Pods of theirs may have waited to be counted.
+        for attempt in self.caches.pods.attempts() {
+            if tokens::held_by(&attempt.pod).contains_key(&resource.name_any())
+                && attempt.pod.namespace() == resource.namespace()
+                && let Some(job) = self.caches.job_ref(&attempt.job_uid)
+            {
+                wake(&self.jobs, job);
+            }
+        }
+        self.attempt_pods.notify_one();
+        self.dispatch.poke();
     }
 
     fn revision(&self, change: &Change<ControllerRevision>, seen: &mut Seen) {

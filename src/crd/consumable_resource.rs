@@ -91,6 +91,10 @@ pub struct ConsumableResourceStatus {
     /// For NON_REPLENISHABLE: how many tokens are gone for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_up_quantity: Option<i64>,
+    /// For NON_REPLENISHABLE: names of pods that exist and whose tokens are among those that are gone.
+    #[schemars(length(max = 20000), inner(length(max = 253)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted_pods: Vec<String>,
     /// Ready, FieldsIgnored, DeletionBlocked and others.
     #[schemars(schema_with = "schema::conditions")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -21,6 +21,10 @@ pub struct Plan {
     pub strategy: RetryStrategy,
     /// The job's timeout, else the definition's.
     pub timeout: Option<SignedDuration>,
+    /// The definition's `schedulingPriority`; a job's own may change while it waits and is not in here.
+    pub scheduling_priority: i64,
+    /// The tokens that it takes, by reference to their ConsumableResource: the job's, else the definition's.
+    pub tokens: Vec<(String, i64)>,
 }
 
 /// Applies a job to its definition.
@@ -37,7 +41,20 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
         timeout: timeout
             .and_then(|t| t.attempt_duration_seconds)
             .map(|s| SignedDuration::from_secs(i64::from(s))),
+        scheduling_priority: definition.scheduling_priority.map_or(0, i64::from),
+        tokens: tokens(
+            job.consumable_resource_properties_override
+                .as_ref()
+                .or(definition.consumable_resource_properties.as_ref()),
+        ),
     }
+}
+
+fn tokens(wire: Option<&shared::ConsumableResourceProperties>) -> Vec<(String, i64)> {
+    let list = wire.map(|wire| wire.consumable_resource_list.as_slice()).unwrap_or_default();
+    list.iter()
+        .filter_map(|entry| Some((entry.consumable_resource.clone()?, entry.quantity.unwrap_or(1))))
+        .collect()
 }
 
 /// The definition that a job brings along instead of naming one.

@@ -5,6 +5,7 @@
 //! `containerProperties` are the same for definitions and for jobs with an inline definition.
 
 use batchyard_core::definition::User;
+use batchyard_core::waits::Kind as Wait;
 use serde_json::Value;
 
 /// The kinds that have a table.
@@ -49,7 +50,10 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "nodeLostTimeoutSeconds",
     "vcpuRequestPercent",
     "cpuLimit",
-    "allowedNamespaces[].selector",
+    "capacityTimeoutSeconds",
+    "unmanagedvCpus",
+    "provisioner.static.autoscaled",
+    "allowedNamespaces",
 ];
 
 const JOB_QUEUE: &[&str] = &[
@@ -58,14 +62,19 @@ const JOB_QUEUE: &[&str] = &[
     "priority",
     "tags",
     "computeEnvironmentOrder",
+    "schedulingPolicyArn",
+    "jobStateTimeLimitActions[].reason",
+    "jobStateTimeLimitActions[].state",
+    "jobStateTimeLimitActions[].maxTimeSeconds",
+    "jobStateTimeLimitActions[].action",
     "maxRunning",
     "finishedJobsLimit",
     "strictFencing",
 ];
 
-const SCHEDULING_POLICY: &[&str] = &["name", "tags"];
+const SCHEDULING_POLICY: &[&str] = &["name", "tags", "fairsharePolicy"];
 
-const CONSUMABLE_RESOURCE: &[&str] = &["consumableResourceName", "tags"];
+const CONSUMABLE_RESOURCE: &[&str] = &["consumableResourceName", "tags", "totalQuantity", "resourceType"];
 
 const JOB_DEFINITION: &[&str] = &[
     "jobDefinitionName",
@@ -73,6 +82,8 @@ const JOB_DEFINITION: &[&str] = &[
     "tags",
     "retryStrategy",
     "timeout",
+    "schedulingPriority",
+    "consumableResourceProperties",
     "platformCapabilities",
     "deregistered",
     "registration",
@@ -83,6 +94,9 @@ const BATCH_JOB: &[&str] = &[
     "jobQueue",
     "jobDefinition",
     "jobId",
+    "shareIdentifier",
+    "schedulingPriorityOverride",
+    "consumableResourcePropertiesOverride",
     "tags",
     "terminate",
     "cancel",
@@ -119,8 +133,12 @@ const CONTAINER: &[&str] = &[
 type Test = fn(&Value) -> bool;
 
 /// Members that are honoured for some values only.
-const HONOURED_VALUES: &[(&str, Test)] =
-    &[("containerProperties.user", is_known_user), ("platformCapabilities[]", is_ec2)];
+const HONOURED_VALUES: &[(&str, Test)] = &[
+    ("containerProperties.user", is_known_user),
+    ("platformCapabilities[]", is_ec2),
+    ("jobStateTimeLimitActions[].reason", is_ever_told),
+    ("jobStateTimeLimitActions[].action", is_cancel),
+];
 
 /// Values that say the same as their absence, beside null, false, "", [] and {}.
 const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
@@ -129,8 +147,6 @@ const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
     ("computeResources.desiredvCpus", &["0"]),
     ("computeResources.scalingPolicy.minScaleDownDelayMinutes", &["0"]),
     ("ecsSettings.containerInsights", &["DISABLED"]),
-    ("schedulingPriority", &["0"]),
-    ("schedulingPriorityOverride", &["0"]),
     ("containerProperties.linuxParameters.maxSwap", &["0"]),
     ("containerProperties.networkConfiguration.assignPublicIp", &["DISABLED"]),
     ("containerProperties.runtimePlatform.operatingSystemFamily", &["LINUX"]),
@@ -263,6 +279,18 @@ fn is_neutral(pattern: &str, value: &Value) -> bool {
 /// A number, or two with a colon between: a name would have to be looked up in the image.
 fn is_known_user(value: &Value) -> bool {
     value.as_str().is_some_and(|text| User::parse(text).is_some())
+}
+
+/// Whether a queue is ever said to be blocked for this reason: what no node can take today may fit a node that joins
+/// tomorrow, and that is never told as AWS tells it.
+fn is_ever_told(value: &Value) -> bool {
+    let told = [Wait::InsufficientInstanceCapacity, Wait::ComputeEnvironmentMaxResource];
+    value.as_str().is_some_and(|reason| told.iter().any(|kind| kind.code() == Some(reason)))
+}
+
+/// TERMINATE is for SageMaker queues.
+fn is_cancel(value: &Value) -> bool {
+    value == "CANCEL"
 }
 
 fn is_ec2(value: &Value) -> bool {

@@ -1,13 +1,14 @@
 //! One scheduling cycle after another: look, decide, carry out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use batchyard_core::job::decide::Deletion;
 use batchyard_core::name;
 use batchyard_core::queue::{Queue, Verdict, line_up, schedule};
-use batchyard_core::waits;
+use batchyard_core::waits::{self, Kind};
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -15,22 +16,27 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::error;
+use tracing::{error, info};
 
-use super::index::{Index, View};
+use super::index::{Index, View, Waiting};
 use super::place::{self, Placing};
-use super::{Asker, Creating, Fronts, Next};
+use super::{Asker, Creating, Found, Fronts, Next, Wait};
 use crate::controllers::Context;
 use crate::controllers::triggers::Wakers;
 use crate::crd::JobQueue;
 use crate::crd::job_queue::FrontJob;
 use crate::k8s::caches::Caches;
+use crate::k8s::error::chain;
+use crate::k8s::observe;
+use crate::k8s::pods::AttemptPod;
 use crate::k8s::watch::key;
 
 /// Creates under way at a time.
 const CREATES: usize = 32;
 /// A wait is told in the job's status once it lasted so long: most do not.
 pub const DWELL: SignedDuration = SignedDuration::from_secs(5);
+/// How often waits are compared with what is told of them.
+const TELLING: Duration = Duration::from_secs(1);
 /// A pod that the API server said it made should be seen within this time.
 const UNSEEN: Duration = Duration::from_secs(10);
 /// The pause between cycles while something waits and nothing changes.
@@ -51,7 +57,7 @@ pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken)
         index: Index::default(),
         creates: Arc::new(Semaphore::new(CREATES)),
         tasks: TaskTracker::new(),
-        told: BTreeMap::new(),
+        told_at: None,
     };
     context.health.beat(PULSE, HANGS);
     while !stop.is_cancelled() {
@@ -82,13 +88,22 @@ pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken)
 /// Answers those who asked for the line: it has no job that was admitted just now.
 fn tell_the_line(mut queues: Vec<Queue>, verdicts: &BTreeMap<String, Verdict>, askers: Vec<Asker>) {
     for queue in &mut queues {
-        queue.waiting.retain(|rank, _| matches!(verdicts.get(&rank.uid), Some(Verdict::Wait(_))));
+        queue.waiting.retain(|rank, _| !matches!(verdicts.get(&rank.uid), Some(Verdict::Admit { .. })));
     }
     let line = Arc::new(line_up(&queues));
     for asker in askers {
         // Who does not wait any more needs no answer.
         asker.send(line.clone()).ok();
     }
+}
+
+/// The shares that are active in each fair-share queue.
+fn active_shares(queues: &[Queue]) -> BTreeMap<String, BTreeSet<String>> {
+    let active = |queue: &Queue| {
+        let shares = queue.shares.as_ref()?;
+        Some((queue.id.clone(), shares.active.keys().cloned().collect()))
+    };
+    queues.iter().filter_map(active).collect()
 }
 
 /// The fronts as the process before this one wrote them.
@@ -110,8 +125,8 @@ struct Dispatcher {
     index: Index,
     creates: Arc<Semaphore>,
     tasks: TaskTracker,
-    /// Waits that the job controller was told of, by uid.
-    told: BTreeMap<String, String>,
+    /// When waits were last compared with what is told of them.
+    told_at: Option<Instant>,
 }
 
 impl Dispatcher {
@@ -124,36 +139,36 @@ impl Dispatcher {
         }
         let View { snapshot, mut jobs, pools, others } =
             self.index.view(&self.context.caches, &self.context.dispatch, now);
-        let running: u32 = snapshot.queues.iter().map(|queue| queue.running).sum();
+        let open: usize =
+            snapshot.queues.iter().map(|queue| queue.running as usize + queue.waiting.len()).sum();
+        self.context.dispatch.note_load(open);
         let askers = self.context.dispatch.take_askers();
         let queues = (!askers.is_empty()).then(|| snapshot.queues.clone());
-        let mut decisions = schedule(snapshot);
-        self.context.dispatch.note_load(decisions.verdicts.len() + running as usize);
-        let waiting = decisions.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Wait(_)));
-        let blocked = waiting.filter_map(|(uid, _)| Some(key(jobs.get(uid)?.queue.as_ref()))).collect();
-        decisions.verdicts.extend(others.into_iter().map(|(uid, text)| (uid, Verdict::Wait(text))));
+        let shares = active_shares(&snapshot.queues);
+        let decisions = schedule(snapshot);
+        let found = Found { decisions: &decisions, others: &others, shares };
         let remembered = || remembered_fronts(&self.context.caches);
-        for queue in self.context.dispatch.publish(&decisions, blocked, remembered, now) {
+        for queue in self.context.dispatch.publish(found, remembered, now) {
             self.wakers.queue(&queue);
         }
-        let verdicts = decisions.verdicts;
         if let Some(queues) = queues {
-            tell_the_line(queues, &verdicts, askers);
+            tell_the_line(queues, &decisions.verdicts, askers);
         }
-        self.told.retain(|uid, _| verdicts.contains_key(uid));
         self.context.metrics.cycle(begun.elapsed());
-        for (uid, verdict) in verdicts {
-            match verdict {
-                Verdict::Admit { environment } => {
-                    let Some((waiting, (object, pool))) = jobs.remove(&uid).zip(pools.get(&environment))
-                    else {
-                        continue;
-                    };
-                    self.admit(Placing { uid, waiting, environment: object.clone(), pool: pool.clone() });
-                }
-                Verdict::Wait(text) => self.tell(uid, text, now),
-            }
+        for uid in &decisions.withdraw {
+            self.withdraw(uid);
         }
+        let admitted = decisions.verdicts.into_iter().filter_map(|(uid, verdict)| match verdict {
+            Verdict::Admit { environment } => Some((uid, environment)),
+            Verdict::Wait(_) => None,
+        });
+        for (uid, environment) in admitted {
+            let Some((waiting, (object, pool))) = jobs.remove(&uid).zip(pools.get(&environment)) else {
+                continue;
+            };
+            self.admit(Placing { uid, waiting, environment: object.clone(), pool: pool.clone() });
+        }
+        self.tell_all(&jobs, now);
     }
 
     /// Forgets creates whose pod is seen, or whose job has moved on; looks for pods that were
@@ -210,14 +225,49 @@ impl Dispatcher {
         });
     }
 
-    /// Wakes the job controller for a wait that has lasted, once for each text.
-    fn tell(&mut self, uid: String, text: String, now: Timestamp) {
-        let Some(wait) = self.context.dispatch.waits_for(&uid) else { return };
-        if now.duration_since(wait.since) >= DWELL && self.told.get(&uid) != Some(&text) {
-            if let Some(job) = self.context.caches.job_ref(&uid) {
-                self.wakers.job(job);
+    /// Takes back the pod of a job, which waits for a node: the scheduler may be faster.
+    fn withdraw(&self, uid: &str) {
+        let unbound = |pod: &AttemptPod| observe::node_name(&pod.pod).is_none();
+        let pods = self.context.caches.pods.of_job(uid).into_iter().filter(unbound);
+        for pod in pods.filter(|pod| pod.pod.metadata.deletion_timestamp.is_none()) {
+            let context = self.context.clone();
+            self.tasks.spawn(async move {
+                let name = pod.pod.name_any();
+                match context.writer.delete_pod(&pod.pod, Deletion::IfUnbound).await {
+                    Ok(()) => info!(pod = name, "withdrawn: it makes room, or goes where there is room"),
+                    Err(error) => info!(pod = name, "not withdrawn: {}", chain(&error)),
+                }
+            });
+        }
+    }
+
+    /// Wakes the job controller for each job whose wait is of another kind than its status says, once that has
+    /// lasted for a while. With many jobs that is asked now and then only.
+    fn tell_all(&mut self, jobs: &HashMap<String, Waiting>, now: Timestamp) {
+        if self.told_at.is_some_and(|at| at.elapsed() < TELLING) {
+            return;
+        }
+        self.told_at = Some(Instant::now());
+        let dispatch = &self.context.dispatch;
+        let lasts = |wait: &Wait| now.duration_since(wait.since) >= DWELL;
+        let waits = dispatch.all_waits();
+        for (uid, waiting) in jobs.iter().filter(|(uid, _)| !waits.contains_key(*uid)) {
+            let record = waiting.job.status.as_ref().map(|status| &status.record);
+            let turn = dispatch.turn_of(&key(waiting.queue.as_ref()), record.and_then(|r| r.runnable_at));
+            if turn.is_some_and(|turn| lasts(&turn)) {
+                self.tell(uid, Kind::Turn);
             }
-            self.told.insert(uid, text);
+        }
+        for (uid, wait) in waits.iter().filter(|(_, wait)| lasts(wait)) {
+            self.tell(uid, wait.what.kind);
+        }
+    }
+
+    fn tell(&self, uid: &str, kind: Kind) {
+        let Some(job) = self.context.caches.job(uid) else { return };
+        let told = job.status.as_ref().and_then(|status| status.record.waiting).map(|waiting| waiting.kind);
+        if told != Some(kind) {
+            self.wakers.job(ObjectRef::from_obj(job.as_ref()));
         }
     }
 }

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use batchyard_core::queue::{Candidate, Decisions, Place, Verdict};
+use batchyard_core::queue::share::ACTIVE_SHARES;
+use batchyard_core::queue::{Candidate, Decisions, Place, Resources, Verdict};
 use batchyard_core::waits;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -33,7 +34,12 @@ struct State {
     waits: BTreeMap<String, Wait>,
     refused: BTreeMap<String, String>,
     creating: BTreeMap<String, Creating>,
-    blocked_queues: BTreeSet<String>,
+    /// The queues whose head waits, by `namespace/name`, and since when they have one that does.
+    blocked: BTreeMap<String, Timestamp>,
+    /// The active shares of each fair-share queue, by `namespace/name`.
+    shares: BTreeMap<String, BTreeSet<String>>,
+    /// For what environments got no nodes of late.
+    shortages: Vec<Shortage>,
     /// None before the first cycle, which must not be taken for queues in which nobody waits.
     fronts: Option<Fronts>,
     placed: Placed,
@@ -49,6 +55,15 @@ struct State {
 
 /// The jobs that are next, by their queue's `namespace/name`.
 pub(crate) type Fronts = BTreeMap<String, Vec<Next>>;
+
+/// What a cycle found.
+struct Found<'c> {
+    decisions: &'c Decisions,
+    /// RUNNABLE jobs that are not in line, and what they wait for.
+    others: &'c BTreeMap<String, waits::Wait>,
+    /// The active shares of each fair-share queue.
+    shares: BTreeMap<String, BTreeSet<String>>,
+}
 
 /// A job that is next in its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +87,17 @@ pub(crate) type Asker = oneshot::Sender<Arc<Vec<Place>>>;
 /// Why a job is not placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// What it waits for, for people.
-    pub text: String,
+    /// What it waits for.
+    pub what: waits::Wait,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// An environment got no node for a pod like this.
+struct Shortage {
+    environment: String,
+    requests: Resources,
+    until: Instant,
 }
 
 /// A pod that was asked for and is not seen yet. It takes room already.
@@ -97,7 +119,7 @@ pub(crate) struct Creating {
 struct HeldBack {
     until: Instant,
     failures: u32,
-    text: String,
+    wait: waits::Wait,
 }
 
 /// What the API server said of the pods of an environment, whatever the job.
@@ -120,7 +142,7 @@ impl Refusal {
     }
 
     /// What jobs wait for.
-    pub fn waits(&self, environment: &str) -> String {
+    pub fn waits(&self, environment: &str) -> waits::Wait {
         waits::environment_refused(environment, self.member, &self.why)
     }
 }
@@ -131,6 +153,8 @@ const BUSY: usize = 20;
 const BUSY_FOR: Duration = Duration::from_secs(15);
 /// The first and the longest pause after a create that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long an environment that got no node for a pod is not asked for another like it.
+const SHORTAGE: Duration = Duration::from_secs(300);
 /// How long a namespace whose quota is used up is left alone.
 const QUOTA_PAUSE: Duration = Duration::from_secs(5);
 
@@ -140,14 +164,35 @@ impl Dispatch {
         self.wake.notify_one();
     }
 
-    /// What a job waits for, by its object's uid.
+    /// What a job waits for, by its object's uid: a job that keeps its queue waiting, or is not in line.
+    /// The others wait for their turn: [`Dispatch::turn_of`].
     pub fn waits_for(&self, job_uid: &str) -> Option<Wait> {
         self.lock().waits.get(job_uid).cloned()
     }
 
-    /// What every waiting job waits for, by its object's uid.
+    /// What every job waits for of which there is more to say than that it waits for its turn, by its object's uid.
     pub fn all_waits(&self) -> BTreeMap<String, Wait> {
         self.lock().waits.clone()
+    }
+
+    /// The wait of a job of this queue, given as `namespace/name`, for its turn, if the queue's head waits.
+    pub fn turn_of(&self, queue: &str, runnable_at: Option<Timestamp>) -> Option<Wait> {
+        let since = *self.lock().blocked.get(queue)?;
+        let name = queue.rsplit('/').next().unwrap_or_default();
+        Some(Wait { what: waits::behind_head(name), since: runnable_at.map_or(since, |at| at.max(since)) })
+    }
+
+    /// The job at the head of a queue, given as `namespace/name`, by its uid, and since when it is there and waits.
+    pub fn head(&self, queue: &str) -> Option<(String, Timestamp)> {
+        let state = self.lock();
+        let head = state.fronts.as_ref()?.get(queue)?.first()?;
+        Some((head.uid.clone(), head.since))
+    }
+
+    /// True if the share is active in a queue, given as `namespace/name`, or one more may be.
+    pub fn may_be_active(&self, queue: &str, share: &str) -> bool {
+        let state = self.lock();
+        state.shares.get(queue).is_none_or(|active| active.contains(share) || active.len() < ACTIVE_SHARES)
     }
 
     /// Why the API server will never accept a job's pod.
@@ -158,11 +203,6 @@ impl Dispatch {
     /// True while a pod of the job may be on its way.
     pub fn is_creating(&self, job_uid: &str) -> bool {
         self.lock().creating.contains_key(job_uid)
-    }
-
-    /// True if jobs already wait in this queue, given as `namespace/name`.
-    pub fn is_blocked(&self, queue: &str) -> bool {
-        self.lock().blocked_queues.contains(queue)
     }
 
     /// The jobs that are next in a queue, given as `namespace/name`, and wait; none before the first cycle.
@@ -314,62 +354,73 @@ impl Dispatch {
     }
 
     /// The create failed for a reason that may pass.
-    fn hold_back(&self, job_uid: &str, pod: &str, text: String) {
+    fn hold_back(&self, job_uid: &str, pod: &str, wait: waits::Wait) {
         let mut state = self.lock();
         state.settle(job_uid, pod);
         let failures = state.held_back.get(job_uid).map_or(0, |held| held.failures);
         let held =
-            HeldBack { until: Instant::now() + pause(failures), failures: failures.saturating_add(1), text };
+            HeldBack { until: Instant::now() + pause(failures), failures: failures.saturating_add(1), wait };
         state.held_back.insert(job_uid.to_owned(), held);
     }
 
     /// A quota of the namespace is used up: none of its jobs is worth a try for a while.
-    fn hold_namespace(&self, namespace: &str, text: String) {
-        let held = HeldBack { until: Instant::now() + QUOTA_PAUSE, failures: 1, text };
+    fn hold_namespace(&self, namespace: &str, wait: waits::Wait) {
+        let held = HeldBack { until: Instant::now() + QUOTA_PAUSE, failures: 1, wait };
         self.lock().held_namespaces.insert(namespace.to_owned(), held);
     }
 
     /// Why a job is not tried now.
-    fn held_back(&self, job_uid: &str, namespace: &str) -> Option<String> {
+    fn held_back(&self, job_uid: &str, namespace: &str) -> Option<waits::Wait> {
         let state = self.lock();
         let held = [state.held_back.get(job_uid), state.held_namespaces.get(namespace)];
-        held.into_iter().flatten().find(|held| held.until > Instant::now()).map(|held| held.text.clone())
+        held.into_iter().flatten().find(|held| held.until > Instant::now()).map(|held| held.wait.clone())
+    }
+
+    /// For what an environment got no nodes of late.
+    fn short_of(&self, environment: &str) -> Vec<Resources> {
+        let state = self.lock();
+        let short = state.shortages.iter().filter(|shortage| shortage.environment == environment);
+        short.map(|shortage| shortage.requests).collect()
+    }
+
+    fn creating_of(&self, job_uid: &str) -> Option<Creating> {
+        self.lock().creating.get(job_uid).cloned()
     }
 
     fn creating(&self) -> BTreeMap<String, Creating> {
         self.lock().creating.clone()
     }
 
-    /// Publishes what a cycle found; a wait whose text stays keeps its beginning, and so does a place.
+    /// Publishes what a cycle found; a wait of the same kind keeps its beginning, and so does a place.
     /// The first cycle goes on from the `remembered` fronts. Returns the queues whose front is another.
-    fn publish(
-        &self,
-        decisions: &Decisions,
-        blocked_queues: BTreeSet<String>,
-        remembered: impl FnOnce() -> Fronts,
-        now: Timestamp,
-    ) -> Vec<String> {
-        let Decisions { verdicts, fronts } = decisions;
+    fn publish(&self, found: Found<'_>, remembered: impl FnOnce() -> Fronts, now: Timestamp) -> Vec<String> {
+        let Found { decisions, others, shares } = found;
         let mut state = self.lock();
         let known = state.fronts.take().unwrap_or_else(remembered);
-        let fronts: Fronts = fronts
+        let fronts: Fronts = decisions
+            .fronts
             .iter()
             .map(|(id, uids)| (id.clone(), advance(known.get(id).map_or(&[], Vec::as_slice), uids, now)))
             .collect();
         let queues: BTreeSet<_> = fronts.keys().chain(known.keys()).collect();
         let is_other = |id: &&&String| fronts.get(**id) != known.get(**id);
         let changed = queues.iter().filter(is_other).map(|id| (*id).clone()).collect();
+        let blocked = fronts.keys().map(|id| (id.clone(), state.blocked.get(id).copied().unwrap_or(now)));
+        state.blocked = blocked.collect();
         state.fronts = Some(fronts);
+        state.shares = shares;
+        let heads = decisions.verdicts.iter().filter_map(|(uid, verdict)| match verdict {
+            Verdict::Wait(wait) => Some((uid, wait)),
+            Verdict::Admit { .. } => None,
+        });
         let mut waits = BTreeMap::new();
-        for (uid, verdict) in verdicts {
-            if let Verdict::Wait(text) = verdict {
-                let known = state.waits.remove(uid).filter(|wait| wait.text == *text);
-                let wait = known.unwrap_or_else(|| Wait { text: text.clone(), since: now });
-                waits.insert(uid.clone(), wait);
-            }
+        for (uid, wait) in heads.chain(&decisions.stranded).chain(others) {
+            let known = state.waits.get(uid).filter(|known| known.what.kind == wait.kind);
+            let since = known.map_or(now, |known| known.since);
+            waits.insert(uid.clone(), Wait { what: wait.clone(), since });
         }
         state.waits = waits;
-        state.blocked_queues = blocked_queues;
+        state.note_shortages(&decisions.short_of);
         state.held_namespaces.retain(|_, held| held.until > Instant::now());
         changed
     }
@@ -395,6 +446,16 @@ fn advance(known: &[Next], uids: &[String], now: Timestamp) -> Vec<Next> {
 }
 
 impl State {
+    fn note_shortages(&mut self, short_of: &[(String, Resources)]) {
+        let (now, until) = (Instant::now(), Instant::now() + SHORTAGE);
+        self.shortages.retain(|shortage| shortage.until > now);
+        for (environment, requests) in short_of {
+            let (environment, requests) = (environment.clone(), *requests);
+            self.shortages.retain(|known| known.environment != environment || known.requests != requests);
+            self.shortages.push(Shortage { environment, requests, until });
+        }
+    }
+
     fn settle(&mut self, job_uid: &str, pod: &str) {
         if self.creating.get(job_uid).is_some_and(|creating| creating.pod == pod) {
             self.creating.remove(job_uid);
@@ -420,6 +481,10 @@ mod tests {
         let (pod, environment) = (pod.to_owned(), "spot".to_owned());
         let (queue, candidate) = ("ns/q".to_owned(), Candidate::default());
         Creating { pod, attempt: 1, placement: 0, environment, queue, candidate, answered: None }
+    }
+
+    fn found<'c>(decisions: &'c Decisions, others: &'c BTreeMap<String, waits::Wait>) -> Found<'c> {
+        Found { decisions, others, shares: BTreeMap::new() }
     }
 
     /// An environment that was edited a moment ago is not used by what was said of it before.
@@ -452,6 +517,7 @@ mod tests {
         assert_eq!(dispatch.take_news().into_iter().collect::<Vec<_>>(), ["spot"]);
         assert!(dispatch.take_news().is_empty());
         let says = environment_closed(&spot, &dispatch).expect("closed");
+        let says = says.text;
         assert!(says.contains("spot") && says.contains("podDefaults.priorityClassName"), "{says}");
         assert_eq!(environment_closed(&environment(3, 3, "VALID"), &dispatch), None, "it was mended");
 
@@ -479,8 +545,8 @@ mod tests {
             let front: Vec<_> = uids.iter().map(|uid| (*uid).to_owned()).collect();
             let fronts = if front.is_empty() { [].into() } else { [("ns/q".to_owned(), front)].into() };
             let before = || [("ns/q".to_owned(), vec![Next { uid: "a".into(), since: at(0) }])].into();
-            let told =
-                dispatch.publish(&Decisions { fronts, ..Decisions::default() }, [].into(), before, at(now));
+            let decisions = Decisions { fronts, ..Decisions::default() };
+            let told = dispatch.publish(found(&decisions, &BTreeMap::new()), before, at(now));
             let front = dispatch.front("ns/q").expect("a cycle has run");
             (told == ["ns/q"], front.iter().map(|next| next.since.as_second()).collect::<Vec<_>>())
         };
@@ -500,15 +566,10 @@ mod tests {
     fn memory_goes_with_the_objects() {
         let dispatch = Dispatch::default();
         for uid in ["gone", "here"] {
-            dispatch.hold_back(uid, uid, "later".into());
+            dispatch.hold_back(uid, uid, waits::last_pod());
             dispatch.refuse(uid, uid, "never".into());
-            let verdicts = [(uid.to_owned(), Verdict::Wait("w".into()))].into();
-            dispatch.publish(
-                &Decisions { verdicts, ..Decisions::default() },
-                [].into(),
-                BTreeMap::new,
-                Timestamp::now(),
-            );
+            let others = [(uid.to_owned(), waits::last_pod())].into();
+            dispatch.publish(found(&Decisions::default(), &others), BTreeMap::new, Timestamp::now());
         }
         let spot = environment(1, 1, "VALID");
         dispatch.refuse_environment("gone", "gone", &spot, "network", "no".into());

@@ -114,7 +114,7 @@ fn pod_name(placing: &Placing) -> String {
 }
 
 enum Unbuildable {
-    Later(String),
+    Later(waits::Wait),
     Never(String),
 }
 
@@ -140,6 +140,7 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         queue_name: queue.spec.job_queue_name.as_deref().unwrap_or(&queue_object),
         queue: &queue_object,
         share: job.spec.share_identifier.as_deref(),
+        tokens: &placing.waiting.candidate.tokens,
         definition: record.job_definition.as_deref().unwrap_or_default(),
         number: record.next_attempt(),
         placement: record.next_placement(),

@@ -16,6 +16,7 @@ use kube::api::ObjectMeta;
 use super::meta;
 use super::observe::GPU;
 use super::pool::Pool;
+use super::tokens;
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::compute_environment::{ImagePullPolicy, Network, PodDefaults};
 use crate::seeded_bugs::{Bug, has};
@@ -45,6 +46,8 @@ pub struct Attempt<'a> {
     pub queue: &'a str,
     /// `shareIdentifier` of the job.
     pub share: Option<&'a str>,
+    /// The tokens that it takes, by the `namespace/name` of their ConsumableResource.
+    pub tokens: &'a [(String, i64)],
     /// The definition and revision.
     pub definition: &'a str,
     /// The attempt, from 1.
@@ -135,6 +138,8 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         (text("karpenter.sh/do-not-disrupt"), text("true")),
         (text("cluster-autoscaler.kubernetes.io/safe-to-evict"), text("false")),
     ]);
+    annotations
+        .extend(tokens::annotation(attempt.tokens).map(|held| (text(meta::CONSUMABLE_RESOURCES), held)));
     annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
     ObjectMeta {
         name: Some(name::pod(attempt.job_name, attempt.job_uid, attempt.number, attempt.placement)),
@@ -345,6 +350,7 @@ mod tests {
             queue_name: "queue-0",
             queue: "queue-0",
             share: Some("teamA"),
+            tokens: &[],
             definition: "randomEC:3",
             number: 2,
             placement: 1,

@@ -22,7 +22,10 @@ use super::meta;
 use super::own_writes::OwnWrites;
 use super::pods::{self, PodIndex};
 use super::watch::{Change, Feed};
-use crate::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobDefinitionSpec, JobQueue, convert};
+use crate::crd::{
+    BatchJob, ComputeEnvironment, ConsumableResource, JobDefinition, JobDefinitionSpec, JobQueue,
+    SchedulingPolicy, convert,
+};
 
 /// The caches, cheap to clone.
 #[derive(Clone)]
@@ -42,6 +45,10 @@ pub struct Caches {
     pub queues: Store<JobQueue>,
     /// Environments.
     pub environments: Store<ComputeEnvironment>,
+    /// Scheduling policies.
+    pub policies: Store<SchedulingPolicy>,
+    /// Consumable resources.
+    pub consumable_resources: Store<ConsumableResource>,
     /// Definitions.
     pub definitions: Store<JobDefinition>,
     /// Revisions of definitions.
@@ -63,6 +70,10 @@ pub struct Feeds {
     pub queues: Feed<JobQueue>,
     /// Of environments.
     pub environments: Feed<ComputeEnvironment>,
+    /// Of scheduling policies.
+    pub policies: Feed<SchedulingPolicy>,
+    /// Of consumable resources.
+    pub consumable_resources: Feed<ConsumableResource>,
     /// Of definitions.
     pub definitions: Feed<JobDefinition>,
     /// Of revisions.
@@ -85,6 +96,8 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         namespaces: all(client),
         queues: all(client),
         environments: all(client),
+        policies: all(client),
+        consumable_resources: all(client),
         definitions: all(client),
         revisions: Feed::new(Api::all(client.clone()), &revisions, |_| {}),
     };
@@ -98,6 +111,8 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         namespaces: feeds.namespaces.store(),
         queues: feeds.queues.store(),
         environments: feeds.environments.store(),
+        policies: feeds.policies.store(),
+        consumable_resources: feeds.consumable_resources.store(),
         definitions: feeds.definitions.store(),
         revisions: feeds.revisions.store(),
         complete: feeds.complete(),
@@ -116,6 +131,8 @@ impl Feeds {
             self.namespaces.complete(),
             self.queues.complete(),
             self.environments.complete(),
+            self.policies.complete(),
+            self.consumable_resources.complete(),
             self.definitions.complete(),
             self.revisions.complete(),
         ]
@@ -130,6 +147,8 @@ impl Feeds {
         tasks.spawn(self.namespaces.run());
         tasks.spawn(self.queues.run());
         tasks.spawn(self.environments.run());
+        tasks.spawn(self.policies.run());
+        tasks.spawn(self.consumable_resources.run());
         tasks.spawn(self.definitions.run());
         tasks.spawn(self.revisions.run());
         tasks
@@ -218,6 +237,18 @@ impl Caches {
     pub fn queue(&self, namespace: &str, reference: &str) -> Option<Arc<JobQueue>> {
         let names = name::candidates(reference);
         names.iter().find_map(|name| self.queues.get(&ObjectRef::new(name).within(namespace)))
+    }
+
+    /// The policy that a reference in a namespace means, if it exists.
+    pub fn policy(&self, namespace: &str, reference: &str) -> Option<Arc<SchedulingPolicy>> {
+        let names = name::candidates(reference);
+        names.iter().find_map(|name| self.policies.get(&ObjectRef::new(name).within(namespace)))
+    }
+
+    /// The consumable resource that a reference in a namespace means, if it exists.
+    pub fn consumable_resource(&self, namespace: &str, reference: &str) -> Option<Arc<ConsumableResource>> {
+        let names = name::candidates(reference);
+        names.iter().find_map(|name| self.consumable_resources.get(&ObjectRef::new(name).within(namespace)))
     }
 
     /// The environment that a queue of the namespace names: `<namespace>.<name>` if it exists,

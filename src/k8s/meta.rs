@@ -30,6 +30,8 @@ pub const COMPUTE_ENVIRONMENT: &str = "batchyard.io/compute-environment";
 pub const VCPUS_MILLI: &str = "batchyard.io/vcpus-milli";
 /// Annotation: the share that the job counts for, if it names one.
 pub const SHARE_IDENTIFIER: &str = "batchyard.io/share-identifier";
+/// Annotation: the tokens that the pod holds, as a JSON object of ConsumableResource names and quantities.
+pub const CONSUMABLE_RESOURCES: &str = "batchyard.io/consumable-resources";
 /// Annotation: containers of the pod whose end alone ends nothing, separated by commas.
 pub const AUXILIARY: &str = "batchyard.io/auxiliary-containers";
 

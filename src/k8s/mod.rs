@@ -15,4 +15,5 @@ pub mod pods;
 pub mod pool;
 pub(crate) mod quantity;
 pub mod read;
+pub mod tokens;
 pub mod watch;

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use batchyard_core::queue::Place;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use super::front::FrontProxy;
 use super::rows::{Key, rows};
 use super::table::{self, Include};
 use crate::controllers::Context;
+use crate::crd::BatchJob;
 use crate::crd::waiting_job::{VIEW_GROUP, VIEW_VERSION, WAITING_JOBS, WaitingJob};
 use crate::k8s::access;
 use crate::k8s::error::chain;
@@ -188,11 +190,13 @@ impl Shared {
         let Ok(Some(line)) = line else {
             return Err(Refusal::later("the dispatcher does not say now who waits"));
         };
-        let is_asked_for = |job: &std::sync::Arc<crate::crd::BatchJob>| {
-            namespace.is_none() || job.metadata.namespace.as_deref() == namespace
+        let is_asked_for =
+            |job: &Arc<BatchJob>| namespace.is_none() || job.metadata.namespace.as_deref() == namespace;
+        let (caches, dispatch) = (&self.context.caches, &self.context.dispatch);
+        let turn = |place: &Place, job: &BatchJob| {
+            dispatch.turn_of(&place.queue, job.status.as_ref().and_then(|status| status.record.runnable_at))
         };
-        let caches = &self.context.caches;
-        Ok(rows(self.context.dispatch.all_waits(), &line, |uid| caches.job(uid).filter(is_asked_for)))
+        Ok(rows(dispatch.all_waits(), &line, turn, |uid| caches.job(uid).filter(is_asked_for)))
     }
 }
 

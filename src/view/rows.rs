@@ -1,6 +1,6 @@
 //! The jobs that wait, in the order in which they are listed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use batchyard_core::queue::Place;
 use jiff::Timestamp;
@@ -23,19 +23,23 @@ pub(super) struct Key {
     name: String,
 }
 
-/// A row for each job that waits, sorted.
+/// A row for each job that waits, sorted. Whoever is in line and waits for nothing else waits for its turn.
 pub(super) fn rows<J: AsRef<BatchJob>>(
-    waits: BTreeMap<String, Wait>,
+    mut waits: BTreeMap<String, Wait>,
     line: &[Place],
+    turn: impl Fn(&Place, &BatchJob) -> Option<Wait>,
     job: impl Fn(&str) -> Option<J>,
 ) -> BTreeMap<Key, WaitingJob> {
-    let places: HashMap<&str, &Place> = line.iter().map(|place| (place.rank.uid.as_str(), place)).collect();
     let mut rows = BTreeMap::new();
-    for (uid, wait) in waits {
-        if let Some(job) = job(&uid) {
-            let (key, row) = row(job.as_ref(), places.get(uid.as_str()).copied(), wait);
-            rows.insert(key, row);
+    for place in line {
+        let wait = waits.remove(&place.rank.uid);
+        let Some(job) = job(&place.rank.uid) else { continue };
+        if let Some(wait) = wait.or_else(|| turn(place, job.as_ref())) {
+            rows.extend([row(job.as_ref(), Some(place), wait)]);
         }
+    }
+    for (uid, wait) in waits {
+        rows.extend(job(&uid).map(|job| row(job.as_ref(), None, wait)));
     }
     name_those_ahead(&mut rows);
     rows
@@ -53,7 +57,7 @@ fn row(job: &BatchJob, place: Option<&Place>, wait: Wait) -> (Key, WaitingJob) {
         position: place.map(|place| count(place.position)),
         ahead: Vec::new(),
         ahead_in_other_queues: place.map(|place| count(place.ahead_elsewhere)),
-        waits_for: Some(wait.text),
+        waits_for: Some(wait.what.text),
         since: Some(wait.since),
     };
     let metadata = ObjectMeta {
@@ -93,6 +97,7 @@ mod tests {
     use std::sync::Arc;
 
     use batchyard_core::queue::Rank;
+    use batchyard_core::waits;
     use serde_json::json;
 
     use super::*;
@@ -115,10 +120,15 @@ mod tests {
         // Uids in the reverse order, so that nothing but the rank can sort them.
         let uids: Vec<String> = (1..=13).map(|n| format!("{:02}", 99 - n)).collect();
         let line: Vec<_> = uids.iter().zip(1..).map(|(uid, position)| place(uid, position)).collect();
-        let wait = Wait { text: "for room".to_owned(), since: Timestamp::UNIX_EPOCH };
+        let wait = |what| Wait { what, since: Timestamp::UNIX_EPOCH };
         let others = ["gone", "out"].map(str::to_owned);
-        let waits = uids.iter().chain(&others).map(|uid| (uid.clone(), wait.clone())).collect();
-        let rows: Vec<WaitingJob> = rows(waits, &line, job).into_values().collect();
+        let lasting = uids.iter().take(1).chain(&others);
+        let waits = lasting.map(|uid| (uid.clone(), wait(waits::last_pod()))).collect();
+        let turn = |_: &Place, _: &BatchJob| Some(wait(waits::behind_head("q")));
+        let rows: Vec<WaitingJob> = rows(waits, &line, turn, job).into_values().collect();
+        let told: Vec<_> = rows.iter().map(|row| row.status.waits_for.clone().unwrap_or_default()).collect();
+        assert_eq!(told[0], waits::last_pod().text);
+        assert_eq!(told[1], waits::behind_head("q").text);
         let names: Vec<_> = rows.iter().map(|row| row.metadata.name.clone().unwrap_or_default()).collect();
         let expected: Vec<_> = uids.iter().map(|uid| format!("job-{uid}")).collect();
         assert_eq!(names[..13], expected, "in line");

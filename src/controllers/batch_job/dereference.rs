@@ -8,8 +8,10 @@ use batchyard_core::job::decide::{Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
 use batchyard_core::name::{self, DefinitionRef};
+use batchyard_core::queue::share::ACTIVE_SHARES;
+use batchyard_core::reason;
 use batchyard_core::termination::{Tolerances, look};
-use batchyard_core::{reason, waits};
+use batchyard_core::waits::{self, Wait};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
@@ -38,6 +40,8 @@ pub(super) struct Dereferenced {
     pub pods: Vec<Arc<Pod>>,
     /// The queue that a waiting job is in: the one it names, once that takes it.
     pub queue: String,
+    /// Its queue is a fair-share queue.
+    pub fair_share: bool,
     /// It waits for something that nobody watches.
     pub poll: bool,
 }
@@ -56,6 +60,7 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
         tolerances,
         pods,
         queue: queue(job, context),
+        fair_share: is_fair_share(job, context),
         poll: false,
     };
     world.seen.creating = creating;
@@ -100,7 +105,7 @@ async fn plan_of(job: &BatchJob, seen: &mut Seen, context: &Context) -> Result<P
         None => None,
     };
     if definition.is_none() {
-        seen.refused = Some(reason::invalid_job_definition(&waits::definition_missing(&resolved)));
+        seen.refused = Some(reason::invalid_job_definition(&waits::definition_missing(&resolved).text));
     }
     Ok(convert::plan(&job.spec, &definition.unwrap_or_default()))
 }
@@ -124,10 +129,14 @@ fn queue(job: &BatchJob, context: &Context) -> String {
     }
 }
 
+fn is_fair_share(job: &BatchJob, context: &Context) -> bool {
+    context.caches.queue_of(job).is_some_and(|queue| queue.spec.scheduling_policy_arn.is_some())
+}
+
 /// What the job's owner wants, apart from what the definition says.
 fn wishes(job: &BatchJob, context: &Context) -> Job {
     let queue = context.caches.queue_of(job);
-    let deleted_queue = queue.is_some_and(|queue| job_queue::is_failing_jobs(&queue));
+    let deleted_queue = queue.as_ref().is_some_and(|queue| job_queue::is_failing_jobs(queue));
     let stop = if job.metadata.deletion_timestamp.is_some() {
         Some(reason::JOB_DELETED)
     } else {
@@ -138,6 +147,7 @@ fn wishes(job: &BatchJob, context: &Context) -> Job {
         terminate: orders.and_then(|spec| spec.terminate.clone()),
         cancel: orders.and_then(|spec| spec.cancel.clone()),
         stop: stop.map(str::to_owned),
+        time_limits: queue.map(|queue| job_queue::time_limits(&queue)).unwrap_or_default(),
         ..Job::default()
     }
 }
@@ -194,17 +204,21 @@ async fn seen(
 
 /// What the dispatcher says, once it has said so for a while; for a job that comes new to a queue
 /// in which others wait, that it is behind them.
-fn waits_for(job: &BatchJob, uid: &str, context: &Context) -> Option<String> {
-    let now = context.clock.now();
-    match context.dispatch.waits_for(uid) {
-        Some(wait) => (now.duration_since(wait.since) >= DWELL).then_some(wait.text),
+fn waits_for(job: &BatchJob, uid: &str, context: &Context) -> Option<Wait> {
+    let record = job.status.as_ref().map(|status| &status.record);
+    let wait = match context.dispatch.waits_for(uid) {
+        Some(wait) => wait,
+        None if record.is_some_and(|record| record.phase() > Phase::Runnable) => return None,
         None => {
-            let submitted = job.status.as_ref().is_none_or(|s| s.record.phase() == Phase::Submitted);
-            let queue = context.caches.queue_of(job).filter(|_| submitted)?;
-            let is_blocked = context.dispatch.is_blocked(&key(queue.as_ref()));
-            is_blocked.then(|| waits::behind_head(&queue.name_any()))
+            let queue = key(context.caches.queue_of(job)?.as_ref());
+            let turn = context.dispatch.turn_of(&queue, record.and_then(|record| record.runnable_at))?;
+            if record.is_none_or(|record| record.phase() == Phase::Submitted) {
+                return Some(turn.what);
+            }
+            turn
         }
-    }
+    };
+    (context.clock.now().duration_since(wait.since) >= DWELL).then_some(wait.what)
 }
 
 fn tolerances(record: &Record, context: &Context) -> Tolerances {
@@ -232,8 +246,8 @@ impl From<Readiness> for NotReady {
 
 /// Whether everything that a SUBMITTED job names is there.
 async fn readiness(job: &BatchJob, context: &Context) -> Result<Resolved<(String, Plan)>, Error> {
-    let waits = waits_for_queue(job, context).map(Readiness::Waiting);
-    if let Some(readiness) = refused_by_spec(job, context).or(waits) {
+    let waits = || waits_for_queue(job, context).map(Readiness::Waiting);
+    if let Some(readiness) = refused_by_spec(job, context).or_else(waits).or_else(|| share(job, context)) {
         return Ok(Err(readiness.into()));
     }
     let (name, definition) = match convert::inline_definition(&job.spec) {
@@ -281,7 +295,23 @@ fn unsupported(kind: Kind, spec: &impl serde::Serialize) -> Option<Readiness> {
     (!fields.is_empty()).then(|| Readiness::Refused(reason::unsupported_fields(&fields.join(", "))))
 }
 
-fn waits_for_queue(job: &BatchJob, context: &Context) -> Option<String> {
+/// What keeps a job out of a fair-share queue: it names no share, the policy is missing, or its share would be one
+/// too many.
+fn share(job: &BatchJob, context: &Context) -> Option<Readiness> {
+    let (namespace, reference) = (job.namespace()?, &job.spec.job_queue);
+    let queue = context.caches.queue(&namespace, reference)?;
+    let policy = queue.spec.scheduling_policy_arn.as_deref()?;
+    let Some(share) = &job.spec.share_identifier else {
+        return Some(Readiness::Refused(reason::share_missing(reference)));
+    };
+    if context.caches.policy(&namespace, policy).is_none() {
+        return Some(Readiness::Waiting(waits::policy_missing(reference, policy)));
+    }
+    let may = context.dispatch.may_be_active(&key(queue.as_ref()), share);
+    (!may).then(|| Readiness::Waiting(waits::too_many_shares(reference, ACTIVE_SHARES)))
+}
+
+fn waits_for_queue(job: &BatchJob, context: &Context) -> Option<Wait> {
     let name = &job.spec.job_queue;
     match context.caches.queue(&job.namespace()?, name) {
         None => Some(waits::queue_missing(name)),
@@ -302,7 +332,7 @@ async fn resolve(
         Ok(parsed) => parsed,
         Err(why) => return Ok(Err(Readiness::Refused(reason::invalid_job_definition(&why)))),
     };
-    let waiting = |text: String| Ok(Err(Readiness::Waiting(text)));
+    let waiting = |wait: Wait| Ok(Err(Readiness::Waiting(wait)));
     let Some(definition) = definition(job, &parsed.name, context).await? else {
         return waiting(waits::definition_missing(reference));
     };

@@ -1,6 +1,7 @@
 //! From a role's ARN to the ServiceAccount that stands for it. The operator makes none.
 
-use batchyard_core::{name, waits};
+use batchyard_core::name;
+use batchyard_core::waits::{self, Wait};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -21,7 +22,7 @@ pub async fn service_account(
     client: &Client,
     namespace: &str,
     role: &str,
-) -> Result<Result<String, String>, Error> {
+) -> Result<Result<String, Wait>, Error> {
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let what = format!("list ServiceAccounts of {namespace}");
     let all = ListParams::default();
@@ -29,7 +30,7 @@ pub async fn service_account(
     Ok(choose(&accounts.items, role))
 }
 
-fn choose(accounts: &[ServiceAccount], role: &str) -> Result<String, String> {
+fn choose(accounts: &[ServiceAccount], role: &str) -> Result<String, Wait> {
     let annotated =
         accounts.iter().find(|account| account.annotations().get(ROLE).is_some_and(|arn| arn == role));
     let wanted = name::slug(name::resource(role));
@@ -59,6 +60,6 @@ mod tests {
         assert_eq!(choose(&[named.clone(), annotated], role).as_deref(), Ok("desktop"));
         assert_eq!(choose(&[named], role).as_deref(), Ok("dcv-ecs-batch-role"));
         let missing = choose(&[account("default", None)], role).expect_err("none stands for it");
-        assert!(missing.contains(role) && missing.contains("dcv-ecs-batch-role"), "{missing}");
+        assert!(missing.text.contains(role) && missing.text.contains("dcv-ecs-batch-role"), "{missing:?}");
     }
 }

@@ -19,6 +19,7 @@ use tracing::info;
 use super::{Context, Outcome, Wake};
 use crate::crd::BatchJob;
 use crate::k8s::error::Error;
+use crate::k8s::tokens;
 use crate::k8s::watch::key;
 use crate::seeded_bugs::{Bug, has};
 use dereference::Dereferenced;
@@ -98,6 +99,10 @@ async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> 
         }
         Action::Release { uid, .. } => {
             let Some(pod) = pod(uid) else { return Ok(()) };
+            // Once its tokens are counted the resource's change wakes this job again.
+            if tokens::must_be_counted(pod, &context.caches) {
+                return Ok(());
+            }
             context.release(pod).await
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn next(
         status.scheduling_priority = job.spec.scheduling_priority_override;
     }
     status.share_identifier = job.spec.share_identifier.clone();
-    set_conditions(&mut status, job, decision, now);
+    set_conditions(&mut status, job, world, decision, now);
     status
 }
 
@@ -58,13 +58,19 @@ fn attempt(record: &Record) -> Option<i32> {
     number.and_then(|number| i32::try_from(number).ok())
 }
 
-fn set_conditions(status: &mut BatchJobStatus, job: &BatchJob, decision: &Decision, now: Timestamp) {
+fn set_conditions(
+    status: &mut BatchJobStatus,
+    job: &BatchJob,
+    world: &Dereferenced,
+    decision: &Decision,
+    now: Timestamp,
+) {
     let record = status.record.clone();
     let phase = record.phase();
     let why = record.status_reason.clone().unwrap_or_default();
     let mut wanted = Vec::new();
     let waits = !phase.is_terminal() && phase <= Phase::Runnable && !why.is_empty();
-    wanted.push((ConditionType::Waiting, waits.then(|| (reason_word(phase), why.clone()))));
+    wanted.push((ConditionType::Waiting, waits.then(|| (reason_word(&record), why.clone()))));
     let succeeded = phase == Phase::Succeeded;
     wanted.push((ConditionType::Complete, succeeded.then(|| ("JobSucceeded", why.clone()))));
     wanted.push((ConditionType::Failed, (phase == Phase::Failed).then(|| (failure_word(&record), why))));
@@ -72,7 +78,7 @@ fn set_conditions(status: &mut BatchJobStatus, job: &BatchJob, decision: &Decisi
         decision.unreachable.then(|| ("NodeNotReady", batchyard_core::reason::NODE_SILENT.to_owned()));
     wanted.push((ConditionType::NodeUnreachable, silent));
     wanted.push((ConditionType::EditIgnored, late_edits(job, status).map(|text| ("TooLate", text))));
-    let ignored = ignored_fields(job);
+    let ignored = ignored_fields(job, world.fair_share);
     wanted.push((ConditionType::FieldsIgnored, ignored.map(|paths| ("NotSupported", paths))));
     for (type_, content) in wanted {
         match content {
@@ -89,12 +95,9 @@ fn set_conditions(status: &mut BatchJobStatus, job: &BatchJob, decision: &Decisi
     }
 }
 
-fn reason_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Submitted => "Submitted",
-        Phase::Pending => "Pending",
-        _ => "Runnable",
-    }
+/// What the job waits for, in a word.
+fn reason_word(record: &Record) -> &'static str {
+    record.waiting.map_or(record.phase().as_str(), |waiting| waiting.kind.as_str())
 }
 
 fn failure_word(record: &Record) -> &'static str {
@@ -134,9 +137,18 @@ fn late_edits(job: &BatchJob, status: &BatchJobStatus) -> Option<String> {
     (!late.is_empty()).then(|| late.join("; "))
 }
 
-fn ignored_fields(job: &BatchJob) -> Option<String> {
+/// Members without effect; shares and priorities within them have one in a fair-share queue only.
+fn ignored_fields(job: &BatchJob, fair_share: bool) -> Option<String> {
     let spec = serde_json::to_value(&job.spec).unwrap_or_default();
-    let fields = ignored::ignored_fields(Kind::BatchJob, &spec);
+    let mut fields = ignored::ignored_fields(Kind::BatchJob, &spec);
+    if !fair_share {
+        let stated = [
+            ("schedulingPriorityOverride", job.spec.scheduling_priority_override.is_some_and(|n| n != 0)),
+            ("shareIdentifier", job.spec.share_identifier.is_some()),
+        ];
+        fields.extend(stated.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name.to_owned()));
+        fields.sort();
+    }
     (!fields.is_empty()).then(|| fields.join(", "))
 }
 

@@ -25,7 +25,7 @@ use super::retry::RetryStrategy;
 use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
 use crate::reason;
 use crate::termination::{self, Ending, Sight, Tolerances};
-use crate::waits;
+use crate::waits::{self, Wait};
 
 /// Refusals by nodes within one attempt that are free of charge; the next one fails the attempt.
 pub const MAX_REJECTIONS: usize = 5;
@@ -48,6 +48,17 @@ pub struct Job {
     pub cancel: Option<String>,
     /// Why the job must end although its owner did not ask: its queue is deleted.
     pub stop: Option<String>,
+    /// `jobStateTimeLimitActions` of its queue.
+    pub time_limits: Vec<TimeLimit>,
+}
+
+/// How long a job may wait for a reason that blocks its queue before it is cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeLimit {
+    /// AWS's code of the reason.
+    pub code: String,
+    /// How long.
+    pub limit: SignedDuration,
 }
 
 /// Whether everything that a job names is there.
@@ -56,7 +67,7 @@ pub enum Readiness {
     /// It may run; the definition it runs, as `name:revision`.
     Ready(String),
     /// Something is missing that may still come: the job stays SUBMITTED and says so.
-    Waiting(String),
+    Waiting(Wait),
     /// It can never run.
     Refused(String),
 }
@@ -73,7 +84,7 @@ pub struct Seen {
     /// A pod may be on its way: the dispatcher has sent a create that is not answered yet.
     pub creating: bool,
     /// What the dispatcher says that the job waits for.
-    pub waits_for: Option<String>,
+    pub waits_for: Option<Wait>,
     /// The dispatcher found that the API server will never accept the job's pod.
     pub refused: Option<String>,
 }
@@ -198,6 +209,24 @@ impl Step<'_> {
             self.intend(IntentKind::Terminate, reason);
         } else if let Some(reason) = self.job.cancel.as_ref().filter(|_| !self.is_bound()) {
             self.intend(IntentKind::Cancel, reason);
+        } else {
+            self.watch_limits();
+        }
+    }
+
+    /// A job that has blocked its queue for so long that the queue gives it up.
+    fn watch_limits(&mut self) {
+        let waiting =
+            self.next.record.waiting.filter(|_| self.phase() == Phase::Runnable && !self.is_bound());
+        let Some((waiting, code)) = waiting.and_then(|waiting| Some((waiting, waiting.kind.code()?))) else {
+            return;
+        };
+        let Some(limit) = self.job.time_limits.iter().find(|limit| limit.code == code) else { return };
+        let due = waiting.since.checked_add(limit.limit).unwrap_or(Timestamp::MAX);
+        if self.now >= due {
+            self.intend(IntentKind::Cancel, &reason::time_limit(code));
+        } else {
+            self.wake_at(Some(due));
         }
     }
 
@@ -220,7 +249,7 @@ impl Step<'_> {
                 self.next.record.job_definition = Some(definition.clone());
                 self.become_runnable(self.seen.waits_for.clone());
             }
-            Readiness::Waiting(reason) => self.next.record.status_reason = Some(reason.clone()),
+            Readiness::Waiting(wait) => self.next.record.wait_for(wait, self.now),
             Readiness::Refused(reason) => self.fail(reason.clone()),
         }
     }
@@ -254,8 +283,8 @@ impl Step<'_> {
         if let Some(reason) = &self.seen.refused {
             return self.fail(reason.clone());
         }
-        if self.seen.waits_for.is_some() {
-            self.next.record.status_reason.clone_from(&self.seen.waits_for);
+        if let Some(wait) = &self.seen.waits_for {
+            self.next.record.wait_for(wait, self.now);
         }
     }
 
@@ -302,6 +331,8 @@ impl Step<'_> {
             self.become_runnable(None);
         } else if pod.gated {
             self.admit(pod);
+        } else if let Some(wait) = &self.seen.waits_for {
+            self.next.record.wait_for(wait, self.now);
         } else if let Some((since, message)) = unschedulable(pod) {
             self.tell_unschedulable(since, message);
         }
@@ -314,13 +345,11 @@ impl Step<'_> {
         self.next.actions.push(Action::Ungate { pod: pod.name.clone(), uid: pod.uid.clone() });
     }
 
-    /// Told once it lasts, and then once: the scheduler's text counts nodes and changes often.
+    /// Told once it lasts.
     fn tell_unschedulable(&mut self, since: Timestamp, message: &str) {
-        let told = self.next.record.status_reason.as_deref().is_some_and(waits::is_unschedulable);
         let due = since.checked_add(UNSCHEDULABLE).unwrap_or(Timestamp::MAX);
         match self.now >= due {
-            true if !told => self.next.record.status_reason = Some(waits::unschedulable(message)),
-            true => {}
+            true => self.next.record.wait_for(&waits::unschedulable(message), self.now),
             false => self.wake_at(Some(due)),
         }
     }
@@ -354,19 +383,23 @@ impl Step<'_> {
         self.let_go(pod);
     }
 
-    pub(super) fn become_runnable(&mut self, why: Option<String>) {
+    pub(super) fn become_runnable(&mut self, why: Option<Wait>) {
+        let now = self.now;
         let record = &mut self.next.record;
         record.phase = Some(Phase::Runnable);
-        record.status_reason = why;
-        record.runnable_at = Some(self.now);
+        (record.status_reason, record.waiting) = (None, None);
+        if let Some(wait) = why {
+            record.wait_for(&wait, now);
+        }
+        record.runnable_at = Some(now);
         record.started_at = None;
     }
 
     fn move_to(&mut self, phase: Phase, why: Option<String>) {
         // Never back from RUNNING to STARTING: a restarted kubelet forgets for a moment.
         if self.phase() < phase {
-            self.next.record.phase = Some(phase);
-            self.next.record.status_reason = why;
+            let record = &mut self.next.record;
+            (record.phase, record.status_reason, record.waiting) = (Some(phase), why, None);
             return;
         }
         // Trouble is told once; texts of image pulls alternate.

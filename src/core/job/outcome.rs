@@ -103,7 +103,7 @@ impl Step<'_> {
         record.status_reason = Some(attempt.status_reason.clone());
         record.started_at = attempt.started_at;
         record.stopped_at = Some(attempt.stopped_at.unwrap_or(self.now));
-        record.intent = None;
+        (record.intent, record.waiting) = (None, None);
         record.attempts.push(attempt);
     }
 
@@ -112,7 +112,7 @@ impl Step<'_> {
         record.phase = Some(Phase::Failed);
         record.status_reason = Some(why);
         record.stopped_at = Some(self.now);
-        record.intent = None;
+        (record.intent, record.waiting) = (None, None);
     }
 
     fn rejections(&self) -> usize {

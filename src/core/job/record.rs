@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
+use crate::waits::{Kind, Wait};
 
 /// The persistent state of one single job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +21,9 @@ pub struct Record {
     /// Why the job waits, or how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_reason: Option<String>,
+    /// What a job that has not started waits for, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// The job's id: `spec.jobId`, else the object's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
@@ -67,6 +71,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// Notes what the job waits for. A wait of the same kind goes on: it keeps its beginning and its words, so
+    /// that a count in them costs no write.
+    pub fn wait_for(&mut self, wait: &Wait, now: Timestamp) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.kind == wait.kind)
+            && self.status_reason.is_some()
+        {
+            return;
+        }
+        self.status_reason = Some(wait.text.clone());
+        self.waiting = Some(Waiting { kind: wait.kind, since: now });
+    }
+
     /// The phase, SUBMITTED when nothing is recorded yet.
     pub fn phase(&self) -> Phase {
         self.phase.unwrap_or_default()
@@ -88,6 +104,12 @@ impl Record {
             .unwrap_or(0)
     }
 
+    /// True if a pod of the job has had a node: such a job goes to the front of its queue. One whose pod was
+    /// withdrawn before that has its old place.
+    pub fn has_had_a_node(&self) -> bool {
+        !self.attempts.is_empty() || self.placements.iter().any(|placement| placement.node_name.is_some())
+    }
+
     /// True once the pod that runs the job is bound to a node.
     pub fn is_bound(&self) -> bool {
         self.current.as_ref().is_some_and(|current| current.bound_at.is_some())
@@ -98,6 +120,17 @@ impl Record {
         self.attempts.iter().any(|a| a.pod_uid == pod_uid)
             || self.placements.iter().any(|p| p.pod_uid == pod_uid)
     }
+}
+
+/// What a job waits for; its `statusReason` says it in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// The kind of thing.
+    #[serde(rename = "for")]
+    pub kind: Kind,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// An order to end the job.

@@ -1,56 +1,125 @@
-//! Where in line a job stands: for people who ask.
+//! The jobs of one queue in the order in which they get their turn.
 
-use std::collections::BTreeSet;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::order::Rank;
-use super::snapshot::Queue;
-use super::turns::Turns;
+use super::snapshot::{Candidate, Queue};
 
-/// The place of a job that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The job, by its rank in its queue.
-    pub rank: Rank,
-    /// Its queue, as `namespace/name`.
-    pub queue: String,
-    /// Its place in its queue; 1 is next.
-    pub position: usize,
-    /// How many jobs of other queues that share an environment with its queue get their turn before it.
-    pub ahead_elsewhere: usize,
+/// What is left of a queue's line.
+pub(super) enum Line<'q> {
+    /// First in, first out.
+    Fifo(std::iter::Peekable<std::collections::btree_map::Iter<'q, Rank, Candidate>>),
+    /// By share.
+    Fair(Fair<'q>),
 }
 
-/// The places of all jobs that wait, in the order in which they get their turn if each finds room.
-pub fn line_up(queues: &[Queue]) -> Vec<Place> {
-    let rivals: Vec<Vec<usize>> = (0..queues.len()).map(|index| rivals(queues, index)).collect();
-    let mut heads: Vec<_> = queues.iter().map(|queue| queue.waiting.keys().peekable()).collect();
-    let mut turns = Turns::default();
-    for (index, (queue, ranks)) in queues.iter().zip(&mut heads).enumerate() {
-        if let Some(head) = ranks.peek() {
-            turns.push(queue.priority, index, head);
+/// A job in line.
+pub(super) type Entry<'q> = (&'q Rank, &'q Candidate);
+
+impl<'q> Line<'q> {
+    pub(super) fn of(queue: &'q Queue) -> Self {
+        match &queue.shares {
+            None => Self::Fifo(queue.waiting.iter().peekable()),
+            Some(shares) => Self::Fair(Fair::new(queue, shares.weights())),
         }
     }
-    let mut served = vec![0; queues.len()];
-    let mut places = Vec::new();
-    while let Some(index) = turns.pop() {
-        let Some(rank) = heads[index].next() else { continue };
-        served[index] += 1;
-        places.push(Place {
-            rank: rank.clone(),
-            queue: queues[index].id.clone(),
-            position: served[index],
-            ahead_elsewhere: rivals[index].iter().map(|rival| served[*rival]).sum(),
-        });
-        if let Some(head) = heads[index].peek() {
-            turns.push(queues[index].priority, index, head);
+
+    /// The job that is next.
+    pub(super) fn head(&mut self) -> Option<Entry<'q>> {
+        match self {
+            Self::Fifo(jobs) => jobs.peek().copied(),
+            Self::Fair(fair) => {
+                fair.next.peek().and_then(|turn| fair.shares[turn.share].jobs.last()).copied()
+            }
         }
     }
-    places
+
+    /// Takes the head out of the line as one that runs from now on.
+    pub(super) fn advance(&mut self) -> Option<Entry<'q>> {
+        match self {
+            Self::Fifo(jobs) => jobs.next(),
+            Self::Fair(fair) => fair.advance(),
+        }
+    }
 }
 
-/// The other queues that share an environment with this one.
-fn rivals(queues: &[Queue], index: usize) -> Vec<usize> {
-    let own: BTreeSet<&String> = queues[index].environments.iter().collect();
-    let shares = |other: &Queue| other.environments.iter().any(|environment| own.contains(environment));
-    let others = queues.iter().enumerate().filter(|(other, queue)| *other != index && shares(queue));
-    others.map(|(other, _)| other).collect()
+/// The line of a fair-share queue: its order depends on who was served before.
+pub(super) struct Fair<'q> {
+    shares: Vec<Share<'q>>,
+    next: BinaryHeap<Turn<'q>>,
 }
+
+/// The jobs of one share that wait, the next one last.
+struct Share<'q> {
+    jobs: Vec<Entry<'q>>,
+    weight: f64,
+    usage: f64,
+}
+
+/// A share that has a job; the greatest is next.
+struct Turn<'q> {
+    /// Usage times weight.
+    usage: f64,
+    head: &'q Rank,
+    share: usize,
+}
+
+impl<'q> Fair<'q> {
+    fn new(queue: &'q Queue, weights: BTreeMap<&str, f64>) -> Self {
+        let mut jobs: BTreeMap<&str, Vec<Entry<'q>>> = BTreeMap::new();
+        for entry in &queue.waiting {
+            jobs.entry(entry.1.share.as_str()).or_default().push(entry);
+        }
+        let active = queue.shares.as_ref().map(|shares| &shares.active);
+        let mut fair = Self { shares: Vec::with_capacity(jobs.len()), next: BinaryHeap::new() };
+        for (name, mut jobs) in jobs {
+            // schedulingPriority acts within a share only, and before everything else there.
+            jobs.sort_by_key(|(rank, job)| Reverse((Reverse(job.priority), *rank)));
+            let usage = active.and_then(|active| active.get(name)).copied().unwrap_or_default();
+            fair.shares.push(Share {
+                jobs,
+                weight: weights.get(name).copied().unwrap_or(1.0),
+                usage: usage.past_milli + usage.now_milli as f64,
+            });
+            fair.queue_up(fair.shares.len() - 1);
+        }
+        fair
+    }
+
+    fn queue_up(&mut self, index: usize) {
+        let share = &self.shares[index];
+        if let Some((head, _)) = share.jobs.last() {
+            self.next.push(Turn { usage: share.usage * share.weight, head, share: index });
+        }
+    }
+
+    fn advance(&mut self) -> Option<Entry<'q>> {
+        let index = self.next.pop()?.share;
+        let share = &mut self.shares[index];
+        let entry = share.jobs.pop()?;
+        share.usage += entry.1.vcpus_milli as f64;
+        self.queue_up(index);
+        Some(entry)
+    }
+}
+
+impl Ord for Turn<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.usage.total_cmp(&self.usage).then_with(|| other.head.cmp(self.head))
+    }
+}
+
+impl PartialOrd for Turn<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Turn<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Turn<'_> {}

@@ -1,17 +1,23 @@
 //! Which job runs next, and where: the dispatcher's brain.
 //!
-//! [`schedule()`] looks at one [`Snapshot`] and answers for every job that waits. It charges what
+//! [`schedule()`] looks at one [`Snapshot`] and answers for every job whose turn comes. It charges what
 //! it admits to the snapshot as it goes, so that one cycle never promises the same room twice.
 
-pub mod line;
+mod line;
 pub mod order;
+pub mod places;
 pub mod resources;
+pub mod room;
 pub mod schedule;
+pub mod share;
 pub mod snapshot;
 mod turns;
 
-pub use line::{Place, line_up};
 pub use order::Rank;
+pub use places::{Place, line_up};
 pub use resources::Resources;
 pub use schedule::{Decisions, schedule};
-pub use snapshot::{Candidate, Environment, NodeRoom, Queue, Snapshot, Verdict};
+pub use share::{Ledger, Policy, Shares, Usage, Use};
+pub use snapshot::{
+    Candidate, Environment, NodeRoom, Provisioned, Queue, Snapshot, Tenant, Unbound, Verdict,
+};

@@ -1,156 +1,232 @@
 //! One scheduling cycle.
 //!
-//! Queues take turns by priority; among equals the one whose head waits longest goes first.
-//! Within a queue the order is strict: when the head finds no room, nobody overtakes it. A job
-//! tries its queue's environments in their order and spills over from one that is closed or full.
+//! Queues take turns by priority; among equals the namespace that uses the least for its weight goes first where
+//! an environment states weights, else the queue whose head waits longest. Within a queue the order is strict: when
+//! the head finds no room, nobody overtakes it. A job tries its queue's environments in their order and spills over
+//! from one that is closed or full.
+//!
+//! Jobs of other queues may overtake a head that finds no room, for [`OVERTAKING`]; then what becomes free is kept
+//! for it. Where pods wait for nodes that come, those of jobs that come later make way.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
+use super::line::{Entry, Line};
 use super::resources::Resources;
-use super::snapshot::{Candidate, Environment, NodeRoom, Queue, Snapshot, Verdict};
-use super::turns::Turns;
-use crate::waits;
+use super::room::{Obstacle, Room};
+use super::snapshot::{OVERTAKING, Queue, Snapshot, Unbound, Verdict};
+use super::turns::{self, Turn, Turns, turn};
+use crate::waits::{self, Wait};
 
 /// How many jobs a front has at most (GetJobQueueSnapshot of the AWS API).
 pub const FRONT: usize = 100;
 
 /// What one cycle decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decisions {
-    /// The answer for each job that waits, by uid.
+    /// The answer for each job whose turn came, by uid: those that are admitted, and the head of each queue that
+    /// finds no room. The others wait for their turn.
     pub verdicts: BTreeMap<String, Verdict>,
-    /// The uids of the jobs that are next in each queue and still wait, at most [`FRONT`], by the queue's id.
+    /// The uids of the jobs that are next in each queue and still wait, at most [`FRONT`], by the queue's id. The
+    /// first is the head that found no room.
     pub fronts: BTreeMap<String, Vec<String>>,
+    /// The jobs whose pods, which wait for nodes, are to be taken back, by uid.
+    pub withdraw: Vec<String>,
+    /// The jobs whose pods wait for nodes in vain and can go nowhere else, and what they are told, by uid.
+    pub stranded: BTreeMap<String, Wait>,
+    /// For what no node came in time, by environment.
+    pub short_of: Vec<(String, Resources)>,
 }
 
-/// Decides for every job that waits; jobs behind a blocked head are told so.
-pub fn schedule(mut snapshot: Snapshot) -> Decisions {
-    let Decisions { mut verdicts, mut fronts } = Decisions::default();
-    let mut queues = std::mem::take(&mut snapshot.queues);
-    let mut turns = Turns::default();
-    for (index, queue) in queues.iter().enumerate() {
-        take_turn(&mut turns, queue, index);
-    }
-    while let Some(index) = turns.pop() {
-        let queue = &mut queues[index];
-        let Some((rank, candidate)) = queue.waiting.pop_first() else { continue };
-        let verdict = place(&mut snapshot, queue, &candidate);
-        let blocked = matches!(verdict, Verdict::Wait(_));
-        if blocked {
-            let behind = std::mem::take(&mut queue.waiting);
-            let front = std::iter::once(&rank).chain(behind.keys()).take(FRONT).map(|rank| rank.uid.clone());
-            fronts.insert(queue.id.clone(), front.collect());
-            verdicts.insert(rank.uid, verdict);
-            verdicts
-                .extend(behind.into_keys().map(|r| (r.uid, Verdict::Wait(waits::behind_head(queue.name())))));
-        } else {
-            verdicts.insert(rank.uid, verdict);
-            take_turn(&mut turns, queue, index);
+/// Decides whose turn it is and what becomes of it.
+pub fn schedule(snapshot: Snapshot) -> Decisions {
+    let Snapshot { queues, environments, nodes, tokens, now } = snapshot;
+    let room = Room::new(environments, nodes, tokens);
+    let mut cycle =
+        Cycle { lanes: Vec::new(), room, now, turns: Turns::default(), decisions: Decisions::default() };
+    cycle.give_up(&queues);
+    cycle.lanes = queues.iter().map(|queue| Lane::of(queue, &cycle.room)).collect();
+    cycle.run()
+}
+
+/// A queue on its way through the cycle.
+struct Lane<'q> {
+    queue: &'q Queue,
+    line: Line<'q>,
+    /// Names of its environments that exist.
+    environments: Vec<&'q str>,
+    running: u32,
+    /// Which environment its head tries next.
+    stage: usize,
+    /// What keeps its head out of those that it tried.
+    obstacle: Option<Obstacle>,
+    /// Those in which pods that wait for nodes are in the way.
+    crowded: Vec<&'q str>,
+}
+
+impl<'q> Lane<'q> {
+    fn of(queue: &'q Queue, room: &Room) -> Self {
+        let names = queue.environments.iter().map(String::as_str);
+        Self {
+            queue,
+            line: Line::of(queue),
+            environments: names.filter(|name| room.environments.contains_key(*name)).collect(),
+            running: queue.running,
+            stage: 0,
+            obstacle: None,
+            crowded: Vec::new(),
         }
     }
-    Decisions { verdicts, fronts }
-}
 
-fn take_turn(turns: &mut Turns, queue: &Queue, index: usize) {
-    if let Some((head, _)) = queue.waiting.first_key_value() {
-        turns.push(queue.priority, index, head);
+    /// What its head waits for, wherever it could go.
+    fn closed(&self, head: Entry<'_>, room: &Room) -> Option<Wait> {
+        if self.queue.max_running.is_some_and(|max| self.running >= max) {
+            return Some(waits::queue_at_max_running(self.queue.name(), self.running));
+        }
+        room.lacks_tokens(head.1)
+    }
+
+    /// What its head waits for when it found room nowhere.
+    fn wait(&mut self, room: &Room) -> Wait {
+        let is_invalid = |name: &&str| room.environments.get(*name).is_some_and(|found| found.invalid);
+        if !self.environments.is_empty() && self.environments.iter().all(is_invalid) {
+            return waits::all_invalid();
+        }
+        let found = self.obstacle.take().map(|obstacle| obstacle.wait);
+        let found = found.or_else(|| self.queue.obstacle.clone());
+        found.unwrap_or_else(|| waits::no_environment(self.queue.name()))
     }
 }
 
-/// Finds room for one job and takes it.
-fn place(snapshot: &mut Snapshot, queue: &mut Queue, job: &Candidate) -> Verdict {
-    if queue.max_running.is_some_and(|max| queue.running >= max) {
-        return Verdict::Wait(waits::queue_at_max_running(queue.name(), queue.running));
-    }
-    let mut obstacle = None;
-    for name in &queue.environments {
-        let Some(environment) = snapshot.environments.get_mut(name) else { continue };
-        match room(environment, name, &snapshot.nodes, job) {
-            Ok(node) => {
-                environment.used_vcpus_milli += job.vcpus_milli;
-                snapshot.nodes[node].free.charge(&job.requests_in(environment));
-                queue.running += 1;
-                return Verdict::Admit { environment: name.clone() };
+struct Cycle<'q> {
+    lanes: Vec<Lane<'q>>,
+    room: Room,
+    now: Timestamp,
+    turns: Turns,
+    decisions: Decisions,
+}
+
+impl Cycle<'_> {
+    fn run(mut self) -> Decisions {
+        for index in 0..self.lanes.len() {
+            self.take_turn(index);
+        }
+        while let Some(known) = self.turns.pop() {
+            let index = turns::index(&known);
+            match self.turn_of(index) {
+                // Others of its namespace were served meanwhile: it is not its turn yet.
+                Some(now) if now < known => self.turns.push(now),
+                Some(now) => self.serve(index, now.0),
+                None => {}
             }
-            Err(why) => obstacle = Some(Obstacle::more_telling(obstacle, why)),
         }
-    }
-    let obstacle = obstacle.map(|o| o.text).or_else(|| queue.obstacle.clone());
-    Verdict::Wait(obstacle.unwrap_or_else(|| waits::no_environment(queue.name())))
-}
-
-/// What keeps a job out of an environment.
-struct Obstacle {
-    /// It stays as long as nobody changes the environment.
-    lasting: bool,
-    text: String,
-}
-
-impl Obstacle {
-    fn passing(text: String) -> Self {
-        Self { lasting: false, text }
+        self.decisions
     }
 
-    /// Of several environments, one that may yet take the job tells more than one that never will;
-    /// else the first, which is the one that the queue's owner prefers.
-    fn more_telling(known: Option<Self>, new: Self) -> Self {
-        match known {
-            Some(known) if !known.lasting || new.lasting => known,
-            _ => new,
+    fn take_turn(&mut self, index: usize) {
+        let turn = self.turn_of(index);
+        turn.into_iter().for_each(|turn| self.turns.push(turn));
+    }
+
+    fn turn_of(&mut self, index: usize) -> Option<Turn> {
+        let lane = &mut self.lanes[index];
+        let (head, _) = lane.line.head()?;
+        let environment =
+            lane.environments.get(lane.stage).and_then(|name| self.room.environments.get(*name));
+        let (priority, load) = environment.map_or((lane.queue.priority, 0), |environment| {
+            (environment.priority_of(lane.queue), environment.load_of(lane.queue.namespace()))
+        });
+        Some(turn(priority, load, index, head))
+    }
+
+    /// The head of a queue tries its environments, as far as the queue has this priority there: where it has a lower
+    /// one, others come first.
+    fn serve(&mut self, index: usize, priority: i64) {
+        let lane = &mut self.lanes[index];
+        let Some(head) = lane.line.head() else { return };
+        if let Some(wait) = lane.closed(head, &self.room).filter(|_| lane.stage == 0) {
+            return self.block(index, head, wait);
         }
-    }
-}
-
-/// The node that the job may take, or what is in the way.
-fn room(
-    environment: &Environment,
-    name: &str,
-    nodes: &[NodeRoom],
-    job: &Candidate,
-) -> Result<usize, Obstacle> {
-    if let Some(why) = &environment.closed {
-        return Err(Obstacle::passing(why.clone()));
-    }
-    if let Some(max) = environment.max_vcpus_milli {
-        if job.vcpus_milli > max {
-            return Err(Obstacle { lasting: true, text: waits::above_max_vcpus() });
+        while let Some(name) = self.lanes[index].environments.get(self.lanes[index].stage).copied() {
+            let lane = &mut self.lanes[index];
+            match self.room.take(name, lane.queue, head.1) {
+                Ok(()) => return self.admit(index, name),
+                Err(obstacle) => {
+                    lane.crowded.extend(obstacle.crowded.then_some(name));
+                    lane.obstacle = Some(Obstacle::more_telling(lane.obstacle.take(), obstacle));
+                }
+            }
+            lane.stage += 1;
+            if let Some(next) = self.turn_of(index).filter(|next| next.0 < priority) {
+                return self.turns.push(next);
+            }
         }
-        if environment.used_vcpus_milli + job.vcpus_milli > max {
-            return Err(Obstacle::passing(waits::max_vcpus(name, max)));
+        let wait = self.make_way(index, head);
+        self.block(index, head, wait);
+    }
+
+    fn admit(&mut self, index: usize, environment: &str) {
+        let lane = &mut self.lanes[index];
+        lane.running += 1;
+        (lane.stage, lane.obstacle) = (0, None);
+        lane.crowded.clear();
+        if let Some((rank, _)) = lane.line.advance() {
+            let environment = environment.to_owned();
+            self.decisions.verdicts.insert(rank.uid.clone(), Verdict::Admit { environment });
         }
+        self.take_turn(index);
     }
-    let need = job.requests_in(environment);
-    tightest(environment, nodes, &need)
-        .ok_or_else(|| Obstacle::passing(lacking(environment, name, nodes, &need)))
-}
 
-/// The node of the environment that has the least left over, so that large gaps stay for large
-/// jobs.
-pub fn tightest(environment: &Environment, nodes: &[NodeRoom], need: &Resources) -> Option<usize> {
-    let fitting = environment.nodes.iter().copied().filter(|index| need.fits(&nodes[*index].free));
-    fitting.min_by_key(|index| {
-        (nodes[*index].free.gpus, nodes[*index].free.cpu_milli, nodes[*index].free.memory)
-    })
-}
+    /// Takes back pods of jobs that come later, in the first environment where that helps.
+    fn make_way(&mut self, index: usize, (rank, job): Entry<'_>) -> Wait {
+        let lane = &mut self.lanes[index];
+        for name in &lane.crowded {
+            if let Some(mut going) = self.room.make_way(name, lane.queue, rank, job) {
+                self.decisions.withdraw.append(&mut going);
+                return waits::withdrawing(name);
+            }
+        }
+        lane.wait(&self.room)
+    }
 
-/// Names the resource that is short.
-fn lacking(environment: &Environment, name: &str, nodes: &[NodeRoom], need: &Resources) -> String {
-    if environment.nodes.is_empty() {
-        return waits::no_node(name);
+    /// The head waits, and all behind it.
+    fn block(&mut self, index: usize, (rank, job): Entry<'_>, wait: Wait) {
+        let lane = &mut self.lanes[index];
+        let since = lane.queue.head.as_ref().filter(|(uid, _)| *uid == rank.uid).map(|(_, since)| *since);
+        if since.is_some_and(|since| self.now.duration_since(since) >= OVERTAKING) {
+            self.room.hold(&lane.environments, lane.queue, job);
+        }
+        self.decisions.verdicts.insert(rank.uid.clone(), Verdict::Wait(wait));
+        let line = std::iter::from_fn(|| lane.line.advance());
+        let front = line.take(FRONT).map(|(rank, _)| rank.uid.clone()).collect();
+        self.decisions.fronts.insert(lane.queue.id.clone(), front);
     }
-    if !need.fits(&environment.largest) {
-        return waits::larger_than_any_node(name);
-    }
-    let none = |has_room: &dyn Fn(&NodeRoom) -> bool| {
-        !environment.nodes.iter().any(|index| has_room(&nodes[*index]))
-    };
-    if need.gpus > 0 && none(&|node| node.free.gpus >= need.gpus) {
-        waits::resource(name, "GPUs")
-    } else if none(&|node| node.free.cpu_milli >= need.cpu_milli) {
-        waits::resource(name, "vCPUs")
-    } else if none(&|node| node.free.memory >= need.memory) {
-        waits::resource(name, "memory")
-    } else {
-        waits::resource(name, "a node with enough of everything")
+
+    /// Pods for which no node came in time go elsewhere, if their queue has another environment for them.
+    fn give_up(&mut self, queues: &[Queue]) {
+        let mut late: Vec<(String, Unbound)> = Vec::new();
+        for (name, environment) in &mut self.room.environments {
+            let Some(provisioned) = &mut environment.provisioned else { continue };
+            let Some(timeout) = provisioned.capacity_timeout else { continue };
+            let is_late = |pod: &Unbound| self.now.duration_since(pod.since) >= timeout;
+            for pod in provisioned.unbound.iter().filter(|pod| is_late(pod)) {
+                provisioned.short_of.push(pod.pod);
+                late.push((name.clone(), pod.clone()));
+            }
+        }
+        for (name, pod) in late {
+            let queue = queues.iter().find(|queue| queue.id == pod.queue);
+            let others =
+                queue.into_iter().flat_map(|queue| &queue.environments).filter(|other| **other != name);
+            if others.into_iter().any(|other| self.room.is_open_to(other, &pod)) {
+                let provisioned = self.room.environments.get_mut(&name).and_then(|e| e.provisioned.as_mut());
+                provisioned.into_iter().for_each(|found| found.unbound.retain(|other| other.uid != pod.uid));
+                self.decisions.withdraw.push(pod.uid);
+                self.decisions.short_of.push((name, pod.pod));
+            } else {
+                self.decisions.stranded.insert(pod.uid, waits::no_capacity(&name));
+            }
+        }
     }
 }

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::order::Rank;
 use super::resources::Resources;
+use super::share::Shares;
+use crate::waits::Wait;
 
 /// Queues with the jobs that wait in them, the environments they share, and the room on nodes.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +18,10 @@ pub struct Snapshot {
     pub environments: BTreeMap<String, Environment>,
     /// The nodes that may take a pod now.
     pub nodes: Vec<NodeRoom>,
+    /// What is left of each ConsumableResource, by `namespace/name`; one that does not exist is absent.
+    pub tokens: BTreeMap<String, i64>,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// A queue and what waits in it.
@@ -30,7 +38,11 @@ pub struct Queue {
     /// How many have one.
     pub running: u32,
     /// Why the queue has no environment to use, where the reason is not that none exists.
-    pub obstacle: Option<String>,
+    pub obstacle: Option<Wait>,
+    /// How its shares divide it; `None` for a FIFO queue.
+    pub shares: Option<Shares>,
+    /// The job that was at its head when the last cycle ended, by uid, and since when.
+    pub head: Option<(String, Timestamp)>,
     /// The jobs that wait, by rank.
     pub waiting: BTreeMap<Rank, Candidate>,
 }
@@ -39,6 +51,11 @@ impl Queue {
     /// The queue's name, as people who work in its namespace know it.
     pub fn name(&self) -> &str {
         self.id.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        self.id.split_once('/').map_or("", |(namespace, _)| namespace)
     }
 }
 
@@ -49,6 +66,12 @@ pub struct Candidate {
     pub vcpus_milli: i64,
     /// What its pod requests, before the environment's share of the CPU is applied.
     pub pod: Resources,
+    /// Its share; counts in fair-share queues.
+    pub share: String,
+    /// Its schedulingPriority; counts within its share.
+    pub priority: i64,
+    /// How many tokens it takes of each ConsumableResource, by `namespace/name`.
+    pub tokens: Vec<(String, i64)>,
 }
 
 impl Candidate {
@@ -63,18 +86,96 @@ impl Candidate {
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// Why nothing new goes there, if so: it is DISABLED, INVALID or being deleted, for example.
-    pub closed: Option<String>,
+    pub closed: Option<Wait>,
+    /// It is INVALID, whatever else keeps it closed.
+    pub invalid: bool,
     /// `maxvCpus` in thousandths; `None` for an UNMANAGED environment.
     pub max_vcpus_milli: Option<i64>,
+    /// `unmanagedvCpus` in thousandths: what shares of an UNMANAGED environment have reservations of.
+    pub unmanaged_vcpus_milli: Option<i64>,
     /// vCPUs of the jobs that have a pod there, in thousandths.
     pub used_vcpus_milli: i64,
     /// The share of a job's vCPUs that its pod requests here, in percent; `None` for all of them.
     pub cpu_percent: Option<i64>,
+    /// What `allowedNamespaces` say of each namespace that has a queue; `None` if they are not stated.
+    pub tenants: Option<BTreeMap<String, Tenant>>,
+    /// Set if new nodes come for pods that wait.
+    pub provisioned: Option<Provisioned>,
     /// Indexes into [`Snapshot::nodes`] of its pool.
     pub nodes: Vec<usize>,
     /// The largest pod that an empty node of the pool could take.
     pub largest: Resources,
 }
+
+impl Environment {
+    /// The priority that a queue has here.
+    pub(super) fn priority_of(&self, queue: &Queue) -> i64 {
+        let at_most = self.tenant(queue.namespace()).and_then(|tenant| tenant.max_priority);
+        at_most.map_or(queue.priority, |max| queue.priority.min(max))
+    }
+
+    /// What a namespace uses for its weight, as a number that grows with it.
+    pub(super) fn load_of(&self, namespace: &str) -> u64 {
+        let Some(tenant) = self.tenant(namespace) else { return 0 };
+        let load = tenant.used_vcpus_milli.max(0) as f64 / f64::from(tenant.weight.max(1));
+        // The bits of floating numbers that are not negative are in the numbers' order.
+        load.to_bits()
+    }
+
+    pub(super) fn tenant(&self, namespace: &str) -> Option<&Tenant> {
+        self.tenants.as_ref()?.get(namespace)
+    }
+}
+
+/// A namespace in an environment that states who may use it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tenant {
+    /// The vCPUs that it may use at a time, in thousandths.
+    pub max_vcpus_milli: Option<i64>,
+    /// The vCPUs that it uses, in thousandths.
+    pub used_vcpus_milli: i64,
+    /// The highest priority that its queues have.
+    pub max_priority: Option<i64>,
+    /// Its weight against others of the same priority.
+    pub weight: u32,
+}
+
+/// An environment to which nodes come when pods wait for them.
+#[derive(Clone, Debug, Default)]
+pub struct Provisioned {
+    /// How many pods may wait for nodes at a time.
+    pub window: usize,
+    /// How many pods are being made and are not seen yet.
+    pub unseen: usize,
+    /// The pods that wait for nodes.
+    pub unbound: Vec<Unbound>,
+    /// `capacityTimeoutSeconds`: a pod that waits for longer goes elsewhere, if it can.
+    pub capacity_timeout: Option<SignedDuration>,
+    /// For what no node came of late: a pod that needs as much is not tried.
+    pub short_of: Vec<Resources>,
+}
+
+/// A pod that waits for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unbound {
+    /// The uid of its job.
+    pub uid: String,
+    /// Its queue, as `namespace/name`.
+    pub queue: String,
+    /// The priority of its queue here.
+    pub priority: i64,
+    /// The rank of its job, as it waited.
+    pub rank: Rank,
+    /// Its vCPUs, in thousandths.
+    pub vcpus_milli: i64,
+    /// What it requests.
+    pub pod: Resources,
+    /// When it was made.
+    pub since: Timestamp,
+}
+
+/// How long jobs of other queues may overtake the head of a queue. After that what becomes free is kept for it.
+pub const OVERTAKING: SignedDuration = SignedDuration::from_mins(10);
 
 /// A node and what is free on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +184,8 @@ pub struct NodeRoom {
     pub name: String,
     /// Allocatable less the requests of the pods that are bound to it.
     pub free: Resources,
+    /// Allocatable.
+    pub size: Resources,
 }
 
 /// The answer for one job.
@@ -93,6 +196,6 @@ pub enum Verdict {
         /// The environment's name.
         environment: String,
     },
-    /// Not now; the text says what it waits for.
-    Wait(String),
+    /// Not now.
+    Wait(Wait),
 }

@@ -1,4 +1,5 @@
-//! Whose turn it is: by priority; among equals the queue whose head waits longest goes first.
+//! Whose turn it is among queues: by priority; among equals the namespace that uses the least for its weight, then
+//! the queue whose head waits longest.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,17 +12,27 @@ use super::order::Rank;
 #[derive(Default)]
 pub(super) struct Turns(BinaryHeap<Turn>);
 
-/// Having run before counts within a queue only; between queues only age does.
-type Turn = (i64, Reverse<(Timestamp, u64, String, usize)>);
+/// The greatest is next. Having run before counts within a queue only; between queues only age does.
+pub(super) type Turn = (i64, Reverse<(u64, Timestamp, u64, String, usize)>);
+
+/// The turn of a queue, known by its index, whose next job has this rank. `load` is what its namespace uses for
+/// its weight, where that counts, else 0.
+pub(super) fn turn(priority: i64, load: u64, index: usize, head: &Rank) -> Turn {
+    (priority, Reverse((load, head.created_at, head.sequence, head.uid.clone(), index)))
+}
 
 impl Turns {
-    /// A queue of this priority, known by its index, whose next job has this rank.
-    pub(super) fn push(&mut self, priority: i64, index: usize, head: &Rank) {
-        self.0.push((priority, Reverse((head.created_at, head.sequence, head.uid.clone(), index))));
+    pub(super) fn push(&mut self, turn: Turn) {
+        self.0.push(turn);
     }
 
-    /// The index of the queue whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<usize> {
-        self.0.pop().map(|(_, Reverse((.., index)))| index)
+    /// The queue whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<Turn> {
+        self.0.pop()
     }
+}
+
+/// The queue's index.
+pub(super) fn index(turn: &Turn) -> usize {
+    turn.1.0.4
 }

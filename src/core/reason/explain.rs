@@ -199,6 +199,12 @@ const TABLE: &[Explanation] = &[
         "Its exit code stands in the attempt.",
         "kubectl logs POD -c with the container's name.",
     ),
+    entry(
+        "Invalid job: shareIdentifier is required: JobQueue … has a scheduling policy",
+        "The queue divides its capacity among shares, and the job names none.",
+        "shareIdentifier of the job; the queue's schedulingPolicyArn.",
+        "Submit it again with a shareIdentifier, or to another queue.",
+    ),
     // What a job waits for.
     entry(
         "Waiting for JobQueue …, which does not exist",
@@ -351,6 +357,78 @@ const TABLE: &[Explanation] = &[
         "Nothing: the job is placed again.",
     ),
     entry(
+        "Waiting for another JobQueue than …: it has a scheduling policy, and the job names no share",
+        "The job was moved to a queue that divides its capacity among shares.",
+        "jobQueue of the job, which has no shareIdentifier.",
+        "Move it to a queue without a scheduling policy; a shareIdentifier cannot be added.",
+    ),
+    entry(
+        "Waiting for SchedulingPolicy … of JobQueue …, which does not exist",
+        "The job's queue shares its capacity by a policy that is not there.",
+        "The name or ARN in schedulingPolicyArn of the queue, or the namespace.",
+        "Create the SchedulingPolicy; the jobs then go on by themselves.",
+    ),
+    entry(
+        "Waiting for one of the … active shares of JobQueue … to become idle",
+        "The job's share would be one more than a queue may have active at a time.",
+        "Many share identifiers: one is active while it has jobs, and for the policy's window after.",
+        "Wait, or use fewer share identifiers.",
+    ),
+    entry(
+        "Waiting for ConsumableResource …, which does not exist",
+        "The job takes tokens of a resource that is not there.",
+        "The name or ARN in consumableResourceProperties, or the namespace.",
+        "Create the ConsumableResource; the job then goes on by itself.",
+    ),
+    entry(
+        "Waiting for … of ConsumableResource …",
+        "Other jobs hold the tokens that the job needs, or they are used up.",
+        "The resource's totalQuantity, and what is in use.",
+        "Wait, or raise totalQuantity.",
+    ),
+    entry(
+        "Waiting for vCPUs in ComputeEnvironment …: all but … are kept for other shares (computeReservation)",
+        "The queue's policy keeps vCPUs for shares that have no jobs yet.",
+        "computeReservation of the SchedulingPolicy.",
+        "Wait, or lower computeReservation.",
+    ),
+    entry(
+        "Waiting for vCPUs in ComputeEnvironment …: namespace … uses all its …",
+        "The environment gives the job's namespace so many vCPUs, and they are in use.",
+        "maxvCpus in allowedNamespaces of the environment.",
+        "Wait, or ask the environment's owner for more.",
+    ),
+    entry(
+        "Waiting for ComputeEnvironment …: its room is kept for the head of JobQueue …, which has waited longest",
+        "A job that comes first has waited so long that what becomes free is kept for it.",
+        "Smaller jobs overtook it for ten minutes.",
+        "Nothing: once it has its room, the others go on.",
+    ),
+    entry(
+        "Waiting for a node in ComputeEnvironment …: … pods wait for nodes already",
+        "New nodes are on their way for as many pods as may wait for them at a time.",
+        "The nodes take their time to start.",
+        "Nothing: the job follows in its turn.",
+    ),
+    entry(
+        "Waiting for vCPUs in ComputeEnvironment …: pods of later jobs are being withdrawn",
+        "Pods of jobs that come later, and that have no node yet, make room for this one.",
+        "The job came, or came back, after they were placed.",
+        "Nothing: it takes a moment.",
+    ),
+    entry(
+        "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - …",
+        "No node came for the job within the environment's capacityTimeoutSeconds.",
+        "The provider has no such instances now, or the job fits none of them.",
+        "Wait, add instance types, or add another environment to the queue.",
+    ),
+    entry(
+        "ACTION_REQUIRED - CE(s) associated with the job queue are invalid.",
+        "All environments of the queue are INVALID.",
+        "Their statusReason says what is wrong.",
+        "Mend the environments; the jobs then go on by themselves.",
+    ),
+    entry(
         "Waiting for … in ComputeEnvironment …",
         "The environment's nodes are full.",
         "Other pods have what the job needs.",
@@ -380,6 +458,7 @@ const TABLE: &[Explanation] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::waits::Kind;
     use crate::{reason, waits};
 
     #[test]
@@ -405,12 +484,15 @@ mod tests {
             reason::invalid_job_definition("x"),
             reason::unsupported_fields("x"),
             reason::job_id_taken("x"),
+            reason::share_missing("q"),
             reason::time_limit("x"),
             reason::cannot_pull("x"),
             reason::cannot_create("x"),
             reason::cannot_start("x"),
             reason::cannot_initialize("x"),
             reason::init_failed("x"),
+        ];
+        let waits = [
             waits::queue_missing("q"),
             waits::queue_disabled("q"),
             waits::queue_deleting("q"),
@@ -431,13 +513,26 @@ mod tests {
             waits::above_max_vcpus(),
             waits::no_node("e"),
             waits::larger_than_any_node("e"),
-            waits::resource("e", "memory"),
+            waits::resource("e", Kind::Memory),
             waits::unschedulable("x"),
             waits::quota("x"),
             waits::retry(1, 3, "x"),
-            waits::LAST_POD.into(),
+            waits::last_pod(),
             waits::placement("x"),
+            waits::policy_missing("q", "p"),
+            waits::share_missing("q"),
+            waits::too_many_shares("q", 500),
+            waits::consumable_resource_missing("r"),
+            waits::tokens("r", 2),
+            waits::reserved_for_shares("e", 2000),
+            waits::namespace_max_vcpus("e", "n", 2000),
+            waits::held_for("e", "q"),
+            waits::unbound_window("e", 100),
+            waits::withdrawing("e"),
+            waits::no_capacity("e"),
+            waits::all_invalid(),
         ];
+        let texts: Vec<String> = texts.into_iter().chain(waits.map(|wait| wait.text)).collect();
         let mut used: Vec<&str> = texts
             .iter()
             .map(|text: &String| explain(text).unwrap_or_else(|| panic!("nothing explains {text:?}")).text)

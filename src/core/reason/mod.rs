@@ -68,6 +68,12 @@ pub fn unsupported_fields(paths: &str) -> String {
     status(&format!("Invalid job: not supported yet: {}", line(paths, REASON_LIMIT)))
 }
 
+/// The queue has a scheduling policy and the job names no share, which AWS refuses
+/// (<https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html>, `shareIdentifier`). Ours.
+pub fn share_missing(queue: &str) -> String {
+    status(&format!("Invalid job: shareIdentifier is required: JobQueue {queue} has a scheduling policy"))
+}
+
 /// An older job has the same `jobId`. Ours.
 pub fn job_id_taken(id: &str) -> String {
     status(&format!("Invalid job: jobId {id} belongs to an older job"))

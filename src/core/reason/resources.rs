@@ -6,6 +6,10 @@
 
 use super::clean::{REASON_LIMIT, line};
 
+/// A scheduling policy is in order.
+pub const POLICY_HEALTHY: &str = "SchedulingPolicy Healthy";
+/// A consumable resource is in order.
+pub const CONSUMABLE_HEALTHY: &str = "ConsumableResource Healthy";
 /// A queue that is in order. AWS's text.
 pub const QUEUE_HEALTHY: &str = "JobQueue Healthy";
 /// An environment that is in order. AWS's text.
@@ -26,6 +30,26 @@ pub fn service_environments() -> String {
 /// An environment is not there, or not yet.
 pub fn environment_missing(reference: &str) -> String {
     client_error(&format!("computeEnvironmentOrder: ComputeEnvironment {reference} does not exist"))
+}
+
+/// The queue's scheduling policy is not there, or not yet.
+pub fn policy_missing(reference: &str) -> String {
+    client_error(&format!("schedulingPolicyArn: SchedulingPolicy {reference} does not exist"))
+}
+
+/// Quota shares are for SageMaker queues.
+pub fn quota_shares() -> String {
+    client_error("quotaSharePolicy: there are no SageMaker queues here; use fairsharePolicy")
+}
+
+/// One entry of a share distribution stands for shares of another.
+pub fn shares_overlap(one: &str, other: &str) -> String {
+    client_error(&format!("fairsharePolicy.shareDistribution: {one} and {other} overlap"))
+}
+
+/// A queue whose head waits for something that stays until somebody acts.
+pub fn blocked_by(job: &str, why: &str) -> String {
+    format!("BatchJob {job} is at the head of the queue and cannot be placed: {why}")
 }
 
 /// An environment stands twice in the order.

@@ -21,11 +21,10 @@ fn members_that_say_nothing_are_left_out() {
 
 #[test]
 fn a_neutral_value_is_neutral_in_its_place_only() {
-    let spec =
-        json!({ "computeResources": { "imageId": "DISABLED", "bidPercentage": 50 }, "unmanagedvCpus": 0 });
+    let spec = json!({ "computeResources": { "imageId": "DISABLED", "bidPercentage": 50 }, "logging": { "max": 0 } });
     assert_eq!(
         ignored_fields(Kind::ComputeEnvironment, &spec),
-        ["computeResources.bidPercentage", "computeResources.imageId", "unmanagedvCpus"]
+        ["computeResources.bidPercentage", "computeResources.imageId", "logging.max"]
     );
 }
 
@@ -72,14 +71,24 @@ fn some_members_count_for_some_values_only() {
         |list: Value| ignored_fields(Kind::JobDefinition, &json!({ "platformCapabilities": list }));
     assert_eq!(platforms(json!(["EC2"])), Vec::<String>::new());
     assert_eq!(platforms(json!(["EC2", "FARGATE"])), ["platformCapabilities[1]"]);
+    let action = |reason: &str, action: &str| {
+        let action =
+            json!({ "reason": reason, "state": "RUNNABLE", "maxTimeSeconds": 600, "action": action });
+        ignored_fields(Kind::JobQueue, &json!({ "jobStateTimeLimitActions": [action] }))
+    };
+    let capacity = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY";
+    assert_eq!(action(capacity, "CANCEL"), Vec::<String>::new());
+    assert_eq!(action(capacity, "TERMINATE"), ["jobStateTimeLimitActions[0].action"]);
+    let never = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT";
+    assert_eq!(action(never, "CANCEL"), ["jobStateTimeLimitActions[0].reason"]);
 }
 
 #[test]
 fn jobs_with_an_inline_definition_have_the_same_table() {
     let container =
         json!({ "image": "a", "command": ["x"], "secrets": [{ "name": "A", "valueFrom": "arn" }] });
-    let spec = json!({ "jobQueue": "q", "containerProperties": container, "shareIdentifier": "a" });
-    assert_eq!(ignored_fields(Kind::BatchJob, &spec), ["containerProperties.secrets", "shareIdentifier"]);
+    let spec = json!({ "jobQueue": "q", "containerProperties": container, "propagateTags": true });
+    assert_eq!(ignored_fields(Kind::BatchJob, &spec), ["containerProperties.secrets", "propagateTags"]);
 }
 
 #[test]

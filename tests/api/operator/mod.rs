@@ -12,6 +12,7 @@ mod many;
 mod pods;
 mod queues;
 mod replay;
+mod sharing;
 mod waiting;
 pub(crate) mod world;
 mod writes;

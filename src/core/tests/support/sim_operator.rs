@@ -8,12 +8,13 @@ use batchyard_core::job::decide::{Action, Decision, Deletion, Job, Readiness, Se
 use batchyard_core::job::record::{Attempt, Record};
 use batchyard_core::job::retry::RetryStrategy;
 use batchyard_core::pod::PodView;
-use batchyard_core::queue::schedule::tightest;
+use batchyard_core::queue::room::tightest;
 use batchyard_core::queue::{
     Candidate, Environment, NodeRoom, Queue, Rank, Resources, Snapshot, Verdict, schedule,
 };
 use batchyard_core::termination::Tolerances;
-use batchyard_core::{job::phase::Phase, name, waits};
+use batchyard_core::waits::{self, Wait};
+use batchyard_core::{job::phase::Phase, name};
 use jiff::{SignedDuration, Timestamp};
 
 use super::sim_cluster::{Cluster, Node};
@@ -68,7 +69,7 @@ enum Effect {
 /// What the operator forgets when it stops.
 #[derive(Clone, Debug, Default)]
 struct Memory {
-    verdicts: BTreeMap<String, String>,
+    verdicts: BTreeMap<String, Wait>,
     refused: BTreeMap<String, String>,
     creating: BTreeSet<String>,
     unreachable: BTreeSet<String>,
@@ -316,11 +317,17 @@ impl World {
     fn dispatch(&mut self) -> Result<bool, Crash> {
         let mut verdicts = BTreeMap::new();
         let mut changed = false;
-        for (uid, verdict) in schedule(self.snapshot()).verdicts {
+        let snapshot = self.snapshot();
+        for queue in &snapshot.queues {
+            let behind = waits::behind_head(queue.name());
+            verdicts.extend(queue.waiting.keys().map(|rank| (rank.uid.clone(), behind.clone())));
+        }
+        for (uid, verdict) in schedule(snapshot).verdicts {
             let job = self.jobs.iter().find(|(_, j)| j.uid == uid).map(|(n, _)| n.clone()).expect("known");
             match verdict {
-                Verdict::Wait(text) => _ = verdicts.insert(uid, text),
+                Verdict::Wait(wait) => _ = verdicts.insert(uid, wait),
                 Verdict::Admit { environment } => {
+                    verdicts.remove(&uid);
                     let (view, vcpus) = self.pod(&job, environment);
                     self.effect(|| Effect::Create(job.clone(), Box::new(view.clone()), vcpus))?;
                     changed |= self.create(&job, view, vcpus);
@@ -421,10 +428,13 @@ impl World {
                 && !self.memory.creating.contains(name)
                 && !self.memory.refused.contains_key(name)
             {
-                let fresh = record.attempts.is_empty() && record.placements.is_empty();
+                let fresh = !record.has_had_a_node();
                 let rank = Rank { fresh, created_at: job.created_at, sequence: 0, uid: job.uid.clone() };
                 let vcpus = self.definitions[&job.definition].vcpus;
-                queue.waiting.insert(rank, Candidate { vcpus_milli: vcpus * 1000, pod: amounts(vcpus) });
+                queue.waiting.insert(
+                    rank,
+                    Candidate { vcpus_milli: vcpus * 1000, pod: amounts(vcpus), ..Candidate::default() },
+                );
             }
         }
         queue
@@ -488,7 +498,8 @@ impl World {
                 job.record.intent.is_none() || pods().all(|p| !p.is_live() || p.view.deleted_at.is_some());
             assert!(obeyed, "{name} shall end and its pod is left alone");
             if let Some(why) = self.memory.verdicts.get(&job.uid) {
-                assert_eq!(job.record.status_reason.as_ref(), Some(why), "{name} does not say why it waits");
+                let told = job.record.waiting.map(|waiting| waiting.kind);
+                assert_eq!(told, Some(why.kind), "{name} does not say why it waits");
             }
             let over = job.record.phase().is_terminal();
             assert!(!over || pods().all(|p| !p.view.held), "{name} has ended and a pod is still held");
@@ -504,7 +515,8 @@ fn amounts(vcpus: i64) -> Resources {
 }
 
 fn room(name: &str, vcpus: i64) -> NodeRoom {
-    NodeRoom { name: name.to_owned(), free: Resources { pods: 110, ..amounts(vcpus) } }
+    let free = Resources { pods: 110, ..amounts(vcpus) };
+    NodeRoom { name: name.to_owned(), free, size: free }
 }
 
 /// What a stored record tells, compared with the one before.

@@ -1,34 +1,38 @@
 //! From the caches to a snapshot: what one scheduling cycle decides on.
 
+pub mod environments;
+mod shares;
+mod tokens;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
-use batchyard_core::queue::schedule::tightest;
-use batchyard_core::queue::{Candidate, Environment, NodeRoom, Queue, Rank, Resources, Snapshot};
-use batchyard_core::waits;
+use batchyard_core::job::record::Record;
+use batchyard_core::queue::{Candidate, Queue, Rank, Resources, Snapshot};
+use batchyard_core::waits::{self, Wait};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
+
+pub use environments::environment_closed;
+use environments::{Pools, environments, rooms, take_room_of_unbound};
+use shares::Usages;
 
 use super::Dispatch;
 use crate::controllers::compute_environment::allows;
 use crate::controllers::job_queue::is_failing_jobs;
-use crate::crd::compute_environment::EnvironmentType;
 use crate::crd::convert::{self, Plan};
-use crate::crd::shared::ResourceStatus;
-use crate::crd::{BatchJob, ComputeEnvironment, JobQueue};
-use crate::k8s::build::VCPU_REQUEST_PERCENT;
+use crate::crd::{BatchJob, JobQueue};
 use crate::k8s::caches::Caches;
-use crate::k8s::observe;
-use crate::k8s::pool::Pool;
 use crate::k8s::watch::key;
-use crate::seeded_bugs::{Bug, has};
 
-/// What is kept between cycles: plans of waiting jobs, which never change while they wait.
+/// What is kept between cycles.
 #[derive(Default)]
 pub struct Index {
+    /// Plans of waiting jobs, which never change while they wait.
     plans: HashMap<String, Arc<Plan>>,
+    /// What the shares of fair-share queues used.
+    usages: Usages,
 }
 
 /// One cycle's view, with what is needed to carry its verdicts out.
@@ -38,9 +42,9 @@ pub struct View {
     /// The jobs that wait, by uid.
     pub jobs: HashMap<String, Waiting>,
     /// The environments with their pools, by name.
-    pub pools: HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>,
+    pub pools: Pools,
     /// RUNNABLE jobs that are no candidates, and what they wait for, by uid.
-    pub others: BTreeMap<String, String>,
+    pub others: BTreeMap<String, Wait>,
 }
 
 /// A job that waits for a pod.
@@ -62,30 +66,32 @@ impl Index {
         let nodes = caches.nodes.state();
         let (environments, pools) = environments(caches, dispatch, &nodes);
         let rooms = rooms(caches, &nodes);
-        let mut snapshot = Snapshot { queues: Vec::new(), environments, nodes: rooms };
+        let tokens = tokens::left(caches, dispatch);
+        let mut snapshot = Snapshot { queues: Vec::new(), environments, nodes: rooms, tokens, now };
         take_room_of_unbound(&mut snapshot, caches, dispatch);
 
         let mut queues: BTreeMap<String, (Arc<JobQueue>, Queue)> = caches
             .queues
             .state()
             .into_iter()
-            .map(|queue| (key(queue.as_ref()), (queue.clone(), self::queue(&queue, caches))))
+            .map(|queue| (key(queue.as_ref()), (queue.clone(), self::queue(&queue, caches, dispatch))))
             .collect();
         let mut jobs = HashMap::new();
         let mut others = BTreeMap::new();
         let mut plans = HashMap::new();
         for job in caches.jobs() {
             let Some(uid) = job.uid() else { continue };
-            if has_ended(&job) && !has_unfinished_pod(caches, &uid) && !dispatch.is_creating(&uid) {
-                continue;
+            let mut queue = queue_of(&job, caches, &mut queues);
+            if let Some((_, queue)) = &mut queue {
+                self.usages.note(&job, &uid, queue, caches, dispatch, now);
             }
-            let queue = queue_of(&job, caches, &mut queues);
-            if dispatch.is_creating(&uid) || has_unfinished_pod(caches, &uid) {
+            let has_pod = dispatch.is_creating(&uid) || has_unfinished_pod(caches, &uid);
+            if has_pod {
                 if let Some((_, queue)) = queue {
                     queue.running += 1;
                 }
                 if is_wanted(&job) && !dispatch.is_creating(&uid) && !has_open_pod(&job, caches, &uid) {
-                    others.insert(uid, waits::LAST_POD.to_owned());
+                    others.insert(uid, waits::last_pod());
                 }
                 continue;
             }
@@ -93,15 +99,17 @@ impl Index {
                 continue;
             }
             let plan = self.plans.remove(&uid).or_else(|| plan(&job, caches));
-            match (obstacle(&job, &uid, queue.as_ref().map(|(object, _)| object), dispatch, now), queue, plan)
-            {
-                (Some(text), _, _) => {
-                    others.insert(uid, text);
+            match (
+                obstacle(&job, &uid, queue.as_ref().map(|(object, _)| object), caches, dispatch, now),
+                queue,
+                plan,
+            ) {
+                (Some(wait), _, _) => {
+                    others.insert(uid, wait);
                 }
                 (None, Some((object, queue)), Some(plan)) => {
                     plans.insert(uid.clone(), plan.clone());
-                    let Ok(effective) = &plan.effective else { continue };
-                    let candidate = candidate(&effective.amounts);
+                    let Some(candidate) = candidate(&job, &plan, caches) else { continue };
                     queue.waiting.insert(rank(&job, &uid), candidate.clone());
                     jobs.insert(uid, Waiting { job, queue: object.clone(), plan, candidate });
                 }
@@ -113,6 +121,7 @@ impl Index {
         }
         self.plans = plans;
         snapshot.queues = queues.into_values().map(|(_, queue)| queue).collect();
+        self.usages.tell(&mut snapshot.queues, now);
         View { snapshot, jobs, pools, others }
     }
 }
@@ -122,9 +131,10 @@ fn obstacle(
     job: &BatchJob,
     uid: &str,
     queue: Option<&Arc<JobQueue>>,
+    caches: &Caches,
     dispatch: &Dispatch,
     now: Timestamp,
-) -> Option<String> {
+) -> Option<Wait> {
     let namespace = job.namespace().unwrap_or_default();
     let Some(queue) = queue else { return Some(waits::queue_missing(&job.spec.job_queue)) };
     if is_failing_jobs(queue) {
@@ -135,13 +145,22 @@ fn obstacle(
     if moved && let Some(text) = closed(queue, &job.spec.job_queue) {
         return Some(text);
     }
+    let policy = queue.spec.scheduling_policy_arn.as_deref();
+    if let Some(policy) = policy.filter(|policy| caches.policy(&namespace, policy).is_none()) {
+        return Some(waits::policy_missing(&job.spec.job_queue, policy));
+    }
+    if policy.is_some() && job.spec.share_identifier.is_none() {
+        return Some(waits::share_missing(&job.spec.job_queue));
+    }
     dispatch.held_back(uid, &namespace).or_else(|| pause_after_placements(job, now))
 }
 
 /// A job whose pods keep being lost before they start is tried less and less often.
-fn pause_after_placements(job: &BatchJob, now: Timestamp) -> Option<String> {
+fn pause_after_placements(job: &BatchJob, now: Timestamp) -> Option<Wait> {
     let record = &job.status.as_ref()?.record;
-    let lost = record.placements.iter().filter(|p| p.attempt == record.next_attempt());
+    // One that was withdrawn had no node, and is placed again when its turn comes.
+    let lost =
+        record.placements.iter().filter(|p| p.attempt == record.next_attempt() && p.node_name.is_some());
     let (count, last) = lost.fold((0_u32, None), |(count, _), last| (count + 1, Some(last)));
     let pause = SignedDuration::from_secs(1 << count.saturating_sub(1).min(6));
     let since = last?.at?;
@@ -150,7 +169,7 @@ fn pause_after_placements(job: &BatchJob, now: Timestamp) -> Option<String> {
 }
 
 /// Why a queue takes no new jobs.
-pub fn closed(queue: &JobQueue, name: &str) -> Option<String> {
+pub fn closed(queue: &JobQueue, name: &str) -> Option<Wait> {
     if queue.metadata.deletion_timestamp.is_some() {
         return Some(waits::queue_deleting(name));
     }
@@ -162,8 +181,12 @@ pub fn plan(job: &BatchJob, caches: &Caches) -> Option<Arc<Plan>> {
     caches.definition_of(job).map(|definition| Arc::new(convert::plan(&job.spec, &definition)))
 }
 
-fn candidate(amounts: &batchyard_core::definition::requirements::Amounts) -> Candidate {
-    Candidate {
+/// What a job takes; nothing if it can never run.
+fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> {
+    let amounts = &plan.effective.as_ref().ok()?.amounts;
+    let namespace = job.namespace().unwrap_or_default();
+    let priority = job.spec.scheduling_priority_override.map_or(plan.scheduling_priority, i64::from);
+    Some(Candidate {
         vcpus_milli: amounts.vcpus_milli,
         pod: Resources {
             cpu_milli: amounts.vcpus_milli,
@@ -171,12 +194,15 @@ fn candidate(amounts: &batchyard_core::definition::requirements::Amounts) -> Can
             gpus: amounts.gpus,
             pods: 1,
         },
-    }
+        share: job.spec.share_identifier.clone().unwrap_or_default(),
+        priority,
+        tokens: tokens::of(plan, &namespace, caches),
+    })
 }
 
 fn rank(job: &BatchJob, uid: &str) -> Rank {
     let record = job.status.as_ref().map(|status| &status.record);
-    let has_run = record.is_some_and(|record| !record.attempts.is_empty() || !record.placements.is_empty());
+    let has_run = record.is_some_and(Record::has_had_a_node);
     let created_at = job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let sequence = record.and_then(|record| record.sequence).unwrap_or_default();
     Rank { fresh: !has_run, created_at, sequence, uid: uid.to_owned() }
@@ -198,10 +224,6 @@ fn is_wanted(job: &BatchJob) -> bool {
         && job.metadata.deletion_timestamp.is_none()
         && job.spec.terminate.is_none()
         && job.spec.cancel.is_none()
-}
-
-fn has_ended(job: &BatchJob) -> bool {
-    job.status.as_ref().is_some_and(|status| status.record.phase().is_terminal())
 }
 
 /// A pod whose outcome is not recorded yet.
@@ -226,7 +248,7 @@ fn queue_of<'q>(
     queues.get_mut(&found).map(|(object, queue)| (object.clone(), queue))
 }
 
-fn queue(object: &JobQueue, caches: &Caches) -> Queue {
+fn queue(object: &JobQueue, caches: &Caches, dispatch: &Dispatch) -> Queue {
     let namespace = object.namespace().unwrap_or_default();
     let mut order = object.spec.compute_environment_order.clone();
     order.sort_by_key(|entry| entry.order);
@@ -247,107 +269,8 @@ fn queue(object: &JobQueue, caches: &Caches) -> Queue {
         environments,
         max_running: object.spec.max_running.and_then(|max| u32::try_from(max).ok()),
         obstacle,
+        shares: shares::of(object, caches),
+        head: dispatch.head(&key(object)),
         ..Queue::default()
-    }
-}
-
-type Pools = HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>;
-
-fn environments(
-    caches: &Caches,
-    dispatch: &Dispatch,
-    nodes: &[Arc<Node>],
-) -> (BTreeMap<String, Environment>, Pools) {
-    let used = vcpus_in_use(caches);
-    let mut environments = BTreeMap::new();
-    let mut pools = HashMap::new();
-    for object in caches.environments.state() {
-        let name = object.name_any();
-        let pool = Pool::of(&object.spec, nodes);
-        let takers = nodes.iter().enumerate().filter(|(_, node)| pool.takes_pods(node));
-        let (indexes, takers): (Vec<_>, Vec<_>) = takers.unzip();
-        let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));
-        let max =
-            object.spec.compute_resources.as_ref().map(|resources| i64::from(resources.maxv_cpus) * 1000);
-        let environment = Environment {
-            closed: environment_closed(&object, dispatch),
-            max_vcpus_milli: max
-                .filter(|_| object.spec.type_ == EnvironmentType::Managed && !has(Bug::AdmitsTooMuch)),
-            used_vcpus_milli: used.get(&name).copied().unwrap_or(0),
-            cpu_percent: Some(object.spec.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from)),
-            nodes: indexes,
-            largest,
-        };
-        environments.insert(name.clone(), environment);
-        pools.insert(name, (object, Arc::new(pool)));
-    }
-    (environments, pools)
-}
-
-/// Why an environment takes nothing new, if so. Its status counts only if it is about the spec that
-/// the pods would be made from.
-pub fn environment_closed(environment: &ComputeEnvironment, dispatch: &Dispatch) -> Option<String> {
-    let name = environment.name_any();
-    let status = environment.status.as_ref();
-    let is_off = environment.metadata.deletion_timestamp.is_some()
-        || !environment.spec.state.unwrap_or_default().is_enabled();
-    if is_off {
-        return Some(waits::environment_closed(&name));
-    }
-    if status.and_then(|status| status.observed_generation) != environment.metadata.generation {
-        return Some(waits::environment_settling(&name));
-    }
-    match dispatch.refusal_of(environment) {
-        // INVALID for what the API server said: it is asked again now and then.
-        Some(refusal) => refusal.is_fresh().then(|| refusal.waits(&name)),
-        None => {
-            let is_valid = status.and_then(|status| status.status) == Some(ResourceStatus::Valid);
-            (!is_valid).then(|| waits::environment_closed(&name))
-        }
-    }
-}
-
-fn vcpus_in_use(caches: &Caches) -> HashMap<String, i64> {
-    let mut used = HashMap::new();
-    for pod in caches.pods.attempts().into_iter().filter(|pod| !pod.finished) {
-        let used: &mut i64 = used.entry(pod.environment).or_insert(0);
-        *used = used.saturating_add(pod.vcpus_milli);
-    }
-    used
-}
-
-fn rooms(caches: &Caches, nodes: &[Arc<Node>]) -> Vec<NodeRoom> {
-    let used = caches.pods.used_by_node();
-    let room = |node: &Arc<Node>| {
-        let name = node.name_any();
-        let mut free = observe::allocatable(node);
-        if let Some(used) = used.get(&name) {
-            free.charge(used);
-        }
-        NodeRoom { name, free }
-    };
-    nodes.iter().map(room).collect()
-}
-
-/// Pods that are not bound yet, or not even seen, will take room on some node of their pool.
-fn take_room_of_unbound(snapshot: &mut Snapshot, caches: &Caches, dispatch: &Dispatch) {
-    let mut charges: Vec<(String, Resources)> = Vec::new();
-    for attempt in caches.pods.attempts() {
-        if !attempt.finished && observe::node_name(&attempt.pod).is_none() {
-            charges.push((attempt.environment, observe::requests(&attempt.pod)));
-        }
-    }
-    for creating in dispatch.creating().into_values() {
-        if let Some(environment) = snapshot.environments.get_mut(&creating.environment) {
-            environment.used_vcpus_milli += creating.candidate.vcpus_milli;
-            let requests = creating.candidate.requests_in(environment);
-            charges.push((creating.environment, requests));
-        }
-    }
-    for (environment, requests) in charges {
-        let Some(environment) = snapshot.environments.get(&environment) else { continue };
-        if let Some(node) = tightest(environment, &snapshot.nodes, &requests) {
-            snapshot.nodes[node].free.charge(&requests);
-        }
     }
 }

@@ -1,0 +1,58 @@
+//! Where in line a job stands: for people who ask.
+
+use std::collections::BTreeSet;
+
+use super::line::Line;
+use super::order::Rank;
+use super::snapshot::Queue;
+use super::turns::{self, Turns, turn};
+
+/// The place of a job that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The job, by its rank in its queue.
+    pub rank: Rank,
+    /// Its queue, as `namespace/name`.
+    pub queue: String,
+    /// Its place in its queue; 1 is next.
+    pub position: usize,
+    /// How many jobs of other queues that share an environment with its queue get their turn before it.
+    pub ahead_elsewhere: usize,
+}
+
+/// The places of all jobs that wait, in the order in which they get their turn if each finds room. What
+/// `allowedNamespaces` say of priorities and weights is left out.
+pub fn line_up(queues: &[Queue]) -> Vec<Place> {
+    let rivals: Vec<Vec<usize>> = (0..queues.len()).map(|index| rivals(queues, index)).collect();
+    let mut lines: Vec<_> = queues.iter().map(Line::of).collect();
+    let mut turns = Turns::default();
+    for (index, (queue, line)) in queues.iter().zip(&mut lines).enumerate() {
+        if let Some((head, _)) = line.head() {
+            turns.push(turn(queue.priority, 0, index, head));
+        }
+    }
+    let mut served = vec![0; queues.len()];
+    let mut places = Vec::new();
+    while let Some(index) = turns.pop().as_ref().map(turns::index) {
+        let Some((rank, _)) = lines[index].advance() else { continue };
+        served[index] += 1;
+        places.push(Place {
+            rank: rank.clone(),
+            queue: queues[index].id.clone(),
+            position: served[index],
+            ahead_elsewhere: rivals[index].iter().map(|rival| served[*rival]).sum(),
+        });
+        if let Some((head, _)) = lines[index].head() {
+            turns.push(turn(queues[index].priority, 0, index, head));
+        }
+    }
+    places
+}
+
+/// The other queues that share an environment with this one.
+fn rivals(queues: &[Queue], index: usize) -> Vec<usize> {
+    let own: BTreeSet<&String> = queues[index].environments.iter().collect();
+    let shares = |other: &Queue| other.environments.iter().any(|environment| own.contains(environment));
+    let others = queues.iter().enumerate().filter(|(other, queue)| *other != index && shares(queue));
+    others.map(|(other, _)| other).collect()
+}

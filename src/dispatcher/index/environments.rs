@@ -1,0 +1,217 @@
+//! Environments as a cycle sees them: limits, tenants, nodes, and the pods that wait for nodes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use batchyard_core::queue::room::tightest;
+use batchyard_core::queue::{Environment, NodeRoom, Provisioned, Resources, Snapshot, Tenant, Unbound};
+use batchyard_core::waits::{self, Wait};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Node;
+use kube::ResourceExt;
+
+use super::rank;
+use crate::controllers::compute_environment::allowed;
+use crate::crd::ComputeEnvironment;
+use crate::crd::compute_environment::EnvironmentType;
+use crate::crd::shared::ResourceStatus;
+use crate::dispatcher::Dispatch;
+use crate::k8s::build::VCPU_REQUEST_PERCENT;
+use crate::k8s::caches::Caches;
+use crate::k8s::observe;
+use crate::k8s::pods::AttemptPod;
+use crate::k8s::pool::{Pool, is_provisioned};
+use crate::k8s::watch::key;
+use crate::seeded_bugs::{Bug, has};
+
+/// How many pods of an environment may wait for new nodes at a time.
+const UNBOUND_WINDOW: usize = 100;
+
+/// The environments with their nodes, by name.
+pub type Pools = HashMap<String, (Arc<ComputeEnvironment>, Arc<Pool>)>;
+
+pub(super) fn environments(
+    caches: &Caches,
+    dispatch: &Dispatch,
+    nodes: &[Arc<Node>],
+) -> (BTreeMap<String, Environment>, Pools) {
+    let used = vcpus_in_use(caches);
+    let mut environments = BTreeMap::new();
+    let mut pools = HashMap::new();
+    for object in caches.environments.state() {
+        let name = object.name_any();
+        let pool = Pool::of(&object.spec, nodes);
+        let takers = nodes.iter().enumerate().filter(|(_, node)| pool.takes_pods(node));
+        let (indexes, takers): (Vec<_>, Vec<_>) = takers.unzip();
+        let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));
+        let managed = object.spec.type_ == EnvironmentType::Managed;
+        let max = object.spec.compute_resources.as_ref().map(|found| milli(found.maxv_cpus));
+        let used_here = used.get(&name);
+        let environment = Environment {
+            closed: environment_closed(&object, dispatch),
+            invalid: is_invalid(&object),
+            max_vcpus_milli: max.filter(|_| managed && !has(Bug::AdmitsTooMuch)),
+            unmanaged_vcpus_milli: object.spec.unmanagedv_cpus.filter(|_| !managed).map(milli),
+            used_vcpus_milli: used_here.map_or(0, |used| used.values().sum()),
+            cpu_percent: Some(object.spec.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from)),
+            tenants: tenants(&object, caches, used_here),
+            provisioned: is_provisioned(&object.spec).then(|| provisioned(&object, dispatch)),
+            nodes: indexes,
+            largest,
+        };
+        environments.insert(name.clone(), environment);
+        pools.insert(name, (object, Arc::new(pool)));
+    }
+    (environments, pools)
+}
+
+fn milli(vcpus: i32) -> i64 {
+    i64::from(vcpus) * 1000
+}
+
+/// What the environment says of each namespace that has a queue.
+fn tenants(
+    environment: &ComputeEnvironment,
+    caches: &Caches,
+    used: Option<&HashMap<String, i64>>,
+) -> Option<BTreeMap<String, Tenant>> {
+    if environment.spec.allowed_namespaces.is_empty() {
+        return None;
+    }
+    let namespaces = caches.queues.state().into_iter().filter_map(|queue| queue.namespace());
+    let tenant = |namespace: &String| {
+        let entry = allowed(environment, namespace, caches)?;
+        Some(Tenant {
+            max_vcpus_milli: entry.maxv_cpus.map(milli),
+            used_vcpus_milli: used.and_then(|used| used.get(namespace)).copied().unwrap_or(0),
+            max_priority: entry.max_priority.map(i64::from),
+            weight: entry.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+        })
+    };
+    Some(namespaces.filter_map(|namespace| Some((namespace.clone(), tenant(&namespace)?))).collect())
+}
+
+fn provisioned(environment: &ComputeEnvironment, dispatch: &Dispatch) -> Provisioned {
+    let timeout = environment.spec.capacity_timeout_seconds;
+    Provisioned {
+        window: UNBOUND_WINDOW,
+        capacity_timeout: timeout.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
+        short_of: dispatch.short_of(&environment.name_any()),
+        ..Provisioned::default()
+    }
+}
+
+fn is_invalid(environment: &ComputeEnvironment) -> bool {
+    environment.status.as_ref().is_some_and(|status| {
+        status.status == Some(ResourceStatus::Invalid)
+            && status.observed_generation == environment.metadata.generation
+    })
+}
+
+/// Why an environment takes nothing new, if so. Its status counts only if it is about the spec that
+/// the pods would be made from.
+pub fn environment_closed(environment: &ComputeEnvironment, dispatch: &Dispatch) -> Option<Wait> {
+    let name = environment.name_any();
+    let status = environment.status.as_ref();
+    let is_off = environment.metadata.deletion_timestamp.is_some()
+        || !environment.spec.state.unwrap_or_default().is_enabled();
+    if is_off {
+        return Some(waits::environment_closed(&name));
+    }
+    if status.and_then(|status| status.observed_generation) != environment.metadata.generation {
+        return Some(waits::environment_settling(&name));
+    }
+    match dispatch.refusal_of(environment) {
+        // INVALID for what the API server said: it is asked again now and then.
+        Some(refusal) => refusal.is_fresh().then(|| refusal.waits(&name)),
+        None => {
+            let is_valid = status.and_then(|status| status.status) == Some(ResourceStatus::Valid);
+            (!is_valid).then(|| waits::environment_closed(&name))
+        }
+    }
+}
+
+/// vCPUs in use, in thousandths, by environment and namespace.
+fn vcpus_in_use(caches: &Caches) -> HashMap<String, HashMap<String, i64>> {
+    let mut used: HashMap<String, HashMap<String, i64>> = HashMap::new();
+    for pod in caches.pods.attempts().into_iter().filter(|pod| !pod.finished) {
+        let namespace = pod.pod.namespace().unwrap_or_default();
+        let used = used.entry(pod.environment).or_default().entry(namespace).or_default();
+        *used = used.saturating_add(pod.vcpus_milli);
+    }
+    used
+}
+
+pub(super) fn rooms(caches: &Caches, nodes: &[Arc<Node>]) -> Vec<NodeRoom> {
+    let used = caches.pods.used_by_node();
+    let room = |node: &Arc<Node>| {
+        let name = node.name_any();
+        let size = observe::allocatable(node);
+        let mut free = size;
+        if let Some(used) = used.get(&name) {
+            free.charge(used);
+        }
+        NodeRoom { name, free, size }
+    };
+    nodes.iter().map(room).collect()
+}
+
+/// Pods that are not bound yet, or not even seen, will take room on some node of their pool; where nodes come for
+/// them, they take one of so many places.
+pub(super) fn take_room_of_unbound(snapshot: &mut Snapshot, caches: &Caches, dispatch: &Dispatch) {
+    for attempt in caches.pods.attempts() {
+        if attempt.finished || observe::node_name(&attempt.pod).is_some() {
+            continue;
+        }
+        let Some(environment) = snapshot.environments.get_mut(&attempt.environment) else { continue };
+        let requests = observe::requests(&attempt.pod);
+        match unbound(&attempt, requests, environment, caches) {
+            _ if environment.provisioned.is_none() => {
+                charge_tightest(environment, &mut snapshot.nodes, &requests);
+            }
+            Some(pod) => environment.provisioned.iter_mut().for_each(|p| p.unbound.push(pod.clone())),
+            None => environment.provisioned.iter_mut().for_each(|p| p.unseen += 1),
+        }
+    }
+    for creating in dispatch.creating().into_values() {
+        let Some(environment) = snapshot.environments.get_mut(&creating.environment) else { continue };
+        let namespace = creating.queue.split_once('/').map_or("", |(namespace, _)| namespace);
+        environment.charge(namespace, creating.candidate.vcpus_milli);
+        if environment.provisioned.is_none() {
+            let requests = creating.candidate.requests_in(environment);
+            charge_tightest(environment, &mut snapshot.nodes, &requests);
+        }
+    }
+}
+
+fn charge_tightest(environment: &Environment, nodes: &mut [NodeRoom], requests: &Resources) {
+    if let Some(node) = tightest(environment, nodes, requests) {
+        nodes[node].free.charge(requests);
+    }
+}
+
+/// A pod that waits for a node and could be withdrawn.
+fn unbound(
+    attempt: &AttemptPod,
+    requests: Resources,
+    environment: &Environment,
+    caches: &Caches,
+) -> Option<Unbound> {
+    let job = caches.job(&attempt.job_uid)?;
+    let queue = caches.queue_of(&job)?;
+    let is_leaving = attempt.pod.metadata.deletion_timestamp.is_some()
+        || job.status.as_ref().is_some_and(|status| status.record.intent.is_some());
+    let namespace = queue.namespace().unwrap_or_default();
+    let priority = i64::from(queue.spec.priority);
+    let at_most = environment.tenants.as_ref().and_then(|tenants| tenants.get(&namespace)?.max_priority);
+    let since = attempt.pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    (!is_leaving).then(|| Unbound {
+        uid: attempt.job_uid.clone(),
+        queue: key(queue.as_ref()),
+        priority: at_most.map_or(priority, |max| priority.min(max)),
+        rank: rank(&job, &attempt.job_uid),
+        vcpus_milli: attempt.vcpus_milli,
+        pod: requests,
+        since,
+    })
+}

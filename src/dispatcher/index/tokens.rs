@@ -1,0 +1,40 @@
+//! ConsumableResources as a cycle sees them: what is left of each.
+
+use std::collections::BTreeMap;
+
+use batchyard_core::name;
+
+use crate::crd::convert::Plan;
+use crate::dispatcher::Dispatch;
+use crate::k8s::caches::Caches;
+use crate::k8s::tokens;
+use crate::k8s::watch::key;
+
+/// The tokens that a job takes, by the `namespace/name` of their resource.
+pub(super) fn of(plan: &Plan, namespace: &str, caches: &Caches) -> Vec<(String, i64)> {
+    let named = |(reference, quantity): &(String, i64)| {
+        let found = caches.consumable_resource(namespace, reference);
+        let name = found.map_or_else(|| name::resource(reference).to_owned(), |found| tokens::name(&found));
+        (format!("{namespace}/{name}"), *quantity)
+    };
+    plan.tokens.iter().map(named).collect()
+}
+
+/// What is left of each resource.
+pub(super) fn left(caches: &Caches, dispatch: &Dispatch) -> BTreeMap<String, i64> {
+    let resources = caches.consumable_resources.state();
+    if resources.is_empty() {
+        return BTreeMap::new();
+    }
+    let pods = caches.pods.attempts();
+    let mut left: BTreeMap<String, i64> = resources
+        .iter()
+        .map(|resource| (key(resource.as_ref()), tokens::Standing::of(resource, &pods).left()))
+        .collect();
+    for creating in dispatch.creating().into_values() {
+        for (resource, quantity) in creating.candidate.tokens {
+            left.entry(resource).and_modify(|left| *left = left.saturating_sub(quantity));
+        }
+    }
+    left
+}
