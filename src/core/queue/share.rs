@@ -6,7 +6,7 @@
 //! decay; ours falls in a straight line from full weight now to none at the window's end. What is in use now counts
 //! at once, so that one cycle with much room does not give all of it to one share.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -47,7 +47,7 @@ impl Policy {
             self.distribution.iter().position(|(pattern, _)| stands_for(pattern))
         };
         let entries: Vec<_> = active.map(|share| (share, entry(share))).collect();
-        let mut sizes: HashMap<usize, f64> = HashMap::new();
+        let mut sizes: BTreeMap<usize, f64> = BTreeMap::new();
         for (_, index) in &entries {
             if let Some(index) = index {
                 *sizes.entry(*index).or_default() += 1.0;
@@ -101,7 +101,7 @@ impl Shares {
 
 /// What the jobs of a queue used, within the window.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(HashMap<String, Use>);
+pub struct Ledger(BTreeMap<String, Use>);
 
 /// One attempt's use of vCPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
