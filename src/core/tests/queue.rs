@@ -2,6 +2,8 @@
 
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "support/stage.rs"]
+mod stage;
 
 use cases::cases;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,122 +12,9 @@ use batchyard_core::queue::{
     Candidate, Decisions, Environment, NodeRoom, Place, Queue, Rank, Resources, Snapshot, Verdict, line_up,
     schedule,
 };
-use batchyard_core::waits::{Kind, Wait};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-
-const GIB: i64 = 1 << 30;
-
-/// A snapshot in the making; jobs are older the earlier they are added.
-#[derive(Clone, Default)]
-struct Stage {
-    snapshot: Snapshot,
-    age: i64,
-}
-
-impl Stage {
-    /// An environment and its nodes: vCPUs, GiB and GPUs that are free, and as many when empty.
-    fn pool(mut self, name: &str, max: Option<i64>, nodes: &[(i64, i64, i64)]) -> Self {
-        let mut environment =
-            Environment { max_vcpus_milli: max.map(|v| v * 1000), ..Environment::default() };
-        for (vcpus, gib, gpus) in nodes {
-            let free = amounts(*vcpus, *gib, *gpus, 10);
-            environment.nodes.push(self.snapshot.nodes.len());
-            environment.largest = environment.largest.max(&free);
-            let name = format!("{name}-{}", self.snapshot.nodes.len());
-            self.snapshot.nodes.push(NodeRoom { name, free, size: free });
-        }
-        self.snapshot.environments.insert(name.to_owned(), environment);
-        self
-    }
-
-    fn change(mut self, pool: &str, change: impl FnOnce(&mut Environment)) -> Self {
-        change(self.snapshot.environments.get_mut(pool).expect("known"));
-        self
-    }
-
-    /// Other pods take this much of a node.
-    fn taken(mut self, node: usize, vcpus: i64, gib: i64, gpus: i64) -> Self {
-        self.snapshot.nodes[node].free.charge(&amounts(vcpus, gib, gpus, 1));
-        self
-    }
-
-    fn queue(mut self, id: &str, priority: i64, environments: &[&str]) -> Self {
-        let environments = environments.iter().map(|e| (*e).to_owned()).collect();
-        self.snapshot.queues.push(Queue { id: id.to_owned(), priority, environments, ..Queue::default() });
-        self
-    }
-
-    fn limit(mut self, running: u32, max: u32) -> Self {
-        let queue = self.snapshot.queues.last_mut().expect("a queue");
-        (queue.running, queue.max_running) = (running, Some(max));
-        self
-    }
-
-    /// A job in the last queue.
-    fn job(self, uid: &str, vcpus: i64) -> Self {
-        self.candidate(uid, true, vcpus, 1, 0)
-    }
-
-    fn retried(self, uid: &str, vcpus: i64) -> Self {
-        self.candidate(uid, false, vcpus, 1, 0)
-    }
-
-    fn candidate(mut self, uid: &str, fresh: bool, vcpus: i64, gib: i64, gpus: i64) -> Self {
-        self.age += 1;
-        let created_at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(self.age);
-        let rank = Rank { fresh, created_at, sequence: 0, uid: uid.to_owned() };
-        let job = Candidate {
-            vcpus_milli: vcpus * 1000,
-            pod: amounts(vcpus, gib, gpus, 1),
-            ..Candidate::default()
-        };
-        self.snapshot.queues.last_mut().expect("a queue").waiting.insert(rank, job);
-        self
-    }
-
-    /// The environment of each job that is admitted; why the head of a queue waits.
-    fn verdicts(&self) -> BTreeMap<String, String> {
-        let verdicts = schedule(self.snapshot.clone()).verdicts.into_iter();
-        verdicts
-            .map(|(uid, verdict)| match verdict {
-                Verdict::Admit { environment } => (uid, environment),
-                Verdict::Wait(wait) => (uid, wait.text),
-            })
-            .collect()
-    }
-
-    /// Checks where jobs go; `None` for those that wait.
-    #[track_caller]
-    fn places(&self, want: &[(&str, Option<&str>)]) {
-        let verdicts = self.verdicts();
-        for (uid, place) in want {
-            let got = verdicts.get(*uid).map_or("Waiting for its turn", String::as_str);
-            let waits = got.starts_with("Waiting") || got.starts_with("MISCONFIGURATION");
-            assert!(place.map_or(waits, |place| place == got), "{uid}: wanted {place:?}, got {got:?}");
-        }
-        assert!(verdicts.keys().all(|uid| want.iter().any(|(known, _)| known == uid)), "{verdicts:?}");
-    }
-
-    #[track_caller]
-    fn says(&self, uid: &str, want: &str) {
-        assert_eq!(self.verdicts()[uid], want);
-    }
-}
-
-fn amounts(vcpus: i64, gib: i64, gpus: i64, pods: i64) -> Resources {
-    Resources { cpu_milli: vcpus * 1000, memory: gib * GIB, gpus, pods }
-}
-
-fn one_vcpu() -> Candidate {
-    Candidate { vcpus_milli: 1000, pod: amounts(1, 1, 0, 1), ..Candidate::default() }
-}
-
-fn closed() -> Wait {
-    Wait { kind: Kind::ComputeEnvironment, text: "Waiting for it to open".to_owned() }
-}
-
-const BIG: (i64, i64, i64) = (64, 256, 0);
+use stage::{BIG, Stage, amounts, closed, one_vcpu};
 
 #[test]
 fn priority_decides_between_queues_that_share_an_environment() {
