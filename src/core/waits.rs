@@ -184,6 +184,14 @@ pub fn namespace_not_allowed(environment: &str, namespace: &str) -> Wait {
     )
 }
 
+/// RUNNABLE: an environment that the queue names is not there, or not yet, and no other can take the job.
+pub fn environment_missing(environment: &str, queue: &str) -> Wait {
+    wait(
+        Kind::ComputeEnvironment,
+        format!("Waiting for ComputeEnvironment {environment} of JobQueue {queue}, which does not exist"),
+    )
+}
+
 /// RUNNABLE: another object has the name of the job's pod.
 pub fn name_taken(pod: &str) -> Wait {
     wait(Kind::ApiServer, format!("Waiting for the name {pod}: a pod that is not the job's has it"))

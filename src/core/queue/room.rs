@@ -12,14 +12,15 @@ pub(super) struct Room {
     pub(super) environments: BTreeMap<String, Environment>,
     pub(super) nodes: Vec<NodeRoom>,
     pub(super) tokens: BTreeMap<String, i64>,
-    /// Environments in which room is kept, and the name of the queue for whose head.
-    held: BTreeMap<String, String>,
+    /// Environments in which room is kept, with the namespace if only its part is, and the name of the queue for
+    /// whose head.
+    held: BTreeMap<(String, Option<String>), String>,
 }
 
 /// What keeps a job out of an environment.
 pub(super) struct Obstacle {
     /// It stays as long as nobody changes the environment.
-    lasting: bool,
+    pub(super) lasting: bool,
     /// Pods that wait for nodes are in the way.
     pub(super) crowded: bool,
     pub(super) wait: Wait,
@@ -74,14 +75,17 @@ impl Room {
             return Err(Obstacle::passing(waits::no_environment(queue.name())));
         };
         let need = job.requests_in(environment);
-        let fits = admits(environment, name, queue, job).and_then(|()| match &mut environment.provisioned {
-            Some(provisioned) => has_window(provisioned, name, &need).map(|()| None),
-            None => match tightest(environment, &self.nodes, &need) {
-                Some(node) => Ok(Some(node)),
-                None => Err(Obstacle::passing(lacking(environment, name, &self.nodes, &need))),
-            },
-        });
-        let node = fits.map_err(|obstacle| match self.held.get(name) {
+        let fits = environment
+            .could_take(name, queue, job.vcpus_milli, &need)
+            .and_then(|()| has_room(environment, name, queue, job.vcpus_milli))
+            .and_then(|()| match &environment.provisioned {
+                Some(provisioned) => has_window(provisioned, name).map(|()| None),
+                None => match tightest(environment, &self.nodes, &need) {
+                    Some(node) => Ok(Some(node)),
+                    None => Err(Obstacle::passing(lacking(environment, name, &self.nodes, &need))),
+                },
+            });
+        let node = fits.map_err(|obstacle| match holder(&self.held, name, queue) {
             Some(holder) if !obstacle.lasting => Obstacle::passing(waits::held_for(name, holder)),
             _ => obstacle,
         })?;
@@ -110,11 +114,11 @@ impl Room {
     ) -> Option<Vec<String>> {
         let environment = self.environments.get_mut(name)?;
         let priority = environment.priority_of(queue);
-        let max = environment.max_vcpus_milli.unwrap_or(i64::MAX);
+        let max = environment.most_for(queue);
         let mut missing = environment.used_vcpus_milli.saturating_add(job.vcpus_milli).saturating_sub(max);
         let provisioned = environment.provisioned.as_mut()?;
         let waiting = provisioned.unbound.len() + provisioned.unseen + 1;
-        let mut too_many = waiting.saturating_sub(provisioned.window);
+        let mut too_many = waiting as i64 - provisioned.window as i64;
         let comes_later = |pod: &Unbound| {
             pod.priority < priority || queue.shares.is_none() && pod.queue == queue.id && pod.rank > *rank
         };
@@ -122,46 +126,74 @@ impl Room {
         provisioned.unbound.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.rank.cmp(&b.rank)));
         let mut going = Vec::new();
         for (index, pod) in provisioned.unbound.iter().enumerate().rev().filter(|(_, pod)| comes_later(pod)) {
-            if missing <= 0 && too_many == 0 {
+            if missing <= 0 && too_many <= 0 {
                 break;
             }
             missing -= pod.vcpus_milli;
-            too_many = too_many.saturating_sub(1);
+            too_many -= 1;
             going.push(index);
         }
-        let enough = missing <= 0 && too_many == 0;
-        enough.then(|| going.into_iter().map(|index| provisioned.unbound.remove(index).uid).collect())
+        if missing > 0 || too_many > 0 {
+            return None;
+        }
+        // A large pod may have made it needless that smaller ones go, which come later.
+        for position in (0..going.len()).rev() {
+            let vcpus_milli = provisioned.unbound[going[position]].vcpus_milli;
+            if missing + vcpus_milli <= 0 && too_many < 0 {
+                (missing, too_many) = (missing + vcpus_milli, too_many + 1);
+                going.remove(position);
+            }
+        }
+        // Their places in the window are for this job, not for those who come later in this cycle.
+        provisioned.unseen += going.len();
+        Some(going.into_iter().map(|index| provisioned.unbound.remove(index).uid).collect())
     }
 
     /// Keeps what the head of a queue lacks for it, in the first environment that could take it. Those who come
-    /// later find that it is taken.
+    /// later find that it is taken. While it lacks tokens, only they are kept, and while its namespace has all its
+    /// part, only of that part: what others may use is not idle for that.
     pub(super) fn hold(&mut self, environments: &[&str], queue: &Queue, job: &Candidate) {
-        self.take_tokens(job);
+        let (tokens, vcpus) = (&self.tokens, job.vcpus_milli);
+        if job.tokens.iter().any(|(resource, _)| !tokens.contains_key(resource)) {
+            return;
+        }
         for name in environments {
             let Some(environment) = self.environments.get_mut(*name) else { continue };
-            let could = environment.closed.is_none()
-                && environment.max_vcpus_milli.is_none_or(|max| job.vcpus_milli <= max);
             let need = job.requests_in(environment);
+            let could = environment.could_take(name, queue, vcpus, &need).is_ok();
             let node = nearest(environment, &self.nodes, &need);
-            if !could || environment.provisioned.is_none() && node.is_none() {
+            if !could
+                || vcpus > environment.most_for(queue)
+                || environment.provisioned.is_none() && node.is_none()
+            {
                 continue;
             }
-            environment.used_vcpus_milli = environment.used_vcpus_milli.saturating_add(job.vcpus_milli);
-            if let Some(node) = node {
-                self.nodes[node].free.charge(&need);
+            if self.lacks_tokens(job).is_none() {
+                self.hold_room(name, queue, vcpus, node.map(|node| (node, need)));
             }
-            self.held.insert((*name).to_owned(), queue.name().to_owned());
-            return;
+            return self.take_tokens(job);
         }
     }
 
-    /// True if the job could go to the environment once there is room, as far as is known.
-    pub(super) fn is_open_to(&self, name: &str, pod: &Unbound) -> bool {
+    fn hold_room(&mut self, name: &str, queue: &Queue, vcpus_milli: i64, node: Option<(usize, Resources)>) {
+        let Some(environment) = self.environments.get_mut(name) else { return };
+        let namespace = queue.namespace();
+        let has_its_part = environment.namespace_is_full(namespace, vcpus_milli);
+        environment.charge_namespace(namespace, vcpus_milli);
+        if !has_its_part {
+            environment.used_vcpus_milli = environment.used_vcpus_milli.saturating_add(vcpus_milli);
+            node.into_iter().for_each(|(node, need)| self.nodes[node].free.charge(&need));
+        }
+        let part = has_its_part.then(|| namespace.to_owned());
+        self.held.insert((name.to_owned(), part), queue.name().to_owned());
+    }
+
+    /// True if a job of the queue, whose pod waits for a node elsewhere, could go to the environment once there is
+    /// room, as far as is known.
+    pub(super) fn is_open_to(&self, name: &str, queue: &Queue, pod: &Unbound) -> bool {
         self.environments.get(name).is_some_and(|environment| {
-            let short = environment.provisioned.iter().flat_map(|p| &p.short_of);
-            environment.closed.is_none()
-                && environment.max_vcpus_milli.is_none_or(|max| pod.vcpus_milli <= max)
-                && !short.into_iter().any(|short| short.fits(&pod.pod))
+            let has_such_nodes = environment.provisioned.is_some() || pod.pod.fits(&environment.largest);
+            has_such_nodes && environment.could_take(name, queue, pod.vcpus_milli, &pod.pod).is_ok()
         })
     }
 }
@@ -170,47 +202,89 @@ impl Environment {
     /// Takes room for a job of this namespace, whose pod is not seen yet.
     pub fn charge(&mut self, namespace: &str, vcpus_milli: i64) {
         self.used_vcpus_milli = self.used_vcpus_milli.saturating_add(vcpus_milli);
-        if let Some(tenant) = self.tenants.as_mut().and_then(|tenants| tenants.get_mut(namespace)) {
-            tenant.used_vcpus_milli = tenant.used_vcpus_milli.saturating_add(vcpus_milli);
-        }
+        self.charge_namespace(namespace, vcpus_milli);
         if let Some(provisioned) = &mut self.provisioned {
             provisioned.unseen += 1;
         }
     }
+
+    fn charge_namespace(&mut self, namespace: &str, vcpus_milli: i64) {
+        if let Some(tenant) = self.tenants.as_mut().and_then(|tenants| tenants.get_mut(namespace)) {
+            tenant.used_vcpus_milli = tenant.used_vcpus_milli.saturating_add(vcpus_milli);
+        }
+    }
+
+    fn namespace_is_full(&self, namespace: &str, vcpus_milli: i64) -> bool {
+        self.tenant(namespace).is_some_and(|tenant| {
+            let then = tenant.used_vcpus_milli.saturating_add(vcpus_milli);
+            tenant.max_vcpus_milli.is_some_and(|max| then > max)
+        })
+    }
+
+    /// What its use may come to when a job of the queue joins: what is kept for other shares is left out.
+    fn most_for(&self, queue: &Queue) -> i64 {
+        let max = self.max_vcpus_milli.unwrap_or(i64::MAX);
+        self.usable_by(queue).map_or(max, |usable| usable.min(max))
+    }
+
+    /// What the shares of a queue may use, if part of the environment is kept for others.
+    fn usable_by(&self, queue: &Queue) -> Option<i64> {
+        let whole = self.max_vcpus_milli.or(self.unmanaged_vcpus_milli);
+        queue.shares.as_ref().zip(whole).map(|(shares, whole)| shares.usable(whole))
+    }
+
+    /// Whether it could take a job if all of it were free.
+    fn could_take(
+        &self,
+        name: &str,
+        queue: &Queue,
+        vcpus_milli: i64,
+        need: &Resources,
+    ) -> Result<(), Obstacle> {
+        if let Some(why) = &self.closed {
+            return Err(Obstacle::passing(why.clone()));
+        }
+        let part = self.tenant(queue.namespace()).and_then(|tenant| tenant.max_vcpus_milli);
+        if [self.max_vcpus_milli, part].into_iter().flatten().any(|max| vcpus_milli > max) {
+            return Err(Obstacle::lasting(waits::above_max_vcpus()));
+        }
+        let mut short_of = self.provisioned.iter().flat_map(|provisioned| &provisioned.short_of);
+        match short_of.any(|short| short.fits(need)) {
+            true => Err(Obstacle::passing(waits::no_capacity(name))),
+            false => Ok(()),
+        }
+    }
 }
 
-/// Whether the environment takes the job at all, and its limits leave room for it.
-fn admits(environment: &Environment, name: &str, queue: &Queue, job: &Candidate) -> Result<(), Obstacle> {
-    if let Some(why) = &environment.closed {
-        return Err(Obstacle::passing(why.clone()));
+/// The queue for whose head room is kept that a job of this queue could use.
+fn holder<'h>(
+    held: &'h BTreeMap<(String, Option<String>), String>,
+    name: &str,
+    queue: &Queue,
+) -> Option<&'h String> {
+    let of = |namespace: Option<String>| held.get(&(name.to_owned(), namespace));
+    of(None).or_else(|| of(Some(queue.namespace().to_owned())))
+}
+
+/// Whether the environment's limits leave room. What pods can make way for comes last.
+fn has_room(environment: &Environment, name: &str, queue: &Queue, vcpus_milli: i64) -> Result<(), Obstacle> {
+    let namespace = queue.namespace();
+    if environment.namespace_is_full(namespace, vcpus_milli) {
+        let max = environment.tenant(namespace).and_then(|tenant| tenant.max_vcpus_milli);
+        return Err(Obstacle::passing(waits::namespace_max_vcpus(name, namespace, max.unwrap_or_default())));
     }
-    let then = environment.used_vcpus_milli.saturating_add(job.vcpus_milli);
-    let tenant = environment.tenant(queue.namespace());
-    let most = tenant.and_then(|tenant| tenant.max_vcpus_milli);
-    if [environment.max_vcpus_milli, most].into_iter().flatten().any(|max| job.vcpus_milli > max) {
-        return Err(Obstacle::lasting(waits::above_max_vcpus()));
-    }
+    let then = environment.used_vcpus_milli.saturating_add(vcpus_milli);
     if let Some(max) = environment.max_vcpus_milli.filter(|max| then > *max) {
         return Err(Obstacle::crowded(waits::max_vcpus(name, max)));
     }
-    if let (Some(tenant), Some(max)) = (tenant, most)
-        && tenant.used_vcpus_milli.saturating_add(job.vcpus_milli) > max
-    {
-        return Err(Obstacle::passing(waits::namespace_max_vcpus(name, queue.namespace(), max)));
-    }
-    let whole = environment.max_vcpus_milli.or(environment.unmanaged_vcpus_milli);
-    let usable = queue.shares.as_ref().zip(whole).map(|(shares, whole)| shares.usable(whole));
-    match usable.filter(|usable| then > *usable) {
-        Some(usable) => Err(Obstacle::passing(waits::reserved_for_shares(name, usable))),
+    match environment.usable_by(queue).filter(|usable| then > *usable) {
+        Some(usable) => Err(Obstacle::crowded(waits::reserved_for_shares(name, usable))),
         None => Ok(()),
     }
 }
 
 /// Whether one more pod may wait for a node.
-fn has_window(provisioned: &Provisioned, name: &str, need: &Resources) -> Result<(), Obstacle> {
-    if provisioned.short_of.iter().any(|short| short.fits(need)) {
-        return Err(Obstacle::passing(waits::no_capacity(name)));
-    }
+fn has_window(provisioned: &Provisioned, name: &str) -> Result<(), Obstacle> {
     match provisioned.unbound.len() + provisioned.unseen < provisioned.window {
         true => Ok(()),
         false => Err(Obstacle::crowded(waits::unbound_window(name, provisioned.window))),

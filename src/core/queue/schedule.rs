@@ -17,7 +17,7 @@ use super::resources::Resources;
 use super::room::{Obstacle, Room};
 use super::snapshot::{OVERTAKING, Queue, Snapshot, Unbound, Verdict};
 use super::turns::{self, Turn, Turns, turn};
-use crate::waits::{self, Wait};
+use crate::waits::{self, Kind, Wait};
 
 /// How many jobs a front has at most (GetJobQueueSnapshot of the AWS API).
 pub const FRONT: usize = 100;
@@ -89,11 +89,18 @@ impl<'q> Lane<'q> {
 
     /// What its head waits for when it found room nowhere.
     fn wait(&mut self, room: &Room) -> Wait {
+        let exists = |name: &String| room.environments.contains_key(name);
+        let missing = self.queue.environments.iter().find(|name| !exists(name));
         let is_invalid = |name: &&str| room.environments.get(*name).is_some_and(|found| found.invalid);
-        if !self.environments.is_empty() && self.environments.iter().all(is_invalid) {
+        let all_invalid = missing.is_none() && !self.environments.is_empty();
+        if all_invalid && self.environments.iter().all(is_invalid) {
             return waits::all_invalid();
         }
-        let found = self.obstacle.take().map(|obstacle| obstacle.wait);
+        let found = self.obstacle.take().map(|obstacle| match missing {
+            // It may come and take the job.
+            Some(missing) if obstacle.lasting => waits::environment_missing(missing, self.queue.name()),
+            _ => obstacle.wait,
+        });
         let found = found.or_else(|| self.queue.obstacle.clone());
         found.unwrap_or_else(|| waits::no_environment(self.queue.name()))
     }
@@ -145,7 +152,7 @@ impl Cycle<'_> {
     fn serve(&mut self, index: usize, priority: i64) {
         let lane = &mut self.lanes[index];
         let Some(head) = lane.line.head() else { return };
-        if let Some(wait) = lane.closed(head, &self.room).filter(|_| lane.stage == 0) {
+        if let Some(wait) = lane.closed(head, &self.room) {
             return self.block(index, head, wait);
         }
         while let Some(name) = self.lanes[index].environments.get(self.lanes[index].stage).copied() {
@@ -194,7 +201,9 @@ impl Cycle<'_> {
     fn block(&mut self, index: usize, (rank, job): Entry<'_>, wait: Wait) {
         let lane = &mut self.lanes[index];
         let since = lane.queue.head.as_ref().filter(|(uid, _)| *uid == rank.uid).map(|(_, since)| *since);
-        if since.is_some_and(|since| self.now.duration_since(since) >= OVERTAKING) {
+        let is_late = since.is_some_and(|since| self.now.duration_since(since) >= OVERTAKING);
+        // Nothing that others leave would help a head that waits for jobs of its own queue.
+        if is_late && wait.kind != Kind::MaxRunning {
             self.room.hold(&lane.environments, lane.queue, job);
         }
         self.decisions.verdicts.insert(rank.uid.clone(), Verdict::Wait(wait));
@@ -217,9 +226,11 @@ impl Cycle<'_> {
         }
         for (name, pod) in late {
             let queue = queues.iter().find(|queue| queue.id == pod.queue);
-            let others =
-                queue.into_iter().flat_map(|queue| &queue.environments).filter(|other| **other != name);
-            if others.into_iter().any(|other| self.room.is_open_to(other, &pod)) {
+            let open = |queue: &Queue| {
+                let mut others = queue.environments.iter().filter(|other| **other != name);
+                others.any(|other| self.room.is_open_to(other, queue, &pod))
+            };
+            if queue.is_some_and(open) {
                 let provisioned = self.room.environments.get_mut(&name).and_then(|e| e.provisioned.as_mut());
                 provisioned.into_iter().for_each(|found| found.unbound.retain(|other| other.uid != pod.uid));
                 self.decisions.withdraw.push(pod.uid);
