@@ -59,7 +59,7 @@ struct Share<'q> {
 
 /// A share that has a job; the greatest is next.
 struct Turn<'q> {
-    /// Usage times weight.
+    /// Usage, with half of the next job, times weight.
     usage: f64,
     head: &'q Rank,
     share: usize,
@@ -89,8 +89,11 @@ impl<'q> Fair<'q> {
 
     fn queue_up(&mut self, index: usize) {
         let share = &self.shares[index];
-        if let Some((head, _)) = share.jobs.last() {
-            self.next.push(Turn { usage: share.usage * share.weight, head, share: index });
+        if let Some((head, job)) = share.jobs.last() {
+            // Else a share would on average be above its part by half a job, which is much for those whose part
+            // is small. One that uses nothing is first, however large its job.
+            let half = share.usage.min(job.vcpus_milli as f64) / 2.0;
+            self.next.push(Turn { usage: (share.usage + half) * share.weight, head, share: index });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Fair share: which share of a queue is next
 //! (<https://docs.aws.amazon.com/batch/latest/userguide/fair-share-scheduling-policies.html>).
 //!
-//! The share with the smallest weighted usage goes first. The usage of a share is what its jobs use now plus what
+//! The share with the smallest weighted usage goes first, where half of its next job is counted. The usage of a share is what its jobs use now plus what
 //! they used on average over the window, of which the recent past counts more. AWS publishes no formula for the
 //! decay; ours falls in a straight line from full weight now to none at the window's end. What is in use now counts
 //! at once, so that one cycle with much room does not give all of it to one share.
@@ -61,7 +61,8 @@ impl Policy {
     /// The part of `max` that jobs may use while so many shares are active; the rest is kept for shares that are
     /// not active yet: `max × (computeReservation / 100) ^ active`.
     pub fn usable(&self, max: i64, active: usize) -> i64 {
-        let active = i32::try_from(active).unwrap_or(i32::MAX);
+        // A job that asks makes its share active.
+        let active = i32::try_from(active.max(1)).unwrap_or(i32::MAX);
         let reserved = max as f64 * (f64::from(self.reservation) / 100.0).powi(active);
         // A vCPU that is reserved in part is reserved.
         max - (reserved / 1000.0 - 1e-9).ceil().max(0.0) as i64 * 1000
@@ -122,9 +123,12 @@ impl Ledger {
         self.0.get(pod_uid).is_some_and(|known| known.until.is_some())
     }
 
-    /// Notes the use by a pod; said twice, it counts once.
+    /// Notes the use by a pod; said twice, it counts once. One that is over stays so: an older view of the pod
+    /// changes nothing.
     pub fn note(&mut self, pod_uid: &str, used: Use) {
-        self.0.insert(pod_uid.to_owned(), used);
+        if !self.is_closed(pod_uid) {
+            self.0.insert(pod_uid.to_owned(), used);
+        }
     }
 
     /// Ends every use but those by these pods: a job that is deleted while it runs tells no end.
