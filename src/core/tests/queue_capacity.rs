@@ -80,8 +80,7 @@ fn tokens_are_counted_again_when_the_turn_comes_in_the_second_environment() {
 #[test]
 fn equal_priorities_end_with_vcpus_by_weight() {
     let weight = |weight| Tenant { weight, ..Tenant::default() };
-    let mut stage = pool(40).tenant("p", "a", weight(1)).tenant("p", "b", weight(3));
-    stage.snapshot.nodes[0].free.pods = 100;
+    let mut stage = pool(40).pods(100).tenant("p", "a", weight(1)).tenant("p", "b", weight(3));
     stage = stage.queue("a/old", 1, &["p"]);
     for number in 0..40 {
         stage = stage.job(&format!("a-old{number:02}"), 1);

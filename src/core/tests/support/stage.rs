@@ -45,6 +45,12 @@ impl Stage {
         self
     }
 
+    /// Every node takes so many pods.
+    pub(crate) fn pods(mut self, pods: i64) -> Self {
+        self.snapshot.nodes.iter_mut().for_each(|node| (node.free.pods, node.size.pods) = (pods, pods));
+        self
+    }
+
     /// Other pods take this much of a node.
     pub(crate) fn taken(mut self, node: usize, vcpus: i64, gib: i64, gpus: i64) -> Self {
         self.snapshot.nodes[node].free.charge(&amounts(vcpus, gib, gpus, 1));
