@@ -185,6 +185,10 @@ impl Dispatcher {
                 })
             });
             if seen || moved_on {
+                // The watch may be faster than the answer, which then finds nothing to note.
+                if seen {
+                    self.context.dispatch.created(&uid, &creating.pod, self.context.clock.now());
+                }
                 self.context.dispatch.settle(&uid, &creating.pod);
                 // The job controller may have waited for the create's answer.
                 if let Some(job) = self.context.caches.job_ref(&uid) {

@@ -115,8 +115,10 @@ impl Room {
         let environment = self.environments.get_mut(name)?;
         let priority = environment.priority_of(queue);
         let max = environment.most_for(queue);
-        let mut missing = environment.used_vcpus_milli.saturating_add(job.vcpus_milli).saturating_sub(max);
+        let then = environment.used_vcpus_milli.saturating_add(job.vcpus_milli);
         let provisioned = environment.provisioned.as_mut()?;
+        let freed = std::mem::take(&mut provisioned.leaving_milli);
+        let mut missing = then.saturating_sub(max).saturating_sub(freed);
         let waiting = provisioned.unbound.len() + provisioned.unseen + 1;
         let mut too_many = waiting as i64 - provisioned.window as i64;
         let comes_later = |pod: &Unbound| {
@@ -285,7 +287,7 @@ fn has_room(environment: &Environment, name: &str, queue: &Queue, vcpus_milli: i
 
 /// Whether one more pod may wait for a node.
 fn has_window(provisioned: &Provisioned, name: &str) -> Result<(), Obstacle> {
-    match provisioned.unbound.len() + provisioned.unseen < provisioned.window {
+    match provisioned.unbound.len() + provisioned.unseen + provisioned.leaving < provisioned.window {
         true => Ok(()),
         false => Err(Obstacle::crowded(waits::unbound_window(name, provisioned.window))),
     }

@@ -147,6 +147,11 @@ pub struct Provisioned {
     pub window: usize,
     /// How many pods are being made and are not seen yet.
     pub unseen: usize,
+    /// Pods without a node that are going, and the vCPUs that they free, in thousandths: what they free need not be
+    /// taken from others.
+    pub leaving: usize,
+    /// See [`Provisioned::leaving`].
+    pub leaving_milli: i64,
     /// The pods that wait for nodes.
     pub unbound: Vec<Unbound>,
     /// `capacityTimeoutSeconds`: a pod that waits for longer goes elsewhere, if it can.

@@ -152,6 +152,25 @@ mod withdrawal {
         stage.queue("equal", 5, &["k"]).unbound("k", "e1", "equal", 2, 9)
     }
 
+    /// What pods free that are going already is not taken from others as well.
+    #[test]
+    fn pods_that_are_going_make_room_enough() {
+        let leaving = |pods: usize, vcpus: i64| {
+            let stage = crowd(10, 100).change("k", |e| {
+                let provisioned = e.provisioned.as_mut().expect("provisioned");
+                (provisioned.leaving, provisioned.leaving_milli) = (pods, vcpus * 1000);
+                e.used_vcpus_milli += vcpus * 1000;
+            });
+            stage.queue("high", 9, &["k"]).job("h", 2)
+        };
+        assert_eq!(withdrawn(&leaving(0, 0)), [""; 0]);
+        assert_eq!(withdrawn(&leaving(1, 2)), [""; 0]);
+        leaving(1, 2)
+            .says("h", "Waiting for vCPUs in ComputeEnvironment k: pods of later jobs are being withdrawn");
+        assert_eq!(withdrawn(&leaving(1, 1)), [""; 0]);
+        assert_eq!(withdrawn(&leaving(0, 0).change("k", |e| e.used_vcpus_milli += 2000)), ["w3"]);
+    }
+
     #[track_caller]
     fn withdrawn(stage: &Stage) -> Vec<String> {
         let mut withdrawn = stage.schedule().withdraw;

@@ -57,6 +57,7 @@ fn provisioned() -> impl Strategy<Value = Option<Provisioned>> {
                 unbound: unbound.collect(),
                 capacity_timeout: timeout.then(|| SignedDuration::from_secs(100)),
                 short_of: short.map(|vcpus| amounts(vcpus, 1, 0, 1)).into_iter().collect(),
+                ..Provisioned::default()
             }
         },
     ))

@@ -170,7 +170,10 @@ pub(super) fn take_room_of_unbound(snapshot: &mut Snapshot, caches: &Caches, dis
                 charge_tightest(environment, &mut snapshot.nodes, &requests);
             }
             Some(pod) => environment.provisioned.iter_mut().for_each(|p| p.unbound.push(pod.clone())),
-            None => environment.provisioned.iter_mut().for_each(|p| p.unseen += 1),
+            None => environment.provisioned.iter_mut().for_each(|provisioned| {
+                provisioned.leaving += 1;
+                provisioned.leaving_milli += attempt.vcpus_milli;
+            }),
         }
     }
     for creating in dispatch.creating().into_values() {
