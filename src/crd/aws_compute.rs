@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::shared::TAGS;
 
 /// A member that Fargate does not have.
@@ -21,8 +21,8 @@ macro_rules! not_for_fargate {
 }
 
 const COMPUTE_RESOURCE: &[Rule] = &[
-    on(".maxvCpus", "self.maxvCpus >= 1", "maxvCpus must be at least 1"),
-    on(".minvCpus", "!has(self.minvCpus) || self.minvCpus >= 0", "minvCpus must not be negative"),
+    own("maxvCpus", "self >= 1", "maxvCpus must be at least 1"),
+    own("minvCpus", "self >= 0", "minvCpus must not be negative"),
     on(
         ".minvCpus",
         "!has(self.minvCpus) || self.minvCpus <= self.maxvCpus",
@@ -44,11 +44,7 @@ const COMPUTE_RESOURCE: &[Rule] = &[
         "!has(self.allocationStrategy) || !self.allocationStrategy.startsWith('SPOT_') || self.type == 'SPOT'",
         "allocationStrategy SPOT_* is only applicable to type SPOT",
     ),
-    on(
-        ".ec2Configuration",
-        "!has(self.ec2Configuration) || self.ec2Configuration.size() <= 2",
-        "ec2Configuration can have at most 2 entries",
-    ),
+    own("ec2Configuration", "self.size() <= 2", "ec2Configuration can have at most 2 entries"),
     on(
         ".subnets",
         "!self.type.startsWith('FARGATE') || !has(self.subnets) || self.subnets.size() <= 16",
@@ -234,11 +230,7 @@ const LAUNCH_TEMPLATE: &[Rule] = &[
         "has(self.launchTemplateId) != has(self.launchTemplateName)",
         "launchTemplate needs exactly one of launchTemplateId and launchTemplateName",
     ),
-    on(
-        ".overrides",
-        "!has(self.overrides) || self.overrides.size() <= 10",
-        "launchTemplate.overrides can have at most 10 entries",
-    ),
+    own("overrides", "self.size() <= 10", "launchTemplate.overrides can have at most 10 entries"),
 ];
 
 /// A launch template for certain instance types.
@@ -314,10 +306,9 @@ pub struct ComputeScalingPolicy {
     pub min_scale_down_delay_minutes: Option<i32>,
 }
 
-const SCALING_POLICY: &[Rule] = &[on(
-    ".minScaleDownDelayMinutes",
-    "!has(self.minScaleDownDelayMinutes) || self.minScaleDownDelayMinutes == 0 || \
-     self.minScaleDownDelayMinutes >= 20 && self.minScaleDownDelayMinutes <= 10080",
+const SCALING_POLICY: &[Rule] = &[own(
+    "minScaleDownDelayMinutes",
+    "self == 0 || self >= 20 && self <= 10080",
     "minScaleDownDelayMinutes must be 0 or between 20 and 10080",
 )];
 
@@ -455,11 +446,9 @@ pub struct EksConfiguration {
     pub access_entry: Option<EksAccessEntry>,
 }
 
-const EKS_CONFIGURATION: &[Rule] = &[on(
-    ".kubernetesNamespace",
-    "self.kubernetesNamespace.size() < 64 && self.kubernetesNamespace != 'default' && \
-     !self.kubernetesNamespace.startsWith('kube-') && \
-     self.kubernetesNamespace.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+const EKS_CONFIGURATION: &[Rule] = &[own(
+    "kubernetesNamespace",
+    "self.size() < 64 && self != 'default' && !self.startsWith('kube-') && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
     "kubernetesNamespace must be a namespace name shorter than 64 characters, not default and not kube-*",
 )];
 
@@ -534,8 +523,8 @@ pub struct UpdatePolicy {
     pub job_execution_timeout_minutes: Option<i64>,
 }
 
-const UPDATE_POLICY: &[Rule] = &[on(
-    ".jobExecutionTimeoutMinutes",
-    "!has(self.jobExecutionTimeoutMinutes) || self.jobExecutionTimeoutMinutes >= 1 && self.jobExecutionTimeoutMinutes <= 7200",
+const UPDATE_POLICY: &[Rule] = &[own(
+    "jobExecutionTimeoutMinutes",
+    "self >= 1 && self <= 7200",
     "jobExecutionTimeoutMinutes must be between 1 and 7200",
 )];

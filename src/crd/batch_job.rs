@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::container::ContainerProperties;
 use super::ecs::EcsProperties;
 use super::eks::EksProperties;
@@ -20,15 +21,15 @@ use super::session::Session;
 use super::shared::{ConsumableResourceProperties, JobTimeout, RetryStrategy, TAGS};
 
 const SPEC: &[Rule] = &[
-    on(
-        ".jobName",
-        "!has(self.jobName) || self.jobName.matches('^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$')",
+    own(
+        "jobName",
+        "self.matches('^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$')",
         "Job name should match valid pattern",
     ),
-    on(".jobQueue", "self.jobQueue != ''", "'jobQueue' is a required field (cannot be an empty string)"),
-    on(
-        ".jobId",
-        "!has(self.jobId) || self.jobId.matches('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')",
+    own("jobQueue", "self != ''", "'jobQueue' is a required field (cannot be an empty string)"),
+    own(
+        "jobId",
+        "self.matches('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')",
         "jobId must be a UUID in lower case",
     ),
     rule(
@@ -36,57 +37,34 @@ const SPEC: &[Rule] = &[
          has(self.nodeProperties)].filter(x, x).size() == 1",
         "a job needs exactly one of jobDefinition, containerProperties, ecsProperties, eksProperties and nodeProperties",
     ),
-    on(
-        ".shareIdentifier",
-        "!has(self.shareIdentifier) || self.shareIdentifier.matches('^[A-Za-z0-9]{1,255}$')",
+    own(
+        "shareIdentifier",
+        "self.matches('^[A-Za-z0-9]{1,255}$')",
         "shareIdentifier can have up to 255 letters and numbers",
     ),
-    on(
-        ".schedulingPriorityOverride",
-        "!has(self.schedulingPriorityOverride) || \
-         self.schedulingPriorityOverride >= 0 && self.schedulingPriorityOverride <= 9999",
+    own(
+        "schedulingPriorityOverride",
+        "self >= 0 && self <= 9999",
         "schedulingPriorityOverride must be between 0 and 9999",
     ),
+    own("dependsOn", "self.size() <= 20", "dependsOn can have at most 20 jobs"),
     on(
         ".dependsOn",
-        "!has(self.dependsOn) || self.dependsOn.size() <= 20",
-        "dependsOn can have at most 20 jobs",
-    ),
-    on(
-        ".dependsOn",
-        "has(self.arrayProperties) || !has(self.dependsOn) || self.dependsOn.all(d, has(d.jobId) || has(d.job))",
+        "!has(self.dependsOn) || has(self.arrayProperties) || self.dependsOn.all(d, has(d.jobId) || has(d.job))",
         "dependsOn needs a jobId or job, unless the job is an array and the type is SEQUENTIAL",
     ),
+    own("terminate", "self != ''", "'reason' is a required field (cannot be an empty string)"),
+    own("cancel", "self != ''", "'reason' is a required field (cannot be an empty string)"),
+    own("terminate", "self.size() <= 1024", "reason can have at most 1024 characters"),
+    own("cancel", "self.size() <= 1024", "reason can have at most 1024 characters"),
+    own("terminate", "self == oldSelf", "terminate cannot be changed or taken back"),
     on(
         ".terminate",
-        "!has(self.terminate) || self.terminate != ''",
-        "'reason' is a required field (cannot be an empty string)",
-    ),
-    on(
-        ".cancel",
-        "!has(self.cancel) || self.cancel != ''",
-        "'reason' is a required field (cannot be an empty string)",
-    ),
-    on(
-        ".terminate",
-        "!has(self.terminate) || self.terminate.size() <= 1024",
-        "reason can have at most 1024 characters",
-    ),
-    on(
-        ".cancel",
-        "!has(self.cancel) || self.cancel.size() <= 1024",
-        "reason can have at most 1024 characters",
-    ),
-    on(
-        ".terminate",
-        "!has(oldSelf.terminate) || has(self.terminate) && self.terminate == oldSelf.terminate",
+        "!has(oldSelf.terminate) || has(self.terminate)",
         "terminate cannot be changed or taken back",
     ),
-    on(
-        ".cancel",
-        "!has(oldSelf.cancel) || has(self.cancel) && self.cancel == oldSelf.cancel",
-        "cancel cannot be changed or taken back",
-    ),
+    own("cancel", "self == oldSelf", "cancel cannot be changed or taken back"),
+    on(".cancel", "!has(oldSelf.cancel) || has(self.cancel)", "cancel cannot be changed or taken back"),
 ];
 
 /// A submitted job cannot be changed, apart from `jobQueue`, `schedulingPriorityOverride`, `terminate`, `cancel`,
@@ -108,12 +86,18 @@ const IMMUTABLE: &[&str] = &[
     "eksPropertiesOverride",
     "ecsPropertiesOverride",
     "consumableResourcePropertiesOverride",
-    "containerProperties",
-    "ecsProperties",
-    "eksProperties",
-    "nodeProperties",
     "session",
 ];
+
+/// A definition in the job itself cannot be changed either.
+const INLINE: &[&str] = &["containerProperties", "ecsProperties", "eksProperties", "nodeProperties"];
+
+const IMMUTABLE_MESSAGE: &str = "cannot be changed after the job was submitted";
+
+/// The rule that nothing is added or removed of what stays as it was submitted.
+pub(super) fn keeps_members() -> Value {
+    cel::keeps_members(IMMUTABLE, INLINE, IMMUTABLE_MESSAGE)
+}
 
 /// SubmitJob of the AWS Batch API, plus what people do to a job later.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -144,7 +128,7 @@ const IMMUTABLE: &[&str] = &[
     printcolumn = r#"{"name":"ID","type":"string","jsonPath":".status.jobId","priority":1}"#
 )]
 #[schemars(extend("x-kubernetes-validations" =
-    cel::rules_and_immutable(SPEC, IMMUTABLE, "cannot be changed after the job was submitted")))]
+    cel::rules_and_unchanged(SPEC, IMMUTABLE, IMMUTABLE_MESSAGE)))]
 pub struct BatchJobSpec {
     /// AWS's name of the job, up to 128 of A-Z a-z 0-9 _ -, a letter or digit first; default metadata.name.
     #[schemars(length(max = 512))]
@@ -241,17 +225,9 @@ pub struct BatchJobSpec {
 }
 
 const ARRAY: &[Rule] = &[
-    on(
-        ".size",
-        "!has(self.size) || self.size >= 2 && self.size <= 10000",
-        "array size must be between 2 and 10000",
-    ),
+    own("size", "self >= 2 && self <= 10000", "array size must be between 2 and 10000"),
     rule("has(self.size) || has(self.rerunFailedOf)", "arrayProperties needs a size"),
-    on(
-        ".toleratedFailures",
-        "!has(self.toleratedFailures) || self.toleratedFailures >= 0",
-        "toleratedFailures must not be negative",
-    ),
+    own("toleratedFailures", "self >= 0", "toleratedFailures must not be negative"),
 ];
 
 /// An array of jobs that differ by their index only.
@@ -310,13 +286,13 @@ pub enum ArrayJobDependency {
 }
 
 const CHILD_ACTION: &[Rule] = &[
-    on(
-        ".indexes",
-        "self.indexes.matches('^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$')",
+    own(
+        "indexes",
+        "self.matches('^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$')",
         "indexes must be numbers and ranges, such as 3,7-9",
     ),
-    on(".reason", "self.reason != ''", "'reason' is a required field (cannot be an empty string)"),
-    on(".reason", "self.reason.size() <= 1024", "reason can have at most 1024 characters"),
+    own("reason", "self != ''", "'reason' is a required field (cannot be an empty string)"),
+    own("reason", "self.size() <= 1024", "reason can have at most 1024 characters"),
 ];
 
 /// Cancels or terminates children of an array.

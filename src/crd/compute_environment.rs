@@ -10,15 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::aws_compute::{ComputeResource, EcsSettings, EksConfiguration, UpdatePolicy};
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::logging::LoggingPolicy;
 use super::schema;
 use super::shared::{ResourceStatus, State, TAGS};
 
 const SPEC: &[Rule] = &[
-    on(
-        ".computeEnvironmentName",
-        "!has(self.computeEnvironmentName) || self.computeEnvironmentName.matches('^[A-Za-z0-9_-]{1,128}$')",
+    own(
+        "computeEnvironmentName",
+        "self.matches('^[A-Za-z0-9_-]{1,128}$')",
         "computeEnvironmentName can have up to 128 letters, numbers, hyphens and underscores",
     ),
     rule(
@@ -30,11 +30,7 @@ const SPEC: &[Rule] = &[
         "!has(self.unmanagedvCpus) || self.type == 'UNMANAGED'",
         "unmanagedvCpus is only applicable to UNMANAGED compute environments",
     ),
-    on(
-        ".unmanagedvCpus",
-        "!has(self.unmanagedvCpus) || self.unmanagedvCpus >= 0",
-        "unmanagedvCpus must not be negative",
-    ),
+    own("unmanagedvCpus", "self >= 0", "unmanagedvCpus must not be negative"),
     rule(
         "!has(self.eksConfiguration) || !has(self.computeResources) || self.computeResources.type in ['EC2', 'SPOT']",
         "eksConfiguration is only applicable to compute resources of type EC2 or SPOT",

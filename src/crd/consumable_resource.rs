@@ -8,24 +8,20 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on};
+use super::cel::{self, Rule, own};
 use super::schema;
 use super::shared::TAGS;
 
 const SPEC: &[Rule] = &[
-    on(
-        ".consumableResourceName",
-        "!has(self.consumableResourceName) || self.consumableResourceName.matches('^[A-Za-z0-9_-]{1,128}$')",
+    own(
+        "consumableResourceName",
+        "self.matches('^[A-Za-z0-9_-]{1,128}$')",
         "consumableResourceName can have up to 128 letters, numbers, hyphens and underscores",
     ),
-    on(
-        ".totalQuantity",
-        "!has(self.totalQuantity) || self.totalQuantity >= 0",
-        "totalQuantity must not be negative",
-    ),
-    on(
-        ".resourceType",
-        "!has(self.resourceType) || self.resourceType in ['REPLENISHABLE', 'NON_REPLENISHABLE']",
+    own("totalQuantity", "self >= 0", "totalQuantity must not be negative"),
+    own(
+        "resourceType",
+        "self in ['REPLENISHABLE', 'NON_REPLENISHABLE']",
         "resourceType must be REPLENISHABLE or NON_REPLENISHABLE",
     ),
 ];

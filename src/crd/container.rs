@@ -4,18 +4,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::logging::LogConfiguration;
 
 const CONTAINER: &[Rule] = &[
     IMAGE,
     USER,
-    on(".vcpus", "!has(self.vcpus) || self.vcpus >= 0", "vcpus must not be negative"),
-    on(
-        ".memory",
-        "!has(self.memory) || self.memory == 0 || self.memory >= 4",
-        "memory must be at least 4 MiB",
-    ),
+    own("vcpus", "self >= 0", "vcpus must not be negative"),
+    own("memory", "self == 0 || self >= 4", "memory must be at least 4 MiB"),
     rule(
         "has(self.vcpus) && self.vcpus > 0 || \
          has(self.resourceRequirements) && self.resourceRequirements.exists(r, r.type == 'VCPU')",
@@ -28,13 +24,13 @@ const CONTAINER: &[Rule] = &[
     ),
     on(
         ".vcpus",
-        "!has(self.vcpus) || self.vcpus == 0 || !has(self.resourceRequirements) || \
+        "!has(self.vcpus) || !has(self.resourceRequirements) || self.vcpus == 0 || \
          !self.resourceRequirements.exists(r, r.type == 'VCPU')",
         "vcpus value was submitted in a deprecated key and conflicts with the VCPU of resourceRequirements",
     ),
     on(
         ".memory",
-        "!has(self.memory) || self.memory == 0 || !has(self.resourceRequirements) || \
+        "!has(self.memory) || !has(self.resourceRequirements) || self.memory == 0 || \
          !self.resourceRequirements.exists(r, r.type == 'MEMORY')",
         "memory value was submitted in a deprecated key and conflicts with the MEMORY of resourceRequirements",
     ),
@@ -42,18 +38,18 @@ const CONTAINER: &[Rule] = &[
 ];
 
 /// An image name as AWS accepts it.
-pub(super) const IMAGE: Rule = on(
-    ".image",
-    "self.image.size() <= 255 && self.image.matches('^[A-Za-z0-9_:./#@-]+$')",
+pub(super) const IMAGE: Rule = own(
+    "image",
+    "self.size() <= 255 && self.matches('^[A-Za-z0-9_:./#@-]+$')",
     "image can have up to 255 letters, numbers, hyphens, underscores, colons, periods, slashes, at and number signs",
 );
 
 /// A user as AWS accepts it, and the form `user:group` that ECS has.
 pub(super) const USER: Rule = Rule {
-    rule: "!has(self.user) || self.user.matches('^([a-z0-9_][a-z0-9_-]{0,30})(:[a-z0-9_][a-z0-9_-]{0,30})?$')",
+    rule: "self.matches('^([a-z0-9_][a-z0-9_-]{0,30})(:[a-z0-9_][a-z0-9_-]{0,30})?$')",
     message: "User does not match regex",
-    message_expression: Some("\"User '\" + self.user + \"' does not match regex\""),
-    field_path: Some(".user"),
+    message_expression: Some("\"User '\" + self + \"' does not match regex\""),
+    field_path: Some("user"),
 };
 
 const MOUNTED_VOLUMES: Rule = on(
@@ -169,11 +165,8 @@ pub struct KeyValuePair {
 const KEY_VALUE: &[Rule] = &[NAME_NOT_RESERVED];
 
 /// An environment variable's name is not one of those that the job gets anyway.
-pub(super) const NAME_NOT_RESERVED: Rule = on(
-    ".name",
-    "!has(self.name) || !self.name.startsWith('AWS_BATCH')",
-    "Environment variable names must not start with AWS_BATCH",
-);
+pub(super) const NAME_NOT_RESERVED: Rule =
+    own("name", "!self.startsWith('AWS_BATCH')", "Environment variable names must not start with AWS_BATCH");
 
 /// An amount of one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -280,9 +273,9 @@ pub struct EfsVolumeConfiguration {
 const EFS: &[Rule] = &[PORT];
 
 /// A port for encryption on the way.
-const PORT: Rule = on(
-    ".transitEncryptionPort",
-    "!has(self.transitEncryptionPort) || self.transitEncryptionPort >= 0 && self.transitEncryptionPort <= 65535",
+const PORT: Rule = own(
+    "transitEncryptionPort",
+    "self >= 0 && self <= 65535",
     "transitEncryptionPort must be between 0 and 65535",
 );
 
@@ -389,17 +382,9 @@ pub struct LinuxParameters {
 }
 
 const LINUX_PARAMETERS: &[Rule] = &[
-    on(
-        ".sharedMemorySize",
-        "!has(self.sharedMemorySize) || self.sharedMemorySize >= 0",
-        "sharedMemorySize must not be negative",
-    ),
-    on(".maxSwap", "!has(self.maxSwap) || self.maxSwap >= 0", "maxSwap must be 0 or a positive integer"),
-    on(
-        ".swappiness",
-        "!has(self.swappiness) || self.swappiness >= 0 && self.swappiness <= 100",
-        "swappiness must be between 0 and 100",
-    ),
+    own("sharedMemorySize", "self >= 0", "sharedMemorySize must not be negative"),
+    own("maxSwap", "self >= 0", "maxSwap must be 0 or a positive integer"),
+    own("swappiness", "self >= 0 && self <= 100", "swappiness must be between 0 and 100"),
 ];
 
 /// A device of the host.
@@ -448,7 +433,7 @@ pub struct Tmpfs {
     pub mount_options: Vec<String>,
 }
 
-const TMPFS: &[Rule] = &[on(".size", "self.size >= 1", "the size of tmpfs must be at least 1 MiB")];
+const TMPFS: &[Rule] = &[own("size", "self >= 1", "the size of tmpfs must be at least 1 MiB")];
 
 /// A value that comes from a secret.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -489,11 +474,8 @@ pub struct EphemeralStorage {
     pub size_in_gi_b: i32,
 }
 
-const EPHEMERAL_STORAGE: &[Rule] = &[on(
-    ".sizeInGiB",
-    "self.sizeInGiB >= 21 && self.sizeInGiB <= 200",
-    "sizeInGiB must be between 21 and 200",
-)];
+const EPHEMERAL_STORAGE: &[Rule] =
+    &[own("sizeInGiB", "self >= 21 && self <= 200", "sizeInGiB must be between 21 and 200")];
 
 /// Operating system and processor architecture.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

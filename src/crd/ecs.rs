@@ -6,18 +6,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on};
+use super::cel::{self, Rule, own};
 use super::container::{
     EphemeralStorage, IMAGE, KeyValuePair, LinuxParameters, MountPoint, NetworkConfiguration,
     RepositoryCredentials, ResourceRequirement, RuntimePlatform, Secret, USER, Ulimit, Volume,
 };
 use super::logging::LogConfiguration;
 
-const ECS: &[Rule] = &[on(
-    ".taskProperties",
-    "self.taskProperties.size() == 1",
-    "ecsProperties.taskProperties must have exactly 1 element",
-)];
+const ECS: &[Rule] =
+    &[own("taskProperties", "self.size() == 1", "ecsProperties.taskProperties must have exactly 1 element")];
 
 /// A job of several containers, in ECS terms.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,35 +29,24 @@ pub struct EcsProperties {
 // That each sourceVolume is one of the volumes is checked when a job is accepted: as a rule it would be too dear for
 // the API server, which reckons with the longest lists that the schema admits.
 const TASK: &[Rule] = &[
-    on(
-        ".containers",
-        "self.containers.size() >= 1 && self.containers.size() <= 10",
-        "containers must have 1 to 10 elements",
-    ),
-    on(
-        ".containers",
-        "self.containers.size() == 0 || self.containers.exists(c, !has(c.essential) || c.essential)",
+    own("containers", "self.size() >= 1 && self.size() <= 10", "containers must have 1 to 10 elements"),
+    own(
+        "containers",
+        "self.size() == 0 || self.exists(c, !has(c.essential) || c.essential)",
         "at least one container must be essential",
     ),
-    on(
-        ".containers",
-        "self.containers.all(c, !has(c.dependsOn) || c.dependsOn.all(d, !has(d.containerName) || \
-         self.containers.exists(x, has(x.name) && x.name == d.containerName)))",
+    own(
+        "containers",
+        "self.all(c, !has(c.dependsOn) || c.dependsOn.all(d, !has(d.containerName) || self.exists(x, has(x.name) && x.name == d.containerName)))",
         "each containerName of dependsOn must be the name of one of the containers",
     ),
-    on(
-        ".containers",
-        "self.containers.all(c, !has(c.dependsOn) || c.dependsOn.all(d, !has(d.condition) || d.condition == 'START' || \
-         !self.containers.exists(x, has(x.name) && has(d.containerName) && x.name == d.containerName && \
-         (!has(x.essential) || x.essential))))",
+    own(
+        "containers",
+        "self.all(c, !has(c.dependsOn) || c.dependsOn.all(d, !has(d.condition) || d.condition == 'START' || !self.exists(x, has(x.name) && has(d.containerName) && x.name == d.containerName && (!has(x.essential) || x.essential))))",
         "COMPLETE and SUCCESS cannot be set on an essential container",
     ),
-    on(
-        ".ipcMode",
-        "!has(self.ipcMode) || self.ipcMode in ['host', 'task', 'none']",
-        "ipcMode must be host, task or none",
-    ),
-    on(".pidMode", "!has(self.pidMode) || self.pidMode in ['host', 'task']", "pidMode must be host or task"),
+    own("ipcMode", "self in ['host', 'task', 'none']", "ipcMode must be host, task or none"),
+    own("pidMode", "self in ['host', 'task']", "pidMode must be host or task"),
 ];
 
 /// The containers of a job and what they share.
@@ -114,16 +100,8 @@ pub struct EcsTaskProperties {
 const TASK_CONTAINER: &[Rule] = &[
     IMAGE,
     USER,
-    on(
-        ".startTimeout",
-        "!has(self.startTimeout) || self.startTimeout >= 2",
-        "startTimeout must be at least 2 seconds",
-    ),
-    on(
-        ".stopTimeout",
-        "!has(self.stopTimeout) || self.stopTimeout >= 2",
-        "stopTimeout must be at least 2 seconds",
-    ),
+    own("startTimeout", "self >= 2", "startTimeout must be at least 2 seconds"),
+    own("stopTimeout", "self >= 2", "stopTimeout must be at least 2 seconds"),
 ];
 
 /// One container of the job.
@@ -199,9 +177,9 @@ pub struct TaskContainerProperties {
     pub stop_timeout: Option<i32>,
 }
 
-const DEPENDENCY: &[Rule] = &[on(
-    ".condition",
-    "!has(self.condition) || self.condition in ['START', 'COMPLETE', 'SUCCESS']",
+const DEPENDENCY: &[Rule] = &[own(
+    "condition",
+    "self in ['START', 'COMPLETE', 'SUCCESS']",
     "condition must be START, COMPLETE or SUCCESS",
 )];
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::container::{IMAGE, NAME_NOT_RESERVED};
 
 /// A job in terms of a pod.
@@ -24,26 +24,20 @@ const POD: &[Rule] = &[
         "has(self.containers) && self.containers.size() >= 1 && self.containers.size() <= 10",
         "containers must have 1 to 10 elements",
     ),
-    on(
-        ".initContainers",
-        "!has(self.initContainers) || self.initContainers.size() <= 10",
-        "initContainers can have at most 10 elements",
-    ),
-    on(
-        ".containers",
-        "!has(self.containers) || self.containers.all(c, has(c.resources) && \
-         (has(c.resources.limits) && 'cpu' in c.resources.limits || has(c.resources.requests) && 'cpu' in c.resources.requests))",
+    own("initContainers", "self.size() <= 10", "initContainers can have at most 10 elements"),
+    own(
+        "containers",
+        "self.all(c, has(c.resources) && (has(c.resources.limits) && 'cpu' in c.resources.limits || has(c.resources.requests) && 'cpu' in c.resources.requests))",
         "cpu must be given in limits or requests of each container's resources",
     ),
-    on(
-        ".containers",
-        "!has(self.containers) || self.containers.all(c, has(c.resources) && \
-         (has(c.resources.limits) && 'memory' in c.resources.limits || has(c.resources.requests) && 'memory' in c.resources.requests))",
+    own(
+        "containers",
+        "self.all(c, has(c.resources) && (has(c.resources.limits) && 'memory' in c.resources.limits || has(c.resources.requests) && 'memory' in c.resources.requests))",
         "memory must be given in limits or requests of each container's resources",
     ),
-    on(
-        ".dnsPolicy",
-        "!has(self.dnsPolicy) || self.dnsPolicy in ['Default', 'ClusterFirst', 'ClusterFirstWithHostNet']",
+    own(
+        "dnsPolicy",
+        "self in ['Default', 'ClusterFirst', 'ClusterFirstWithHostNet']",
         "dnsPolicy must be Default, ClusterFirst or ClusterFirstWithHostNet",
     ),
 ];
@@ -102,9 +96,9 @@ pub struct ImagePullSecret {
 
 const EKS_CONTAINER: &[Rule] = &[
     IMAGE,
-    on(
-        ".imagePullPolicy",
-        "!has(self.imagePullPolicy) || self.imagePullPolicy in ['Always', 'IfNotPresent', 'Never']",
+    own(
+        "imagePullPolicy",
+        "self in ['Always', 'IfNotPresent', 'Never']",
         "imagePullPolicy must be Always, IfNotPresent or Never",
     ),
 ];
@@ -166,27 +160,24 @@ pub struct EksEnvironmentVariable {
 }
 
 const RESOURCES: &[Rule] = &[
-    on(
-        ".limits",
-        "!has(self.limits) || !('cpu' in self.limits) || self.limits['cpu'].matches('^[0-9]{1,6}([.](0|00|25|5|50|75))?$') && \
-         double(self.limits['cpu']) > 0.0",
+    own(
+        "limits",
+        "!('cpu' in self) || self['cpu'].matches('^[0-9]{1,6}([.](0|00|25|5|50|75))?$') && double(self['cpu']) > 0.0",
         "cpu must be a multiple of 0.25",
     ),
-    on(
-        ".requests",
-        "!has(self.requests) || !('cpu' in self.requests) || \
-         self.requests['cpu'].matches('^[0-9]{1,6}([.](0|00|25|5|50|75))?$') && double(self.requests['cpu']) > 0.0",
+    own(
+        "requests",
+        "!('cpu' in self) || self['cpu'].matches('^[0-9]{1,6}([.](0|00|25|5|50|75))?$') && double(self['cpu']) > 0.0",
         "cpu must be a multiple of 0.25",
     ),
-    on(
-        ".limits",
-        "!has(self.limits) || !('memory' in self.limits) || self.limits['memory'].matches('^([4-9]|[1-9][0-9]{1,8})Mi$')",
+    own(
+        "limits",
+        "!('memory' in self) || self['memory'].matches('^([4-9]|[1-9][0-9]{1,8})Mi$')",
         "memory must be a whole number of MiB with the suffix Mi, at least 4Mi",
     ),
-    on(
-        ".requests",
-        "!has(self.requests) || !('memory' in self.requests) || \
-         self.requests['memory'].matches('^([4-9]|[1-9][0-9]{1,8})Mi$')",
+    own(
+        "requests",
+        "!('memory' in self) || self['memory'].matches('^([4-9]|[1-9][0-9]{1,8})Mi$')",
         "memory must be a whole number of MiB with the suffix Mi, at least 4Mi",
     ),
     rule(
@@ -284,12 +275,8 @@ pub struct EksCapabilities {
 }
 
 const CAPABILITIES: &[Rule] = &[
-    on(".add", "!has(self.add) || self.add.size() <= 64", "capabilities.add can have at most 64 elements"),
-    on(
-        ".drop",
-        "!has(self.drop) || self.drop.size() <= 64",
-        "capabilities.drop can have at most 64 elements",
-    ),
+    own("add", "self.size() <= 64", "capabilities.add can have at most 64 elements"),
+    own("drop", "self.size() <= 64", "capabilities.drop can have at most 64 elements"),
 ];
 
 /// A seccomp profile.

@@ -8,7 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::container::ContainerProperties;
 use super::ecs::EcsProperties;
 use super::eks::EksProperties;
@@ -18,9 +18,9 @@ use super::session::Session;
 use super::shared::{ConsumableResourceProperties, JobTimeout, RetryStrategy, TAGS};
 
 const SPEC: &[Rule] = &[
-    on(
-        ".jobDefinitionName",
-        "!has(self.jobDefinitionName) || self.jobDefinitionName.matches('^[A-Za-z0-9_-]{1,128}$')",
+    own(
+        "jobDefinitionName",
+        "self.matches('^[A-Za-z0-9_-]{1,128}$')",
         "jobDefinitionName can have up to 128 letters, numbers, hyphens and underscores",
     ),
     rule(
@@ -33,11 +33,7 @@ const SPEC: &[Rule] = &[
          !has(self.containerProperties) && !has(self.ecsProperties) && !has(self.eksProperties)",
         "type multinode needs nodeProperties and none of containerProperties, ecsProperties and eksProperties",
     ),
-    on(
-        ".schedulingPriority",
-        "!has(self.schedulingPriority) || self.schedulingPriority >= 0 && self.schedulingPriority <= 9999",
-        "schedulingPriority must be between 0 and 9999",
-    ),
+    own("schedulingPriority", "self >= 0 && self <= 9999", "schedulingPriority must be between 0 and 9999"),
     on(
         ".propagateTags",
         "!has(self.propagateTags) || !has(self.eksProperties)",

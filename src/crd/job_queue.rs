@@ -8,21 +8,21 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::logging::QueueLogging;
 use super::schema;
 use super::shared::{ResourceStatus, State, TAGS};
 
 const SPEC: &[Rule] = &[
-    on(
-        ".jobQueueName",
-        "!has(self.jobQueueName) || self.jobQueueName.matches('^[A-Za-z0-9_-]{1,128}$')",
+    own(
+        "jobQueueName",
+        "self.matches('^[A-Za-z0-9_-]{1,128}$')",
         "jobQueueName can have up to 128 letters, numbers, hyphens and underscores",
     ),
-    on(".priority", "self.priority >= 0", "priority must not be negative"),
-    on(
-        ".computeEnvironmentOrder",
-        "!has(self.computeEnvironmentOrder) || self.computeEnvironmentOrder.size() <= 3",
+    own("priority", "self >= 0", "priority must not be negative"),
+    own(
+        "computeEnvironmentOrder",
+        "self.size() <= 3",
         "computeEnvironmentOrder can have at most 3 compute environments",
     ),
     rule(
@@ -39,17 +39,12 @@ const SPEC: &[Rule] = &[
 const IMMUTABLE: &[&str] = &["jobQueueName", "jobQueueType"];
 
 const TIME_LIMIT_ACTION: &[Rule] = &[
-    on(
-        ".reason",
-        "self.reason in ['CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY', 'MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE', \
-         'MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT', 'MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED']",
+    own(
+        "reason",
+        "self in ['CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY', 'MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE', 'MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT', 'MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED']",
         "Invalid job reason",
     ),
-    on(
-        ".maxTimeSeconds",
-        "self.maxTimeSeconds >= 600 && self.maxTimeSeconds <= 86400",
-        "maxTimeSeconds must be between 600 and 86400",
-    ),
+    own("maxTimeSeconds", "self >= 600 && self <= 86400", "maxTimeSeconds must be between 600 and 86400"),
 ];
 
 /// CreateJobQueue of the AWS Batch API, plus limits of our own.

@@ -4,22 +4,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, on, own, rule};
 use super::container::ContainerProperties;
 use super::ecs::EcsProperties;
 use super::eks::EksProperties;
 use super::shared::ConsumableResourceProperties;
 
 const NODES: &[Rule] = &[
-    on(".numNodes", "self.numNodes >= 1 && self.numNodes <= 1000", "numNodes must be between 1 and 1000"),
+    own("numNodes", "self >= 1 && self <= 1000", "numNodes must be between 1 and 1000"),
     on(
         ".mainNode",
         "self.mainNode >= 0 && self.mainNode < self.numNodes",
         "mainNode must be less than numNodes",
     ),
-    on(
-        ".nodeRangeProperties",
-        "self.nodeRangeProperties.size() >= 1 && self.nodeRangeProperties.size() <= 5",
+    own(
+        "nodeRangeProperties",
+        "self.size() >= 1 && self.size() <= 5",
         "nodeRangeProperties must have 1 to 5 node groups",
     ),
 ];
@@ -39,9 +39,9 @@ pub struct NodeProperties {
 }
 
 /// A range of nodes: `0:3`, `0:`, `:3` or `2`.
-pub(super) const TARGET_NODES: Rule = on(
-    ".targetNodes",
-    "self.targetNodes.matches('^([0-9]{1,4}|[0-9]{1,4}:[0-9]{0,4}|:[0-9]{1,4})$')",
+pub(super) const TARGET_NODES: Rule = own(
+    "targetNodes",
+    "self.matches('^([0-9]{1,4}|[0-9]{1,4}:[0-9]{0,4}|:[0-9]{1,4})$')",
     "targetNodes must be a node index or a range of them, such as 0:3, 0: or :3",
 );
 
@@ -51,11 +51,7 @@ const RANGE: &[Rule] = &[
         "[has(self.container), has(self.ecsProperties), has(self.eksProperties)].filter(x, x).size() == 1",
         "a node group needs exactly one of container, ecsProperties and eksProperties",
     ),
-    on(
-        ".instanceTypes",
-        "!has(self.instanceTypes) || self.instanceTypes.size() <= 1",
-        "instanceTypes can have at most 1 element",
-    ),
+    own("instanceTypes", "self.size() <= 1", "instanceTypes can have at most 1 element"),
 ];
 
 /// A group of nodes and what runs on them.

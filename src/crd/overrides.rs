@@ -4,27 +4,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on};
+use super::cel::{self, Rule, own};
 use super::container::{KeyValuePair, ResourceRequirement};
 use super::eks::{EksEnvironmentVariable, EksMetadata, EksResources};
 use super::node::TARGET_NODES;
 use super::shared::ConsumableResourceProperties;
 
 const CONTAINER: &[Rule] = &[
-    on(".vcpus", "!has(self.vcpus) || self.vcpus >= 0", "vcpus must not be negative"),
-    on(
-        ".memory",
-        "!has(self.memory) || self.memory == 0 || self.memory >= 4",
-        "memory must be at least 4 MiB",
-    ),
+    own("vcpus", "self >= 0", "vcpus must not be negative"),
+    own("memory", "self == 0 || self >= 4", "memory must be at least 4 MiB"),
     COMMAND,
 ];
 
-const COMMAND: Rule = on(
-    ".command",
-    "!has(self.command) || self.command.all(c, c != '')",
-    "the command of an override must not contain an empty string",
-);
+const COMMAND: Rule =
+    own("command", "self.all(c, c != '')", "the command of an override must not contain an empty string");
 
 /// What a job changes of its definition's containerProperties.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,9 +48,9 @@ pub struct ContainerOverrides {
     pub resource_requirements: Vec<ResourceRequirement>,
 }
 
-const ECS: &[Rule] = &[on(
-    ".taskProperties",
-    "!has(self.taskProperties) || self.taskProperties.size() <= 1",
+const ECS: &[Rule] = &[own(
+    "taskProperties",
+    "self.size() <= 1",
     "ecsPropertiesOverride.taskProperties can have only 1 element",
 )];
 
@@ -162,11 +155,7 @@ pub struct EksContainerOverride {
     pub resources: Option<EksResources>,
 }
 
-const NODES: &[Rule] = &[on(
-    ".numNodes",
-    "!has(self.numNodes) || self.numNodes >= 1 && self.numNodes <= 1000",
-    "numNodes must be between 1 and 1000",
-)];
+const NODES: &[Rule] = &[own("numNodes", "self >= 1 && self <= 1000", "numNodes must be between 1 and 1000")];
 
 /// What a job changes of its definition's nodeProperties.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -182,14 +171,8 @@ pub struct NodeOverrides {
     pub node_property_overrides: Vec<NodePropertyOverride>,
 }
 
-const RANGE: &[Rule] = &[
-    TARGET_NODES,
-    on(
-        ".instanceTypes",
-        "!has(self.instanceTypes) || self.instanceTypes.size() <= 1",
-        "instanceTypes can have at most 1 element",
-    ),
-];
+const RANGE: &[Rule] =
+    &[TARGET_NODES, own("instanceTypes", "self.size() <= 1", "instanceTypes can have at most 1 element")];
 
 /// Changes of a group of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     BatchJob, BatchJobRecord, ComputeEnvironment, ConsumableResource, JobDefinition, JobQueue,
-    SchedulingPolicy,
+    SchedulingPolicy, batch_job, cel,
 };
 
 /// The first line of each generated file.
@@ -70,6 +70,11 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
                 finish(part, bounds);
             }
         }
+        if crd.spec.names.kind == BatchJob::kind(&())
+            && let Some(root) = schema.as_object_mut()
+        {
+            root.insert(cel::RULES.to_owned(), json!([batch_job::keeps_members()]));
+        }
         let schema = serde_json::from_value(schema).expect("a finished schema is a schema");
         version.schema = Some(CustomResourceValidation { open_api_v3_schema: Some(schema) });
     }
@@ -81,6 +86,7 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 /// - no defaults: what people wrote stays what they wrote;
 /// - no formats for unsigned numbers, which Kubernetes does not know;
 /// - bounds for every string, list and map;
+/// - rules at the members that they are about;
 /// - descriptions of one line.
 fn finish(schema: &mut Value, max_string: u64) {
     let Some(schema) = schema.as_object_mut() else { return };
@@ -90,6 +96,7 @@ fn finish(schema: &mut Value, max_string: u64) {
         schema.remove("format");
     }
     drop_null_from_enum(schema);
+    cel::hand_down(schema);
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = one_line(text);
     }

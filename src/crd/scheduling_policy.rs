@@ -8,14 +8,14 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, own, rule};
 use super::schema;
 use super::shared::TAGS;
 
 const SPEC: &[Rule] = &[
-    on(
-        ".name",
-        "!has(self.name) || self.name.matches('^[A-Za-z0-9_-]{1,128}$')",
+    own(
+        "name",
+        "self.matches('^[A-Za-z0-9_-]{1,128}$')",
         "name can have up to 128 letters, numbers, hyphens and underscores",
     ),
     rule(
@@ -29,32 +29,24 @@ const SPEC: &[Rule] = &[
 ];
 
 const FAIRSHARE: &[Rule] = &[
-    on(
-        ".shareDecaySeconds",
-        "!has(self.shareDecaySeconds) || self.shareDecaySeconds >= 0 && self.shareDecaySeconds <= 604800",
-        "shareDecaySeconds must be between 0 and 604800",
-    ),
-    on(
-        ".computeReservation",
-        "!has(self.computeReservation) || self.computeReservation >= 0 && self.computeReservation <= 99",
-        "computeReservation must be between 0 and 99",
-    ),
-    on(
-        ".shareDistribution",
-        "!has(self.shareDistribution) || self.shareDistribution.size() <= 500",
+    own("shareDecaySeconds", "self >= 0 && self <= 604800", "shareDecaySeconds must be between 0 and 604800"),
+    own("computeReservation", "self >= 0 && self <= 99", "computeReservation must be between 0 and 99"),
+    own(
+        "shareDistribution",
+        "self.size() <= 500",
         "shareDistribution can have at most 500 share identifiers",
     ),
 ];
 
 const SHARE: &[Rule] = &[
-    on(
-        ".shareIdentifier",
-        "self.shareIdentifier.matches('^[A-Za-z0-9]{0,254}[A-Za-z0-9*]$')",
+    own(
+        "shareIdentifier",
+        "self.matches('^[A-Za-z0-9]{0,254}[A-Za-z0-9*]$')",
         "shareIdentifier can have up to 255 letters and numbers and can end with an asterisk (*)",
     ),
-    on(
-        ".weightFactor",
-        "!has(self.weightFactor) || self.weightFactor >= 0.0001 && self.weightFactor <= 999.9999",
+    own(
+        "weightFactor",
+        "self >= 0.0001 && self <= 999.9999",
         "weightFactor must be between 0.0001 and 999.9999",
     ),
 ];

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cel::{self, Rule, on, rule};
+use super::cel::{self, Rule, own, rule};
 
 /// Rules of a `tags` map, with AWS's limits.
 pub(super) const TAGS: &[Rule] = &[
@@ -18,46 +18,35 @@ pub(super) const TAGS: &[Rule] = &[
 ];
 
 const RETRY_STRATEGY: &[Rule] = &[
-    on(
-        ".attempts",
-        "!has(self.attempts) || self.attempts >= 1 && self.attempts <= 10",
-        "attempts must be between 1 and 10",
-    ),
+    own("attempts", "self >= 1 && self <= 10", "attempts must be between 1 and 10"),
     rule(
         "!has(self.evaluateOnExit) || self.evaluateOnExit.size() == 0 || has(self.attempts)",
         "RetryAttempts must be provided with retry strategy",
     ),
-    on(
-        ".evaluateOnExit",
-        "!has(self.evaluateOnExit) || self.evaluateOnExit.size() <= 5",
-        "evaluateOnExit can have at most 5 entries",
-    ),
+    own("evaluateOnExit", "self.size() <= 5", "evaluateOnExit can have at most 5 entries"),
 ];
 
 const EVALUATE_ON_EXIT: &[Rule] = &[
-    on(".action", "self.action.lowerAscii() in ['retry', 'exit']", "action must be RETRY or EXIT"),
-    on(
-        ".onExitCode",
-        "!has(self.onExitCode) || self.onExitCode.size() <= 512 && self.onExitCode.matches('^[0-9]*[*]?$')",
+    own("action", "self.lowerAscii() in ['retry', 'exit']", "action must be RETRY or EXIT"),
+    own(
+        "onExitCode",
+        "self.size() <= 512 && self.matches('^[0-9]*[*]?$')",
         "onExitCode can contain up to 512 digits and can end with an asterisk (*)",
     ),
-    on(
-        ".onReason",
-        "!has(self.onReason) || self.onReason.size() <= 512 && self.onReason.matches('^[0-9A-Za-z.:\\\\s]*[*]?$')",
+    own(
+        "onReason",
+        "self.size() <= 512 && self.matches('^[0-9A-Za-z.:\\\\s]*[*]?$')",
         "onReason can contain up to 512 letters, numbers, periods (.), colons (:) and white space, and can end with an asterisk (*)",
     ),
-    on(
-        ".onStatusReason",
-        "!has(self.onStatusReason) || self.onStatusReason.size() <= 512 && self.onStatusReason.matches('^[0-9A-Za-z.:\\\\s]*[*]?$')",
+    own(
+        "onStatusReason",
+        "self.size() <= 512 && self.matches('^[0-9A-Za-z.:\\\\s]*[*]?$')",
         "onStatusReason can contain up to 512 letters, numbers, periods (.), colons (:) and white space, and can end with an asterisk (*)",
     ),
 ];
 
-const TIMEOUT: &[Rule] = &[on(
-    ".attemptDurationSeconds",
-    "!has(self.attemptDurationSeconds) || self.attemptDurationSeconds >= 60",
-    "attemptDurationSeconds must be at least 60 seconds",
-)];
+const TIMEOUT: &[Rule] =
+    &[own("attemptDurationSeconds", "self >= 60", "attemptDurationSeconds must be at least 60 seconds")];
 
 /// Whether a queue or environment takes new work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -165,5 +154,4 @@ pub struct ConsumableResourceRequirement {
     pub quantity: Option<i64>,
 }
 
-const CONSUMABLE: &[Rule] =
-    &[on(".quantity", "!has(self.quantity) || self.quantity >= 1", "quantity must be at least 1")];
+const CONSUMABLE: &[Rule] = &[own("quantity", "self >= 1", "quantity must be at least 1")];

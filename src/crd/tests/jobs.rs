@@ -12,14 +12,14 @@ fn job() -> Value {
 
 pub(super) fn cases() -> Vec<Case> {
     let tags = tags(JOB, &job(), |tags| json!({ "tags": tags }));
-    [submission(), arrays(), overrides(), endings(), edits(), tags].concat()
+    [submission(), arrays(), overrides(), endings(), edits(), inline_edits(), tags].concat()
 }
 
 fn submission() -> Vec<Case> {
     let says = |patch: Value, says: &[&'static str]| create(JOB, &job(), patch, says);
     let one = "a job needs exactly one of jobDefinition, containerProperties, ecsProperties, eksProperties and \
                nodeProperties";
-    let container = json!({ "image": "a", "vcpus": 1, "memory": 64 });
+    let container = container("a");
     let share = "shareIdentifier can have up to 255 letters and numbers";
     let priority = "schedulingPriorityOverride must be between 0 and 9999";
     vec![
@@ -135,11 +135,7 @@ fn endings() -> Vec<Case> {
 
 fn edits() -> Vec<Case> {
     let says = |old: Value, new: Value, says: &[&'static str]| update(JOB, &job(), old, new, says);
-    let inline = json!({ "image": "a", "vcpus": 1, "memory": 64 });
-    let as_container = json!({ "jobDefinition": null, "containerProperties": inline });
-    let task = json!({ "taskProperties": [{ "containers": [{ "image": "a" }] }] });
-    let nodes = json!({ "numNodes": 1, "mainNode": 0,
-        "nodeRangeProperties": [{ "targetNodes": "0", "container": inline }] });
+    let as_container = json!({ "jobDefinition": null, "containerProperties": container("a") });
     let mut cases = vec![
         says(
             json!({}),
@@ -162,28 +158,27 @@ fn edits() -> Vec<Case> {
             &["jobDefinition cannot be changed after the job was submitted"],
         ),
         says(
-            as_container.clone(),
-            json!({ "jobDefinition": null, "ecsProperties": task }),
+            json!({ "timeout": { "attemptDurationSeconds": 60 }, "tags": { "a": "1" } }),
+            json!({ "timeout": { "attemptDurationSeconds": 61 }, "terminate": "t" }),
             &[
-                "containerProperties cannot be changed after the job was submitted",
-                "ecsProperties cannot be changed after the job was submitted",
+                "timeout cannot be changed after the job was submitted",
+                "tags cannot be changed after the job was submitted",
             ],
         ),
         says(
+            as_container.clone(),
+            json!({ "jobDefinition": null, "ecsProperties": tasks("a") }),
+            &["containerProperties, ecsProperties cannot be changed after the job was submitted"],
+        ),
+        says(
             as_container,
-            json!({ "jobDefinition": null, "nodeProperties": nodes }),
-            &[
-                "containerProperties cannot be changed after the job was submitted",
-                "nodeProperties cannot be changed after the job was submitted",
-            ],
+            json!({ "jobDefinition": null, "nodeProperties": nodes("a") }),
+            &["containerProperties, nodeProperties cannot be changed after the job was submitted"],
         ),
         says(
             json!({}),
             json!({ "jobDefinition": null, "eksProperties": {} }),
-            &[
-                "eksProperties cannot be changed after the job was submitted",
-                "jobDefinition cannot be changed after the job was submitted",
-            ],
+            &["jobDefinition, eksProperties cannot be changed after the job was submitted"],
         ),
     ];
     cases.extend(FIXED.iter().flat_map(|(member, message, a, b)| {
@@ -196,6 +191,58 @@ fn edits() -> Vec<Case> {
         ]
     }));
     cases
+}
+
+/// Definitions that stand in the job itself.
+fn inline_edits() -> Vec<Case> {
+    let says = |member: &str, a: Value, b: Value, message: &'static str| {
+        let inline = |value: Value| json!({ "jobDefinition": null, member: value });
+        update(JOB, &job(), inline(a), inline(b), &[message])
+    };
+    vec![
+        says(
+            "containerProperties",
+            container("a"),
+            container("b"),
+            "containerProperties cannot be changed after the job was submitted",
+        ),
+        says(
+            "ecsProperties",
+            tasks("a"),
+            tasks("b"),
+            "ecsProperties cannot be changed after the job was submitted",
+        ),
+        says(
+            "eksProperties",
+            pod("a"),
+            pod("b"),
+            "eksProperties cannot be changed after the job was submitted",
+        ),
+        says(
+            "nodeProperties",
+            nodes("a"),
+            nodes("b"),
+            "nodeProperties cannot be changed after the job was submitted",
+        ),
+    ]
+}
+
+fn container(image: &str) -> Value {
+    json!({ "image": image, "vcpus": 1, "memory": 64 })
+}
+
+fn tasks(image: &str) -> Value {
+    json!({ "taskProperties": [{ "containers": [{ "image": image }] }] })
+}
+
+fn pod(image: &str) -> Value {
+    let resources = json!({ "limits": { "cpu": "1", "memory": "4Mi" } });
+    json!({ "podProperties": { "containers": [{ "image": image, "resources": resources }] } })
+}
+
+fn nodes(image: &str) -> Value {
+    let range = json!({ "targetNodes": "0", "container": container(image) });
+    json!({ "numNodes": 1, "mainNode": 0, "nodeRangeProperties": [range] })
 }
 
 /// Members that stay as they were submitted, each with two values.

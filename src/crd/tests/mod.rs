@@ -51,15 +51,15 @@ fn compiled(kind: &'static str) -> Arc<Compiled> {
     static KINDS: Mutex<BTreeMap<&str, Arc<Compiled>>> = Mutex::new(BTreeMap::new());
     let mut kinds = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = kinds.entry(kind).or_insert_with(|| {
-        let schema = spec_schema(kind);
-        let mut ruled = schema.clone();
+        let mut ruled = schema(kind);
         if kind == "BatchJob" {
+            let members = &mut ruled["properties"]["spec"]["properties"];
             // The types of inline definitions are those of JobDefinition, whose cases try their rules.
             for member in ["containerProperties", "ecsProperties", "eksProperties", "nodeProperties"] {
-                ruled["properties"][member] = json!({ "type": "object" });
+                members[member] = json!({ "type": "object" });
             }
         }
-        Arc::new(Compiled { schema, rules: compile_schema(&ruled) })
+        Arc::new(Compiled { schema: spec_schema(kind), rules: compile_schema(&ruled) })
     });
     Arc::clone(entry)
 }
@@ -71,7 +71,10 @@ fn verdict(kind: &'static str, old: Option<&Value>, new: &Value) -> Vec<String> 
     if !structural.is_empty() {
         return structural;
     }
-    let mut said: Vec<String> = match Validator::new().validate_compiled(&compiled.rules, new, old) {
+    let new = json!({ "spec": new });
+    let old = old.map(|old| json!({ "spec": old }));
+    let mut said: Vec<String> = match Validator::new().validate_compiled(&compiled.rules, &new, old.as_ref())
+    {
         Ok(()) => Vec::new(),
         Err(errors) => errors.into_iter().map(|e| e.message.clone()).collect(),
     };

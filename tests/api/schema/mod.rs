@@ -2,6 +2,7 @@
 
 mod answers;
 mod cases;
+mod edits;
 mod install;
 mod kubectl;
 mod posts;
