@@ -169,7 +169,7 @@ fn j2_hostile_pods_and_nodes_are_read() {
         assert!(!observe::node(&node).instance.is_empty() || text.is_empty());
         observe::allocatable(&node);
         let nodes = [Arc::new(node)];
-        let pool = Pool::of(&ComputeEnvironmentSpec::default(), &nodes);
+        let pool = Pool::of("pool", &ComputeEnvironmentSpec::default(), &nodes);
         assert!(!pool.takes_pods(&nodes[0]), "it is not Ready");
     }
 }

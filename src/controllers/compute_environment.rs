@@ -80,7 +80,7 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
     if let Some(pause) = pause {
         return Ok(Wake::After(pause));
     }
-    let offer = Offer::of(&environment.spec, &context.caches.nodes.state());
+    let offer = Offer::of(&environment, &context.caches.nodes.state());
     let mut status = status(&environment, &usage, offer, obstacle, Timestamp::now());
     let placed = context.dispatch.last_placed_in(&environment.name_any());
     status.last_placed_at = placed.or(status.last_placed_at);
@@ -162,8 +162,9 @@ struct Offer {
 }
 
 impl Offer {
-    fn of(spec: &ComputeEnvironmentSpec, nodes: &[Arc<Node>]) -> Self {
-        let pool = Pool::of(spec, nodes);
+    fn of(environment: &ComputeEnvironment, nodes: &[Arc<Node>]) -> Self {
+        let spec = &environment.spec;
+        let pool = Pool::of(&environment.name_any(), spec, nodes);
         let own: Vec<_> = nodes.iter().filter(|node| pool.owns(node)).collect();
         Self {
             nodes: own.len(),
@@ -279,12 +280,12 @@ mod tests {
         for (spec, vcpus) in
             [(json!({}), 8), (json!({"vcpuRequestPercent": 100}), 7), (json!({"vcpuRequestPercent": 10}), 16)]
         {
-            let offer = Offer::of(&environment(json!({}), spec.clone()).spec, &nodes);
+            let offer = Offer::of(&environment(json!({}), spec.clone()), &nodes);
             assert_eq!((offer.nodes, offer.vcpus), (2, 11), "{spec}");
             let largest = offer.largest.expect("a node");
             assert_eq!((largest.vcpus, largest.gpus), (Some(vcpus), Some(0)), "{spec}");
         }
-        assert_eq!(Offer::of(&environment(json!({}), json!({})).spec, &[]).largest, None);
+        assert_eq!(Offer::of(&environment(json!({}), json!({})), &[]).largest, None);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 const JOB_PART: usize = 30;
 /// Longest slug: a Kubernetes label value.
 const SLUG: usize = 63;
+/// Longest name of a NodePool: Karpenter adds six characters for a node, whose name becomes a label.
+const NODE_POOL: usize = 57;
 
 /// The Kubernetes name for an AWS name.
 ///
@@ -20,6 +22,11 @@ const SLUG: usize = 63;
 /// assert_eq!(slug("randomEC"), "randomec-143dbd");
 /// ```
 pub fn slug(name: &str) -> String {
+    short_slug(name, SLUG)
+}
+
+/// A slug of so many characters at most.
+fn short_slug(name: &str, longest: usize) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
         match c {
@@ -30,10 +37,10 @@ pub fn slug(name: &str) -> String {
         }
     }
     let plain = out.trim_matches('-');
-    if plain == name && plain.len() <= SLUG {
+    if plain == name && plain.len() <= longest {
         return name.to_owned();
     }
-    let kept: String = plain.chars().take(SLUG - 7).collect();
+    let kept: String = plain.chars().take(longest - 7).collect();
     let hash = &format!("{:016x}", fnv1a(name.as_bytes()))[..6];
     match kept.trim_end_matches('-') {
         "" => hash.to_owned(),
@@ -139,6 +146,19 @@ pub fn pod(job: &str, uid: &str, attempt: u32, placement: u32) -> String {
     }
 }
 
+/// The name of the Karpenter objects of an environment. It says whose they are, since clusters have
+/// NodePools of others too.
+///
+/// ```
+/// use batchyard_core::name::node_pool;
+/// assert_eq!(node_pool("compute-0"), "batchyard-compute-0");
+/// assert_eq!(node_pool("team-a.spot"), "batchyard-team-a-spot-c45316");
+/// ```
+pub fn node_pool(environment: &str) -> String {
+    const PREFIX: &str = "batchyard-";
+    format!("{PREFIX}{}", short_slug(environment, NODE_POOL - PREFIX.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +178,14 @@ mod tests {
         }
         assert_ne!(slug("randomEC"), slug("RandomEC"));
         assert_eq!(slug(&"x".repeat(128)).len(), SLUG);
+    }
+
+    #[test]
+    fn names_of_node_pools_leave_room_for_those_of_nodes() {
+        for environment in ["e".repeat(253), format!("{}.{}", "n".repeat(63), "e".repeat(63))] {
+            assert_eq!(node_pool(&environment).len(), NODE_POOL, "{environment}");
+        }
+        assert_ne!(node_pool("a.b"), node_pool("a-b"));
     }
 
     #[test]

@@ -296,6 +296,38 @@ pub struct Ec2Configuration {
     pub image_kubernetes_version: Option<String>,
 }
 
+/// A kind of machine image, as Karpenter knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageKind {
+    /// What AWS Batch's names for it begin with. Each has its variants for GPUs, which Karpenter takes
+    /// by itself where a machine has one.
+    batch: &'static str,
+    /// Selects its images.
+    pub alias: &'static str,
+    /// Says how they start.
+    pub family: &'static str,
+}
+
+/// AL2 is a beginning of AL2023 and comes after it
+/// (<https://docs.aws.amazon.com/batch/latest/APIReference/API_Ec2Configuration.html>).
+const IMAGE_KINDS: [ImageKind; 5] = [
+    ImageKind { batch: "ECS_AL2023", alias: "al2023", family: "AL2023" },
+    ImageKind { batch: "EKS_AL2023", alias: "al2023", family: "AL2023" },
+    ImageKind { batch: "EKS_BOTTLEROCKET", alias: "bottlerocket", family: "Bottlerocket" },
+    ImageKind { batch: "ECS_AL2", alias: "al2", family: "AL2" },
+    ImageKind { batch: "EKS_AL2", alias: "al2", family: "AL2" },
+];
+
+impl ImageKind {
+    /// What AWS Batch starts by default.
+    pub const DEFAULT: Self = IMAGE_KINDS[0];
+
+    /// The kind that an `imageType` means.
+    pub fn of(image_type: &str) -> Option<Self> {
+        IMAGE_KINDS.into_iter().find(|kind| image_type.starts_with(kind.batch))
+    }
+}
+
 /// How fast idle instances go.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

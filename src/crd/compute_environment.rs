@@ -35,6 +35,11 @@ const SPEC: &[Rule] = &[
         "!has(self.eksConfiguration) || !has(self.computeResources) || self.computeResources.type in ['EC2', 'SPOT']",
         "eksConfiguration is only applicable to compute resources of type EC2 or SPOT",
     ),
+    on(
+        ".provisioner",
+        "!has(self.provisioner) || !has(self.provisioner.karpenter) || self.type == 'MANAGED'",
+        "provisioner.karpenter is only applicable to MANAGED compute environments",
+    ),
     on(".type", "self.type == oldSelf.type", "type cannot be changed"),
     on(
         ".eksConfiguration",

@@ -8,6 +8,8 @@ use batchyard_core::definition::User;
 use batchyard_core::waits::Kind as Wait;
 use serde_json::Value;
 
+use super::aws_compute::ImageKind;
+
 /// The kinds that have a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -54,6 +56,38 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "unmanagedvCpus",
     "provisioner.static.autoscaled",
     "allowedNamespaces",
+];
+
+/// How instance types are chosen.
+pub const ALLOCATION_STRATEGY: &str = "computeResources.allocationStrategy";
+
+/// Besides, where Karpenter makes the nodes.
+const KARPENTER: &[&str] = &[
+    "provisioner.karpenter.nodeClassRef",
+    "provisioner.karpenter.requirements",
+    "provisioner.karpenter.labels",
+    "provisioner.karpenter.annotations",
+    "provisioner.karpenter.taints",
+    "provisioner.karpenter.startupTaints",
+    "provisioner.karpenter.expireAfter",
+    "provisioner.karpenter.consolidateAfter",
+    "provisioner.karpenter.terminationGracePeriod",
+    "provisioner.karpenter.weight",
+    ALLOCATION_STRATEGY,
+    "computeResources.scalingPolicy",
+    "computeResources.tags",
+    "updatePolicy",
+];
+
+/// Besides, where the EC2NodeClass is ours. Karpenter knows neither key pairs nor launch templates.
+const EC2_NODE_CLASS: &[&str] = &[
+    "provisioner.karpenter.amiAlias",
+    "computeResources.subnets",
+    "computeResources.securityGroupIds",
+    "computeResources.instanceRole",
+    "computeResources.imageId",
+    "computeResources.ec2Configuration[].imageType",
+    "computeResources.ec2Configuration[].imageIdOverride",
 ];
 
 const JOB_QUEUE: &[&str] = &[
@@ -138,6 +172,8 @@ const HONOURED_VALUES: &[(&str, Test)] = &[
     ("platformCapabilities[]", is_ec2),
     ("jobStateTimeLimitActions[].reason", is_ever_told),
     ("jobStateTimeLimitActions[].action", is_cancel),
+    (ALLOCATION_STRATEGY, is_karpenters_strategy),
+    ("computeResources.ec2Configuration[].imageType", is_known_image),
 ];
 
 /// Values that say the same as their absence, beside null, false, "", [] and {}.
@@ -173,7 +209,7 @@ const COMMANDS: &[(&str, &str)] = &[("containerProperties", "command"), ("contai
 /// `computeResources.subnets` or `containerProperties.volumes[1].efsVolumeConfiguration`.
 pub fn ignored_fields(kind: Kind, spec: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    walk(&honoured(kind), &Path::default(), spec, &mut found);
+    walk(&honoured(kind, spec), &Path::default(), spec, &mut found);
     found.sort();
     found
 }
@@ -184,7 +220,7 @@ pub fn unsupported_fields(kind: Kind, spec: &Value) -> Vec<String> {
     if !matches!(kind, Kind::JobDefinition | Kind::BatchJob) {
         return Vec::new();
     }
-    let honoured = honoured(kind);
+    let honoured = honoured(kind, spec);
     let mut found: Vec<String> = DECISIVE
         .iter()
         .filter(|member| !honoured.contains(*member))
@@ -201,9 +237,15 @@ pub fn unsupported_fields(kind: Kind, spec: &Value) -> Vec<String> {
     found
 }
 
-fn honoured(kind: Kind) -> Vec<&'static str> {
+fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
     match kind {
-        Kind::ComputeEnvironment => COMPUTE_ENVIRONMENT.to_vec(),
+        Kind::ComputeEnvironment => match spec.pointer("/provisioner/karpenter") {
+            None | Some(Value::Null) => COMPUTE_ENVIRONMENT.to_vec(),
+            Some(karpenter) if karpenter.get("nodeClassRef").is_some() => {
+                [COMPUTE_ENVIRONMENT, KARPENTER].concat()
+            }
+            Some(_) => [COMPUTE_ENVIRONMENT, KARPENTER, EC2_NODE_CLASS].concat(),
+        },
         Kind::JobQueue => JOB_QUEUE.to_vec(),
         Kind::SchedulingPolicy => SCHEDULING_POLICY.to_vec(),
         Kind::ConsumableResource => CONSUMABLE_RESOURCE.to_vec(),
@@ -231,14 +273,17 @@ impl Path {
 }
 
 fn walk(honoured: &[&str], at: &Path, value: &Value, found: &mut Vec<String>) {
-    if let Some((_, test)) = HONOURED_VALUES.iter().find(|(pattern, _)| *pattern == at.pattern) {
+    let is_honoured = honoured.iter().any(|entry| below(&at.pattern, entry));
+    let test = HONOURED_VALUES.iter().find(|(pattern, _)| *pattern == at.pattern);
+    if let Some((_, test)) = test.filter(|_| is_honoured) {
         if !test(value) && !is_neutral(&at.pattern, value) {
             found.push(at.shown.clone());
         }
         return;
     }
-    let is_honoured = honoured.iter().any(|entry| below(&at.pattern, entry));
-    let holds_a_test = HONOURED_VALUES.iter().any(|(pattern, _)| below(pattern, &at.pattern));
+    let holds_a_test = HONOURED_VALUES.iter().any(|(pattern, _)| {
+        below(pattern, &at.pattern) && honoured.iter().any(|entry| below(pattern, entry))
+    });
     let holds_honoured = honoured.iter().any(|entry| below(entry, &at.pattern));
     match value {
         _ if is_honoured && !holds_a_test => {}
@@ -295,4 +340,13 @@ fn is_cancel(value: &Value) -> bool {
 
 fn is_ec2(value: &Value) -> bool {
     value == "EC2"
+}
+
+/// What Karpenter does anyway: the cheapest types on demand, price and capacity for spot.
+fn is_karpenters_strategy(value: &Value) -> bool {
+    value == "BEST_FIT_PROGRESSIVE" || value == "SPOT_PRICE_CAPACITY_OPTIMIZED"
+}
+
+fn is_known_image(value: &Value) -> bool {
+    value.as_str().is_some_and(|image_type| ImageKind::of(image_type).is_some())
 }

@@ -356,7 +356,7 @@ mod tests {
             placement: 1,
             environment: "compute-0",
             environment_spec: &environment,
-            pool: &Pool::of(&environment, &[]),
+            pool: &Pool::of("pool", &environment, &[]),
             service_account: None,
             effective,
             grace_seconds: 30,

@@ -24,8 +24,11 @@ pub const ATTEMPT: &str = "batchyard.io/attempt";
 pub const JOB: &str = "batchyard.io/job";
 /// Annotation: which pod of the attempt it is.
 pub const PLACEMENT: &str = "batchyard.io/placement";
-/// Label and annotation: the environment that the pod was placed in.
+/// Label and annotation: the environment that the pod was placed in. Label, and key of a taint: the
+/// environment that Karpenter made the node for.
 pub const COMPUTE_ENVIRONMENT: &str = "batchyard.io/compute-environment";
+/// Annotation of a node: the instance tags of its environment as JSON, if some cannot be labels.
+pub const TAGS: &str = "batchyard.io/tags";
 /// Annotation: vCPUs as the job states them, in thousandths.
 pub const VCPUS_MILLI: &str = "batchyard.io/vcpus-milli";
 /// Annotation: the share that the job counts for, if it names one.

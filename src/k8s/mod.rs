@@ -7,6 +7,7 @@ pub mod build;
 pub mod caches;
 pub mod error;
 pub mod events;
+pub mod karpenter;
 pub mod lease;
 pub mod meta;
 pub mod observe;

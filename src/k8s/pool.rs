@@ -1,19 +1,20 @@
 //! Which nodes belong to an environment, and what a pod needs to land on one of them. Pure.
 //!
-//! An environment names no nodes. `provisioner.static` selects existing ones by label; without a
-//! provisioner the well-known labels of Karpenter and the managed services tell spot nodes from
+//! An environment names no nodes. `provisioner.karpenter` has them made for it, and they bear its
+//! name; `provisioner.static` selects existing ones by label; without a provisioner the well-known labels of Karpenter and the managed services tell spot nodes from
 //! the others. The same terms go into the pods, so that this page and the scheduler agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use batchyard_core::name;
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration};
 use kube::ResourceExt;
 
-use super::quantity;
+use super::{karpenter, quantity};
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::aws_compute::ComputeResourceType;
-use crate::crd::compute_environment::EnvironmentType;
+use crate::crd::compute_environment::{EnvironmentType, NodeTaint};
 
 /// Labels of spot nodes: Karpenter, EKS, GKE (two), AKS.
 const SPOT_LABELS: [(&str, &str); 5] = [
@@ -30,8 +31,8 @@ const SPOT_TAINTS: [(&str, &str); 2] =
 const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 /// `instanceTypes` that stand for whatever there is.
 const ANY_TYPE: [&str; 3] = ["optimal", "default_x86_64", "default_arm64"];
-/// Taints that come and go with a node's health; a node does not leave its pool with them.
-const PASSING_TAINTS: &str = "node.kubernetes.io/";
+/// Taints that come and go with a node's health and life; a node does not leave its pool with them.
+const PASSING_TAINTS: [&str; 2] = ["node.kubernetes.io/", karpenter::DOMAIN];
 
 /// The nodes of an environment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,15 +47,21 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The pool of an environment. `nodes` are all nodes of the cluster: `instanceTypes` count
-    /// only if some node of the pool bears one of them.
-    pub fn of(spec: &ComputeEnvironmentSpec, nodes: &[Arc<Node>]) -> Self {
+    /// The pool of an environment with this object name. `nodes` are all nodes of the cluster: of
+    /// nodes that exist already `instanceTypes` count only if some node of the pool bears one of them.
+    pub fn of(environment: &str, spec: &ComputeEnvironmentSpec, nodes: &[Arc<Node>]) -> Self {
         let defaults = spec.pod_defaults.as_ref();
         let mut tolerations = defaults.map(|pods| pods.tolerations.clone()).unwrap_or_default();
         if is_spot(spec) {
             tolerations.extend(SPOT_TAINTS.map(|(key, value)| equal(key, value)));
         }
-        let node_selector = defaults.map(|pods| pods.node_selector.clone()).unwrap_or_default();
+        let mut node_selector = defaults.map(|pods| pods.node_selector.clone()).unwrap_or_default();
+        if let Some(karpenter) = karpenter::of(spec) {
+            node_selector.insert(karpenter::NODE_POOL.to_owned(), name::node_pool(environment));
+            tolerations.extend(karpenter::taints(environment, karpenter).into_iter().map(tolerated));
+            let terms = karpenter::alternatives(spec).into_iter().map(all).collect();
+            return Self { terms, node_selector, tolerations };
+        }
         let mut pool = Self { terms: terms(spec), node_selector, tolerations };
         if let Some(types) = pool.instance_types(spec, nodes) {
             pool.require(&requirement(INSTANCE_TYPE, "In", types));
@@ -72,7 +79,8 @@ impl Pool {
     /// True if the node belongs to the pool: it may be out of order or drained just now, but no
     /// lasting taint keeps the pool's pods off it.
     pub fn owns(&self, node: &Node) -> bool {
-        let lasting = |taint: &&Taint| !taint.key.starts_with(PASSING_TAINTS);
+        let passing = |taint: &Taint| PASSING_TAINTS.iter().any(|begins| taint.key.starts_with(begins));
+        let lasting = |taint: &&Taint| !passing(taint);
         self.has(node) && taints(node).filter(lasting).all(|taint| self.tolerates(taint))
     }
 
@@ -114,6 +122,13 @@ impl Pool {
             term.match_expressions.get_or_insert_default().push(requirement.clone());
         }
     }
+}
+
+/// True if new nodes may come for pods of the environment that find no room.
+pub fn is_provisioned(spec: &ComputeEnvironmentSpec) -> bool {
+    let provisioner = spec.provisioner.as_ref();
+    let autoscaled = provisioner.and_then(|provisioner| provisioner.r#static.as_ref()?.autoscaled);
+    karpenter::of(spec).is_some() || autoscaled == Some(true)
 }
 
 /// The whole vCPUs of a node, including those that are reserved for the system.
@@ -184,6 +199,11 @@ fn meets(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String
         "NotIn" => !value.is_some_and(listed),
         "Exists" => value.is_some(),
         "DoesNotExist" => value.is_none(),
+        "Gt" => value.is_some_and(|value| {
+            let number = |text: &String| text.parse::<i64>().ok();
+            let bound = requirement.values.iter().flatten().next().and_then(number);
+            number(value).zip(bound).is_some_and(|(value, bound)| value > bound)
+        }),
         _ => false,
     }
 }
@@ -200,11 +220,17 @@ fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
 }
 
 fn equal(key: &str, value: &str) -> Toleration {
+    let (value, effect) = (Some(value.to_owned()), "NoSchedule".to_owned());
+    tolerated(NodeTaint { key: key.to_owned(), value, effect })
+}
+
+/// What lets a pod onto a node with this taint.
+fn tolerated(taint: NodeTaint) -> Toleration {
     Toleration {
-        key: Some(key.to_owned()),
+        key: Some(taint.key),
         operator: Some("Equal".to_owned()),
-        value: Some(value.to_owned()),
-        effect: Some("NoSchedule".to_owned()),
+        value: taint.value,
+        effect: Some(taint.effect),
         toleration_seconds: None,
     }
 }
@@ -238,6 +264,21 @@ mod tests {
         Arc::new(serde_json::from_value(node).expect("a node"))
     }
 
+    /// As Karpenter makes it for an environment.
+    fn made(name: &str, environment: &str, family: &str) -> Arc<Node> {
+        let labels = json!({
+            "karpenter.sh/nodepool": format!("batchyard-{environment}"),
+            "karpenter.k8s.aws/instance-family": family,
+            "karpenter.k8s.aws/instance-category": &family[..1],
+            "karpenter.k8s.aws/instance-generation": &family[1..],
+            "kubernetes.io/arch": "amd64",
+            INSTANCE_TYPE: format!("{family}.xlarge"),
+        });
+        let taint =
+            json!({"key": "batchyard.io/compute-environment", "value": environment, "effect": "NoSchedule"});
+        node(name, labels, json!([taint]))
+    }
+
     fn nodes() -> Vec<Arc<Node>> {
         let kind = |kind: &str| json!({INSTANCE_TYPE: kind});
         vec![
@@ -263,11 +304,14 @@ mod tests {
                 json!([{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]),
             ),
             node("soft", json!({}), json!([{"key": "x", "effect": "PreferNoSchedule"}])),
+            made("made-m5", "own", "m5"),
+            made("made-c5", "own", "c5"),
+            made("others", "other", "m5"),
         ]
     }
 
     fn pool(spec: Value) -> Pool {
-        Pool::of(&serde_json::from_value(spec).expect("a spec"), &nodes())
+        Pool::of("own", &serde_json::from_value(spec).expect("a spec"), &nodes())
     }
 
     fn taking(pool: &Pool) -> String {
@@ -295,7 +339,18 @@ mod tests {
             (managed("SPOT", json!({})), "eks karpenter aks gke"),
             (managed("FARGATE", json!({})), ""),
             (managed("FARGATE_SPOT", json!({})), ""),
-            (managed("EC2", json!({"provisioner": {"karpenter": {}}})), ""),
+            (managed("EC2", json!({"provisioner": {"karpenter": {}}})), "made-m5 made-c5"),
+            (
+                managed(
+                    "EC2",
+                    json!({"provisioner": {"karpenter": {}}, "instanceTypes": ["m5", "c4.large"]}),
+                ),
+                "made-m5",
+            ),
+            (
+                managed("EC2", json!({"provisioner": {"karpenter": {}}, "instanceTypes": ["m5", "optimal"]})),
+                "made-m5 made-c5",
+            ),
             (managed("EC2", json!({"instanceTypes": ["optimal"]})), "m5 c5 plain eks-od soft"),
             (managed("EC2", json!({"instanceTypes": ["p3.2xlarge", "optimal"]})), "m5 c5 plain eks-od soft"),
             (managed("EC2", json!({"instanceTypes": ["p3.2xlarge"]})), "m5 c5 plain eks-od soft"),
@@ -319,7 +374,7 @@ mod tests {
             (managed("EC2", json!({"provisioner": {"static": {}}})), "m5 c5 plain eks-od eks karpenter soft"),
             (
                 managed("EC2", json!({"podDefaults": {"tolerations": anything}})),
-                "m5 c5 plain eks-od master soft",
+                "m5 c5 plain eks-od master soft made-m5 made-c5 others",
             ),
             (json!({"type": "UNMANAGED"}), "m5 c5 plain eks-od eks karpenter soft"),
             (json!({"type": "UNMANAGED", "podDefaults": {"nodeSelector": {"pool": "a"}}}), "plain eks"),
@@ -349,6 +404,20 @@ mod tests {
         }
         let master = &nodes()[8];
         assert!(pool.has(master) && !pool.owns(master));
+    }
+
+    #[test]
+    fn where_new_nodes_may_come() {
+        for (provisioner, want) in [
+            (json!(null), false),
+            (json!({"static": {}}), false),
+            (json!({"static": {"autoscaled": false}}), false),
+            (json!({"static": {"autoscaled": true}}), true),
+            (json!({"karpenter": {}}), true),
+        ] {
+            let spec = managed("EC2", json!({"provisioner": provisioner}));
+            assert_eq!(is_provisioned(&serde_json::from_value(spec).expect("a spec")), want, "{provisioner}");
+        }
     }
 
     #[test]

@@ -51,6 +51,11 @@ fn environment() -> Vec<Case> {
             json!({ "provisioner": { "static": {}, "karpenter": {} } }),
             &["provisioner needs exactly one of karpenter and static"],
         ),
+        says(json!({ "provisioner": { "karpenter": {} } }), &[]),
+        says(
+            json!({ "type": "UNMANAGED", "computeResources": null, "provisioner": { "karpenter": {} } }),
+            &["provisioner.karpenter is only applicable to MANAGED compute environments"],
+        ),
         says(json!({ "network": "host", "vcpuRequestPercent": 90, "cpuLimit": true }), &[]),
         says(json!({ "vcpuRequestPercent": 0 }), &["spec.vcpuRequestPercent: less than minimum 1.0"]),
         says(json!({ "allowedNamespaces": [{ "selector": { "matchLabels": { "team": "a" } } }] }), &[]),

@@ -20,6 +20,54 @@ fn members_that_say_nothing_are_left_out() {
 }
 
 #[test]
+fn what_counts_depends_on_who_makes_the_nodes() {
+    let compute = json!({ "type": "SPOT", "maxvCpus": 8, "subnets": ["subnet-1"], "tags": { "a": "b" },
+        "ec2KeyPair": "k", "launchTemplate": { "launchTemplateId": "lt-1" }, "placementGroup": "pg-1",
+        "ec2Configuration": [{ "imageType": "ECS_AL2023" }, { "imageType": "EKS_WINDOWS", "imageIdOverride": "ami-1" }] });
+    let class = json!({ "group": "g", "kind": "K", "name": "n" });
+    let never =
+        ["computeResources.ec2KeyPair", "computeResources.launchTemplate", "computeResources.placementGroup"];
+    let static_pool = json!({ "static": {} });
+    let everywhere =
+        ["computeResources.ec2Configuration", "computeResources.subnets", "computeResources.tags"];
+    for (provisioner, more) in [
+        (static_pool, &everywhere[..]),
+        (
+            json!({ "karpenter": { "nodeClassRef": class, "amiAlias": "al2023@latest" } }),
+            &[
+                "computeResources.ec2Configuration",
+                "computeResources.subnets",
+                "provisioner.karpenter.amiAlias",
+            ],
+        ),
+        (
+            json!({ "karpenter": { "amiAlias": "al2023@latest" } }),
+            &["computeResources.ec2Configuration[1].imageType"],
+        ),
+    ] {
+        let spec = json!({ "computeResources": compute, "provisioner": provisioner });
+        let mut want = [&never[..], more].concat();
+        want.sort();
+        assert_eq!(ignored_fields(Kind::ComputeEnvironment, &spec), want, "{provisioner}");
+    }
+}
+
+#[test]
+fn the_strategy_is_named_where_karpenter_has_another() {
+    for (strategy, karpenter, ignored) in [
+        ("SPOT_CAPACITY_OPTIMIZED", true, true),
+        ("SPOT_PRICE_CAPACITY_OPTIMIZED", true, false),
+        ("SPOT_PRICE_CAPACITY_OPTIMIZED", false, true),
+    ] {
+        let provisioner = if karpenter { json!({ "karpenter": {} }) } else { Value::Null };
+        let spec =
+            json!({ "computeResources": { "allocationStrategy": strategy }, "provisioner": provisioner });
+        let fields = ignored_fields(Kind::ComputeEnvironment, &spec);
+        assert_eq!(fields.contains(&"computeResources.allocationStrategy".to_owned()), ignored, "{strategy}");
+    }
+}
+
+#[test]
 fn a_neutral_value_is_neutral_in_its_place_only() {
     let spec = json!({ "computeResources": { "imageId": "DISABLED", "bidPercentage": 50 }, "logging": { "max": 0 } });
     assert_eq!(

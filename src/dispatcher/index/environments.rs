@@ -40,7 +40,7 @@ pub(super) fn environments(
     let mut pools = HashMap::new();
     for object in caches.environments.state() {
         let name = object.name_any();
-        let pool = Pool::of(&object.spec, nodes);
+        let pool = Pool::of(&name, &object.spec, nodes);
         let takers = nodes.iter().enumerate().filter(|(_, node)| pool.takes_pods(node));
         let (indexes, takers): (Vec<_>, Vec<_>) = takers.unzip();
         let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));
