@@ -70,6 +70,9 @@ struct UpArgs {
     /// How many fake nodes (kwok) besides the real ones
     #[arg(long, default_value_t = 0)]
     kwok_nodes: u32,
+    /// The real Karpenter, which makes fake nodes for pods that need some
+    #[arg(long)]
+    karpenter: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -111,6 +114,7 @@ fn run_up(name: Option<String>, up: &UpArgs) -> Result<()> {
         provider: up.provider.unwrap_or(defaults.provider),
         profile: up.profile,
         kwok_nodes: up.kwok_nodes,
+        karpenter: up.karpenter,
     };
     let cluster = super::up(&options)?;
     say(format!("{} is up; kubeconfig: {}", cluster.name, cluster.kubeconfig.display()));

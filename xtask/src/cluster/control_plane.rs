@@ -1,4 +1,4 @@
-//! etcd, API server, controller manager, scheduler and kwok: processes of this machine.
+//! etcd, API server, controller manager, scheduler, kwok and Karpenter: processes of this machine.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::local::Local;
 use super::pki::kubeconfig_path;
 use super::state::{MARK, write_atomically};
-use super::{registry, repository};
+use super::{karpenter, registry, repository};
 use crate::process::{Process, output, spawn_daemon, tail, wait_until};
 
 /// A node that has not been heard of for this long is NotReady. Kubernetes waits 50 s; tests
@@ -36,6 +36,7 @@ pub(crate) fn ensure(local: &mut Local, component: &str) -> Result<()> {
         "kube-scheduler" => scheduler(local)?,
         "registry" => registry::command(local)?,
         "kwok" => kwok(local)?,
+        "karpenter" => karpenter::command(local)?,
         _ => bail!("there is no component {component}"),
     };
     command.env(MARK, &local.state.name).current_dir(local.folder.path());

@@ -45,7 +45,7 @@ fn require() -> Result<()> {
 /// Creates the cluster unless it exists.
 pub(crate) fn up(options: &Options) -> Result<Cluster> {
     require()?;
-    if options.profile != Profile::Full || options.kwok_nodes > 0 {
+    if options.profile != Profile::Full || options.kwok_nodes > 0 || options.karpenter {
         bail!("the kind provider has the full profile without fake nodes only; use --provider local");
     }
     let (folder, name) = (Folder::of(&options.name)?, options.name.as_str());

@@ -11,6 +11,9 @@ pub(crate) const ANNOTATION: &str = "kwok.x-k8s.io/node=fake";
 
 /// Makes the wanted number of fake nodes; those that exist stay.
 pub(crate) fn make_nodes(local: &Local, count: u32) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
     let nodes: Vec<Value> = (0..count).map(node).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": nodes});
     let file = local.folder.join("kwok-nodes.json");

@@ -17,7 +17,9 @@ use super::node::{self, NODES};
 use super::pki::{self, kubeconfig_path};
 use super::state::{Folder, Lock, MARK, State};
 use super::tools::{Tools, needed};
-use super::{Cluster, Options, Profile, Provider, cgroup, image, kwok, preflight, registry, repository};
+use super::{
+    Cluster, Options, Profile, Provider, cgroup, image, karpenter, kwok, preflight, registry, repository,
+};
 use crate::process::{Process, command, output, processes};
 use crate::step::{say, step};
 
@@ -26,7 +28,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The order in which the processes of the control plane end; nodes end before them.
 const STOP_ORDER: &[&str] =
-    &["kwok", "kube-scheduler", "kube-controller-manager", "registry", "kube-apiserver", "etcd"];
+    &["karpenter", "kwok", "kube-scheduler", "kube-controller-manager", "registry", "kube-apiserver", "etcd"];
 
 /// A local cluster. Opened to be changed, it is locked against other commands meanwhile.
 pub(crate) struct Local {
@@ -50,7 +52,7 @@ impl Local {
     pub(crate) fn look(name: &str) -> Result<Self> {
         let folder = Folder::of(name)?;
         let state = folder.load_existing()?;
-        let tools = Tools::build(&repository()?, &needed(state.profile, state.kwok_nodes))?;
+        let tools = Tools::build(&repository()?, &needed(state.profile, state.kwok_nodes, state.karpenter))?;
         Ok(Self { folder, state, tools, _lock: None })
     }
 
@@ -67,12 +69,21 @@ impl Local {
             );
         }
         let state = match recorded {
-            Some(state) => State { kwok_nodes: options.kwok_nodes.max(state.kwok_nodes), ..state },
+            Some(state) => State {
+                kwok_nodes: options.kwok_nodes.max(state.kwok_nodes),
+                karpenter: options.karpenter || state.karpenter,
+                ..state
+            },
             None => begin(&folder, options)?,
         };
         folder.save(&state)?;
-        let tools = Tools::build(&repository()?, &needed(state.profile, state.kwok_nodes))?;
+        let tools = Tools::build(&repository()?, &needed(state.profile, state.kwok_nodes, state.karpenter))?;
         Ok(Self { folder, state, tools, _lock: Some(lock) })
+    }
+
+    /// Whether there are or may be nodes that kwok plays.
+    pub(crate) fn has_fake_nodes(&self) -> bool {
+        self.state.kwok_nodes > 0 || self.state.karpenter
     }
 
     /// Whether the component (or node) runs.
@@ -223,6 +234,7 @@ fn begin(folder: &Folder, options: &Options) -> Result<State> {
         name: options.name.clone(),
         profile: options.profile,
         kwok_nodes: options.kwok_nodes,
+        karpenter: options.karpenter,
         net: Net::choose(&taken)?,
         processes: BTreeMap::new(),
     };
@@ -242,8 +254,11 @@ pub(crate) fn up(options: &Options) -> Result<Cluster> {
     if full {
         step("nodes", || local.start_nodes())?;
     }
-    if local.state.kwok_nodes > 0 {
+    if local.has_fake_nodes() {
         step(format!("{} fake nodes", local.state.kwok_nodes), || local.start_fake_nodes())?;
+    }
+    if local.state.karpenter {
+        step("Karpenter", || karpenter::start(&mut local))?;
     }
     step("service accounts", || await_service_account(&local))?;
     Ok(local.describe())

@@ -10,6 +10,7 @@ pub mod cli;
 mod control_plane;
 mod image;
 mod inside;
+pub mod karpenter;
 mod kind;
 mod kwok;
 mod local;
@@ -70,6 +71,8 @@ pub struct Options {
     pub profile: Profile,
     /// How many fake nodes besides the real ones. Any number but 0 brings kwok, and the scheduler.
     pub kwok_nodes: u32,
+    /// Whether the real Karpenter makes fake nodes for pods that need some.
+    pub karpenter: bool,
 }
 
 impl Options {
@@ -80,6 +83,7 @@ impl Options {
             provider: default_provider(),
             profile: Profile::Full,
             kwok_nodes: 0,
+            karpenter: false,
         }
     }
 
@@ -90,12 +94,18 @@ impl Options {
             provider: Provider::Local,
             profile: Profile::Api,
             kwok_nodes: 0,
+            karpenter: false,
         }
     }
 
     /// A control plane with fake nodes; tests make more of them.
     pub fn fake() -> Self {
         Self { name: format!("{DEFAULT_NAME}-fake"), kwok_nodes: FAKE_NODES, ..Self::api() }
+    }
+
+    /// A control plane whose nodes Karpenter makes.
+    pub fn karpenter() -> Self {
+        Self { name: format!("{DEFAULT_NAME}-karpenter"), karpenter: true, ..Self::api() }
     }
 }
 
@@ -165,7 +175,7 @@ pub fn build_tools(options: &Options) -> Result<()> {
     if options.provider == Provider::Local {
         preflight::check(options.profile)?;
         preflight::install_packages()?;
-        Tools::build(&repository()?, &tools::needed(options.profile, options.kwok_nodes))?;
+        Tools::build(&repository()?, &tools::needed(options.profile, options.kwok_nodes, options.karpenter))?;
     }
     Ok(())
 }

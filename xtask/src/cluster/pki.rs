@@ -22,6 +22,7 @@ const USERS: &[(&str, &str, &str)] = &[
     ("kube-scheduler", "system:kube-scheduler", ""),
     ("kube-proxy", "system:kube-proxy", ""),
     ("kwok", "kwok", "system:masters"),
+    ("karpenter", "karpenter", "system:masters"),
 ];
 
 /// Makes everything unless it is there already; the last file written is the sign that it is.

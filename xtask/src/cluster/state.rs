@@ -39,6 +39,9 @@ pub(crate) struct State {
     pub(crate) profile: Profile,
     /// How many fake nodes it has.
     pub(crate) kwok_nodes: u32,
+    /// Whether Karpenter makes more of them.
+    #[serde(default)]
+    pub(crate) karpenter: bool,
     /// Its addresses.
     pub(crate) net: Net,
     /// Its processes by component; a node is one process, the parent of all others on it.

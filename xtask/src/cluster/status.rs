@@ -62,8 +62,9 @@ fn print_nodes(cluster: &Cluster) -> Result<()> {
 fn expected(local: &Local) -> Vec<String> {
     let mut names = vec!["etcd", "kube-apiserver", "kube-controller-manager"];
     let full = local.state.profile == Profile::Full;
-    let fake = local.state.kwok_nodes > 0;
-    let optional = [(full || fake, "kube-scheduler"), (full, "registry"), (fake, "kwok")];
+    let (fake, karpenter) = (local.has_fake_nodes(), local.state.karpenter);
+    let optional =
+        [(full || fake, "kube-scheduler"), (full, "registry"), (fake, "kwok"), (karpenter, "karpenter")];
     names.extend(optional.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name));
     names.extend(local.node_names());
     names.into_iter().map(str::to_owned).collect()

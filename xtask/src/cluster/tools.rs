@@ -34,7 +34,15 @@ struct Tool {
 
 const NO_EXOTIC_SNAPSHOTTERS: &str = "no_btrfs,no_devmapper,no_zfs";
 
-/// To add a tool, add a row. The name is the folder's, the programs keep the names of their packages.
+/// Karpenter whose cloud is kwok: module and version.
+pub(crate) const KARPENTER: (&str, &str) = ("sigs.k8s.io/karpenter", "v1.13.0");
+/// Karpenter for AWS, of which only the kinds are used. Its older versions are not in Go's checksum
+/// database.
+pub(crate) const KARPENTER_AWS: (&str, &str) = ("github.com/aws/karpenter-provider-aws", "v1.14.0");
+
+/// To add a tool, add a row. The name is the folder's. A program that is its tool's only one is called
+/// as the tool: both kwok and Karpenter's cloud of kwok nodes are packages `kwok`. Others keep the
+/// names of their packages.
 const TOOLS: &[Tool] = &[
     Tool { name: "pause", source: Source::Own("pause", "v1") },
     Tool { name: "kubernetes", source: Source::Own(".", KUBERNETES) },
@@ -57,13 +65,15 @@ const TOOLS: &[Tool] = &[
     },
     Tool { name: "helm", source: Source::Published("helm.sh/helm/v4", "v4.3.1", &["cmd/helm"], "") },
     Tool { name: "kwok", source: Source::Published("sigs.k8s.io/kwok", "v0.8.0", &["cmd/kwok"], "") },
+    Tool { name: "karpenter", source: Source::Published(KARPENTER.0, KARPENTER.1, &["kwok"], "") },
 ];
 
 /// The tools that a cluster needs: those for fake nodes take minutes to build, so they are built
 /// only when somebody wants fake nodes.
-pub(crate) fn needed(profile: Profile, kwok_nodes: u32) -> Vec<&'static str> {
+pub(crate) fn needed(profile: Profile, kwok_nodes: u32, karpenter: bool) -> Vec<&'static str> {
     let wanted = |tool: &&Tool| match (profile, tool.name) {
-        (_, "kwok") => kwok_nodes > 0,
+        (_, "kwok") => kwok_nodes > 0 || karpenter,
+        (_, "karpenter") => karpenter,
         (Profile::Api, name) => name == "kubernetes",
         (Profile::Full, _) => true,
     };
@@ -161,9 +171,24 @@ impl Tool {
             }
         }
         output(&mut go)?;
+        if let Source::Published(_, _, [package], _) = self.source
+            && let Some(built) = package.rsplit('/').next().filter(|built| *built != self.name)
+        {
+            fs::rename(temporary.join(built), temporary.join(self.name))?;
+        }
         fs::rename(&temporary, root.join(folder))?;
         Ok(())
     }
+}
+
+/// The folder with the source of a published module.
+pub(crate) fn source((module, version): (&str, &str)) -> Result<PathBuf> {
+    let mut go = Command::new("go");
+    go.env("GOFLAGS", "").env("GOWORK", "off").current_dir(std::env::temp_dir());
+    let answer = output(go.args(["mod", "download", "-json"]).arg(format!("{module}@{version}")))?;
+    let answer: serde_json::Value = serde_json::from_str(&answer)?;
+    let folder = answer["Dir"].as_str().with_context(|| format!("Go has no source of {module}"))?;
+    Ok(folder.into())
 }
 
 /// Kubernetes learns its version at link time only.
