@@ -119,8 +119,15 @@ pub fn wire(feeds: &mut Feeds, caches: &Caches, dispatch: &Dispatch) -> Triggers
     feeds.policies.listen(move |change| w.policy(change, &mut seen));
     let (w, mut seen) = (wires.clone(), Seen::default());
     feeds.consumable_resources.listen(move |change| w.consumable_resource(change, &mut seen));
-    let (w, mut seen) = (wires, Seen::default());
+    let (w, mut seen) = (wires.clone(), Seen::default());
     feeds.revisions.listen(move |change| w.revision(change, &mut seen));
+    let (w, mut seen) = (wires.clone(), Seen::default());
+    feeds.node_pools.listen(move |change| {
+        let read = format!("{:?}", change.object().status);
+        w.capacity(change, read, &mut seen);
+    });
+    let (w, mut seen) = (wires, Seen::default());
+    feeds.node_classes.listen(move |change| w.capacity(change, String::new(), &mut seen));
     Triggers {
         jobs: for_jobs,
         wakers,
@@ -377,6 +384,18 @@ impl Wires {
         let (Some(namespace), Some(name)) = (revision.namespace(), definition_name(revision)) else { return };
         wake(&self.definitions, ObjectRef::new(name).within(&namespace));
         self.wake_jobs(|job| waits_for_acceptance(job) && names_definition(job, Some(&namespace), name));
+    }
+
+    /// What was made for an environment, of whose status this is read.
+    fn capacity<K: Resource<DynamicType = ()>>(&self, change: &Change<K>, status: String, seen: &mut Seen) {
+        let object = change.object();
+        let meta = object.meta();
+        let owners = meta.owner_references.iter().flatten();
+        let owner = owners.filter(|owner| owner.kind == "ComputeEnvironment").map(|owner| &owner.name);
+        if seen.is_news(change, (meta.generation, is_deleting(object.as_ref()), meta.labels.clone(), status))
+        {
+            owner.for_each(|name| wake(&self.environments, ObjectRef::new(name)));
+        }
     }
 
     fn wake_jobs(&self, is_meant: impl Fn(&BatchJob) -> bool) {

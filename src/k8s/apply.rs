@@ -174,14 +174,21 @@ impl Writer {
 
     /// Says where the leader is.
     pub async fn apply_endpoint_slice(&self, slice: &EndpointSlice) -> Result<()> {
-        let what = format!("apply EndpointSlice {}", super::watch::key(slice));
+        self.apply(&self.namespaced(slice), slice).await.map(drop)
+    }
+
+    /// Makes an object that is wholly ours what it should be, whatever others made of it.
+    pub async fn apply<K>(&self, api: &Api<K>, object: &K) -> Result<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let what = format!("apply {} {}", K::kind(&()), super::watch::key(object));
         if !self.leadership.is_fresh() {
             return Err(Error::NotLeading { what });
         }
-        let api = self.namespaced::<EndpointSlice>(slice);
-        let patch = Patch::Apply(slice);
         let params = PatchParams::apply(meta::OPERATOR).force();
-        self.bounded("patch", what, api.patch(&slice.name_any(), &params, &patch)).await.map(drop)
+        let patch = Patch::Apply(object);
+        self.bounded("patch", what, api.patch(&object.name_any(), &params, &patch)).await
     }
 
     /// Says how the leader is known when the API server passes questions on to it.
@@ -200,8 +207,23 @@ impl Writer {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
+        self.delete_as(api, object, DeleteParams::background()).await
+    }
+
+    /// Deletes an object, which stays until everything that was made from it is gone.
+    pub async fn delete_after_dependents<K>(&self, api: &Api<K>, object: &K) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        self.delete_as(api, object, DeleteParams::foreground()).await
+    }
+
+    async fn delete_as<K>(&self, api: &Api<K>, object: &K, how: DeleteParams) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
         let preconditions = Preconditions { uid: object.uid(), resource_version: None };
-        let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let delete = DeleteParams { preconditions: Some(preconditions), ..how };
         let what = format!("delete {} {}", K::kind(&()), super::watch::key(object));
         gone_is_fine(self.bounded("delete", what, api.delete(&object.name_any(), &delete)).await)
     }

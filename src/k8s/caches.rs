@@ -15,9 +15,10 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
+use super::karpenter::{self, Ec2NodeClass, NodePool};
 use super::meta;
 use super::own_writes::OwnWrites;
 use super::pods::{self, PodIndex};
@@ -53,6 +54,10 @@ pub struct Caches {
     pub definitions: Store<JobDefinition>,
     /// Revisions of definitions.
     pub revisions: Store<ControllerRevision>,
+    /// NodePools of environments; empty while none wants one.
+    pub node_pools: Store<NodePool>,
+    /// EC2NodeClasses of environments; empty while none wants one.
+    pub node_classes: Store<Ec2NodeClass>,
     complete: Vec<Receiver<bool>>,
 }
 
@@ -78,6 +83,12 @@ pub struct Feeds {
     pub definitions: Feed<JobDefinition>,
     /// Of revisions.
     pub revisions: Feed<ControllerRevision>,
+    /// Of NodePools, once an environment wants one: their kind may not exist.
+    pub node_pools: Feed<NodePool>,
+    /// Of EC2NodeClasses, likewise.
+    pub node_classes: Feed<Ec2NodeClass>,
+    wants_node_pools: Sender<bool>,
+    wants_node_classes: Sender<bool>,
 }
 
 /// Prepares all caches; nothing is watched until [`Feeds::run`].
@@ -88,7 +99,7 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
     {
         Feed::new(Api::all(client.clone()), "", |_| {})
     }
-    let revisions = format!("{}={}", meta::MANAGED_BY, meta::OPERATOR);
+    let ours = format!("{}={}", meta::MANAGED_BY, meta::OPERATOR);
     let mut feeds = Feeds {
         jobs: all(client),
         pods: Feed::new(Api::all(client.clone()), "", pods::trim),
@@ -99,7 +110,11 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         policies: all(client),
         consumable_resources: all(client),
         definitions: all(client),
-        revisions: Feed::new(Api::all(client.clone()), &revisions, |_| {}),
+        revisions: Feed::new(Api::all(client.clone()), &ours, |_| {}),
+        node_pools: Feed::new(Api::all(client.clone()), &ours, |_| {}),
+        node_classes: Feed::new(Api::all(client.clone()), &ours, |_| {}),
+        wants_node_pools: Sender::new(false),
+        wants_node_classes: Sender::new(false),
     };
     let caches = Caches {
         jobs: feeds.jobs.store(),
@@ -115,10 +130,22 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         consumable_resources: feeds.consumable_resources.store(),
         definitions: feeds.definitions.store(),
         revisions: feeds.revisions.store(),
+        node_pools: feeds.node_pools.store(),
+        node_classes: feeds.node_classes.store(),
         complete: feeds.complete(),
     };
     let index = caches.clone();
     feeds.jobs.listen(move |change| index.index(change));
+    let (pools, classes) = (feeds.wants_node_pools.clone(), feeds.wants_node_classes.clone());
+    feeds.environments.listen(move |change| {
+        let spec = &change.object().spec;
+        if karpenter::of(spec).is_some() {
+            pools.send_replace(true);
+        }
+        if karpenter::makes_node_class(spec) {
+            classes.send_replace(true);
+        }
+    });
     (caches, feeds)
 }
 
@@ -151,7 +178,18 @@ impl Feeds {
         tasks.spawn(self.consumable_resources.run());
         tasks.spawn(self.definitions.run());
         tasks.spawn(self.revisions.run());
+        tasks.spawn(when(self.wants_node_pools.subscribe(), self.node_pools.run()));
+        tasks.spawn(when(self.wants_node_classes.subscribe(), self.node_classes.run()));
         tasks
+    }
+}
+
+/// Begins a watch once somebody wants it. It is no part of what has to be complete: nothing is decided
+/// on these caches that the API server does not check.
+async fn when(mut wanted: Receiver<bool>, watch: impl Future<Output = ()>) {
+    // Nobody can want it any more once the environments are not watched.
+    if wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        watch.await;
     }
 }
 

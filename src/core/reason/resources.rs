@@ -76,9 +76,45 @@ pub fn type_unsupported(kind: &str) -> String {
     client_error(&format!("computeResources.type: {kind} is not supported yet"))
 }
 
-/// Nodes made by Karpenter.
-pub fn karpenter_unsupported() -> String {
-    client_error("provisioner.karpenter is not supported yet; provisioner.static selects existing nodes")
+/// Nothing can be made for it: the kind does not exist in the cluster.
+pub fn karpenter_missing(kind: &str) -> String {
+    client_error(&format!("provisioner.karpenter: the cluster has no kind {kind}; is Karpenter installed?"))
+}
+
+/// Members without which an EC2NodeClass cannot be made.
+pub fn node_class_needs(missing: &[&str]) -> String {
+    let missing: Vec<_> = missing.iter().map(|member| format!("computeResources.{member}")).collect();
+    client_error(&format!("provisioner.karpenter without nodeClassRef needs {}", missing.join(", ")))
+}
+
+/// Somebody else has an object of the name that ours would have.
+pub fn karpenter_name_taken(kind: &str, name: &str) -> String {
+    client_error(&format!(
+        "provisioner.karpenter: {kind} {name} exists and was not made for this environment"
+    ))
+}
+
+/// The API server does not take what was made for Karpenter.
+pub fn karpenter_refused(kind: &str, name: &str, why: &str) -> String {
+    let text = format!("provisioner.karpenter: the API server refuses {kind} {name}: {why}");
+    line(&client_error(&text), 4 * REASON_LIMIT)
+}
+
+/// Karpenter does not take what was made for it.
+pub fn node_pool_not_ready(name: &str, why: &str) -> String {
+    let text = format!("provisioner.karpenter: NodePool {name} is not ready: {why}");
+    line(&client_error(&text), 4 * REASON_LIMIT)
+}
+
+/// Karpenter has not looked yet: the environment is being made.
+pub fn node_pool_settling(name: &str) -> String {
+    format!("Waiting for Karpenter to take up NodePool {name}")
+}
+
+/// Which instance types Karpenter takes, whatever `field` says.
+pub fn strategy_of_karpenter(field: &str, spot: bool) -> String {
+    let takes = if spot { "weighs price against capacity" } else { "takes the cheapest that fits" };
+    format!("{field} (Karpenter {takes})")
 }
 
 /// The API server refuses pods because of this member.
@@ -112,6 +148,11 @@ pub fn held_by_queues(count: usize, first: &[String]) -> String {
 /// Jobs that are placed in an environment.
 pub fn held_by_placed_jobs(count: usize, first: &[String]) -> String {
     format!("Waiting for {} to end: {}", counted(count, "job"), some_of(first, count))
+}
+
+/// Its nodes, which go with what they were made from.
+pub fn held_by_nodes(kind: &str, name: &str) -> String {
+    format!("Waiting for {kind} {name} and its nodes to go")
 }
 
 /// It is being deleted and nothing holds it, or all that holds it is said elsewhere.

@@ -13,8 +13,10 @@ use crate::{crds, interrupt};
 /// How many tests at the level of the API run at once; they mostly wait.
 const API_THREADS: usize = 8;
 
-/// What has to be built before anything can be tried, all of it kept between runs.
-pub(super) fn tools(report: &mut Report, unit: bool, api: bool, soak: bool, nodes: bool) {
+/// What has to be built before anything can be tried, all of it kept between runs. `clusters` says
+/// which are wanted: without nodes, with fake ones, with Karpenter's, with real ones.
+pub(super) fn tools(report: &mut Report, unit: bool, clusters: [bool; 4]) {
+    let [api, soak, karpenter, nodes] = clusters;
     if unit {
         report.stage(Part::Tools, "cargo-deny", deny::build);
         if on_path("go") {
@@ -24,6 +26,7 @@ pub(super) fn tools(report: &mut Report, unit: bool, api: bool, soak: bool, node
     let clusters = [
         (api, "tools of the API level", Options::api()),
         (soak, "tools of fake nodes", Options::fake()),
+        (karpenter, "Karpenter", Options::karpenter()),
         (nodes, "tools of nodes", Options::full()),
     ];
     if api && on_path("go") {
@@ -71,6 +74,7 @@ pub(super) fn api(report: &mut Report, keep: bool, long: bool) {
     with_cluster(report, Part::Api, "tests", &Options::api(), keep, |cluster| {
         let mut command =
             cargo(&format!("test --package batchyard --test api -- --test-threads={API_THREADS}"))?;
+        command.args(["--skip", "karpenter::"]);
         if long {
             command.env("BATCHYARD_LONG", "1");
         }
@@ -109,6 +113,14 @@ pub(super) fn soak(report: &mut Report, keep: bool, long: bool) {
 
 /// Builds and runs the tests under faults.
 const FAULTS: &str = "test --package batchyard --features fault-tests --test faults";
+
+/// Tests with the real Karpenter.
+pub(super) fn karpenter(report: &mut Report, keep: bool) {
+    with_cluster(report, Part::Api, "on Karpenter", &Options::karpenter(), keep, |cluster| {
+        let filter = format!("karpenter:: --test-threads={API_THREADS}");
+        tests(on(&mut cargo(&format!("test --package batchyard --test api -- {filter}"))?, cluster)?)
+    });
+}
 
 /// Tests with real containers, and if there is time the fixtures of the termination table.
 pub(super) fn nodes(report: &mut Report, long: bool, keep: bool) {

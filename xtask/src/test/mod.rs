@@ -40,6 +40,8 @@ enum Level {
     Faults,
     /// Everything at once for minutes, on fake nodes
     Soak,
+    /// The real Karpenter, which makes fake nodes
+    Karpenter,
     /// Real containers on real nodes
     Nodes,
     /// All of these
@@ -82,7 +84,8 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let wants = |level: Level| args.level == level || args.level == Level::All;
     let mut report = Report::default();
     let api = wants(Level::Api) || wants(Level::Faults);
-    levels::tools(&mut report, wants(Level::Unit), api, wants(Level::Soak), wants(Level::Nodes));
+    let (soak, karpenter) = (wants(Level::Soak), wants(Level::Karpenter));
+    levels::tools(&mut report, wants(Level::Unit), [api, soak, karpenter, wants(Level::Nodes)]);
     if wants(Level::Unit) {
         levels::unit(&mut report, args.long);
     }
@@ -93,8 +96,11 @@ pub fn run(args: &TestArgs) -> Result<()> {
         let whole = args.long || args.level == Level::Faults;
         levels::faults(&mut report, args.keep, args.long, whole);
     }
-    if wants(Level::Soak) {
+    if soak {
         levels::soak(&mut report, args.keep, args.long);
+    }
+    if karpenter {
+        levels::karpenter(&mut report, args.keep);
     }
     if wants(Level::Nodes) {
         levels::nodes(&mut report, args.long, args.keep);

@@ -1,5 +1,7 @@
 //! Environments: whether they are in order, what their nodes offer, and what keeps them from going.
 
+mod capacity;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,15 +12,17 @@ use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
+use self::capacity::Capacity;
 use super::standing::{Conditions, count, first, ignored_fields, is_deleting, is_held, vcpus};
 use super::{Context, Outcome, Wake};
 use crate::crd::aws_compute::ComputeResourceType;
 use crate::crd::compute_environment::{AllowedNamespaces, LargestJob};
-use crate::crd::ignored::Kind;
+use crate::crd::ignored::{ALLOCATION_STRATEGY, Kind};
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec, ComputeEnvironmentStatus, JobQueue};
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
 use crate::k8s::caches::Caches;
+use crate::k8s::karpenter;
 use crate::k8s::pool::{Pool, vcpus_of};
 use crate::k8s::watch::key;
 use crate::k8s::{meta, observe};
@@ -60,28 +64,34 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
         context.writer.set_in_use(&api, environment.as_ref(), true).await?;
         return Ok(Wake::OnChange);
     }
-    let obstacle = obstacle(&environment.spec).or_else(|| {
+    let mut capacity = capacity::provide(&environment, &context).await?;
+    capacity.obstacle = obstacle(&environment.spec).or(capacity.obstacle).or_else(|| {
         let refusal = context.dispatch.refusal_of(&environment)?;
         Some(resources::pods_refused(refusal.member, &refusal.why))
     });
-    let told = is_told(&environment, obstacle.as_deref());
+    let told = is_told(&environment, &capacity);
     let pause = context.refresh.pause(environment.as_ref()).filter(|_| told);
     if let Some(pause) = pause.filter(|_| !deleting) {
         return Ok(Wake::After(pause));
     }
     let creating = context.dispatch.creating_in(&environment.name_any());
-    let usage = Usage::of(&environment, &context.caches, creating);
+    let mut usage = Usage::of(&environment, &context.caches, creating);
     if deleting && usage.queues.is_empty() && usage.jobs.is_empty() {
-        if is_held(environment.as_ref()) {
-            context.writer.set_in_use(&api, environment.as_ref(), false).await?;
+        usage.left = capacity::remove(&environment, &context).await?;
+        if usage.left.is_none() {
+            if is_held(environment.as_ref()) {
+                context.writer.set_in_use(&api, environment.as_ref(), false).await?;
+            }
+            return Ok(Wake::OnChange);
         }
-        return Ok(Wake::OnChange);
+        capacity.retry = Some(capacity::RETRY);
     }
     if let Some(pause) = pause {
         return Ok(Wake::After(pause));
     }
+    let retry = capacity.retry;
     let offer = Offer::of(&environment, &context.caches.nodes.state());
-    let mut status = status(&environment, &usage, offer, obstacle, Timestamp::now());
+    let mut status = status(&environment, &usage, offer, capacity, Timestamp::now());
     let placed = context.dispatch.last_placed_in(&environment.name_any());
     status.last_placed_at = placed.or(status.last_placed_at);
     if environment.status.as_ref() != Some(&status) {
@@ -89,12 +99,12 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
         context.writer.replace_status(&api, &changed).await?;
     }
     context.refresh.done(environment.as_ref());
-    Ok(Wake::OnChange)
+    Ok(retry.map_or(Wake::OnChange, Wake::After))
 }
 
 /// True if the status is about this spec and this state: only counts can have changed since.
-fn is_told(environment: &ComputeEnvironment, obstacle: Option<&str>) -> bool {
-    let (state, reason, _) = standing(environment, obstacle);
+fn is_told(environment: &ComputeEnvironment, capacity: &Capacity) -> bool {
+    let (state, reason, _) = standing(environment, capacity);
     environment.status.as_ref().is_some_and(|status| {
         status.observed_generation == environment.metadata.generation
             && status.status == Some(state)
@@ -105,12 +115,13 @@ fn is_told(environment: &ComputeEnvironment, obstacle: Option<&str>) -> bool {
 /// Status, statusReason and a word for the condition.
 fn standing<'t>(
     environment: &ComputeEnvironment,
-    obstacle: Option<&'t str>,
+    capacity: &'t Capacity,
 ) -> (ResourceStatus, &'t str, &'static str) {
-    match obstacle {
+    match (&capacity.obstacle, &capacity.preparing) {
         _ if is_deleting(environment) => (ResourceStatus::Deleting, resources::BEING_DELETED, "Deleting"),
-        Some(obstacle) => (ResourceStatus::Invalid, obstacle, "Invalid"),
-        None => (ResourceStatus::Valid, resources::ENVIRONMENT_HEALTHY, "Healthy"),
+        (Some(obstacle), _) => (ResourceStatus::Invalid, obstacle, "Invalid"),
+        (None, Some(preparing)) => (ResourceStatus::Creating, preparing, "Creating"),
+        (None, None) => (ResourceStatus::Valid, resources::ENVIRONMENT_HEALTHY, "Healthy"),
     }
 }
 
@@ -120,6 +131,8 @@ struct Usage {
     queues: Vec<String>,
     jobs: Vec<String>,
     vcpus_milli: i64,
+    /// What was made for it and is still there, once nothing else holds it.
+    left: Option<String>,
 }
 
 impl Usage {
@@ -149,6 +162,7 @@ impl Usage {
                 })
                 .chain(unseen)
                 .collect(),
+            left: None,
         }
     }
 }
@@ -192,10 +206,6 @@ fn largest_job(spec: &ComputeEnvironmentSpec, node: &Node) -> LargestJob {
 
 /// What makes the environment INVALID, if anything.
 fn obstacle(spec: &ComputeEnvironmentSpec) -> Option<String> {
-    let provisioner = spec.provisioner.as_ref();
-    if provisioner.is_some_and(|provisioner| provisioner.karpenter.is_some()) {
-        return Some(resources::karpenter_unsupported());
-    }
     let kind = match spec.compute_resources.as_ref()?.type_ {
         ComputeResourceType::Ec2 | ComputeResourceType::Spot => return None,
         ComputeResourceType::Fargate => "FARGATE",
@@ -210,15 +220,12 @@ fn status(
     environment: &ComputeEnvironment,
     usage: &Usage,
     offer: Offer,
-    obstacle: Option<String>,
+    capacity: Capacity,
     now: Timestamp,
 ) -> ComputeEnvironmentStatus {
     let mut status = environment.status.clone().unwrap_or_default();
-    let spec = &environment.spec;
-    let (state, reason, why) = standing(environment, obstacle.as_deref());
-    let aws_name = spec.compute_environment_name.as_deref();
-    let ignored =
-        ignored_fields(Kind::ComputeEnvironment, environment, spec, "computeEnvironmentName", aws_name);
+    let (state, reason, why) = standing(environment, &capacity);
+    let ignored = ignored(environment);
     let mut conditions = Conditions::of(environment, &mut status.conditions, now);
     conditions.ready(state == ResourceStatus::Valid, why, reason.to_owned());
     conditions.fields_ignored(&ignored);
@@ -232,8 +239,23 @@ fn status(
         vcpus_in_use: Some(vcpus(usage.vcpus_milli)),
         jobs: Some(count(usage.jobs.len())),
         largest_job: offer.largest,
+        node_pool: capacity.node_pool,
         ..status
     }
+}
+
+/// Members without effect, and what Karpenter does instead.
+fn ignored(environment: &ComputeEnvironment) -> Vec<String> {
+    let spec = &environment.spec;
+    let aws_name = spec.compute_environment_name.as_deref();
+    let mut fields =
+        ignored_fields(Kind::ComputeEnvironment, environment, spec, "computeEnvironmentName", aws_name);
+    if let Some(compute) = spec.compute_resources.as_ref().filter(|_| karpenter::of(spec).is_some()) {
+        for field in fields.iter_mut().filter(|field| *field == ALLOCATION_STRATEGY) {
+            *field = resources::strategy_of_karpenter(field, compute.type_.is_spot());
+        }
+    }
+    fields
 }
 
 fn blocked(usage: &Usage) -> String {
@@ -246,6 +268,7 @@ fn blocked(usage: &Usage) -> String {
         let (count, first) = first(usage.jobs.clone());
         holders.push(resources::held_by_placed_jobs(count, &first));
     }
+    holders.extend(usage.left.clone());
     holders.join(". ")
 }
 
@@ -299,21 +322,40 @@ mod tests {
                 compute("FARGATE_SPOT"),
                 "CLIENT_ERROR - computeResources.type: FARGATE_SPOT is not supported yet",
             ),
-            (
-                json!({"provisioner": {"karpenter": {}}}),
-                "CLIENT_ERROR - provisioner.karpenter is not supported yet; provisioner.static selects existing nodes",
-            ),
+            (json!({"provisioner": {"karpenter": {}}}), "ComputeEnvironment Healthy"),
             (json!({"provisioner": {"static": {}}}), "ComputeEnvironment Healthy"),
         ] {
             let environment = environment(json!({}), spec.clone());
-            let obstacle = super::obstacle(&environment.spec);
+            let capacity = Capacity { obstacle: super::obstacle(&environment.spec), ..Capacity::default() };
             let usage = Usage::default();
             let status =
-                super::status(&environment, &usage, Offer::default(), obstacle, Timestamp::UNIX_EPOCH);
+                super::status(&environment, &usage, Offer::default(), capacity, Timestamp::UNIX_EPOCH);
             assert_eq!(status.status_reason.as_deref(), Some(want), "{spec}");
             let ready = find(&status.conditions, ConditionType::Ready).expect("a condition");
             assert_eq!(ready.status == "True", status.status == Some(ResourceStatus::Valid), "{spec}");
         }
+    }
+
+    #[test]
+    fn what_is_not_ready_is_being_made() {
+        let (preparing, obstacle) = (Some("soon".to_owned()), Some("no".to_owned()));
+        for (capacity, want) in [
+            (Capacity { preparing: preparing.clone(), ..Capacity::default() }, ResourceStatus::Creating),
+            (Capacity { preparing, obstacle, ..Capacity::default() }, ResourceStatus::Invalid),
+        ] {
+            let (state, ..) = standing(&environment(json!({}), json!({})), &capacity);
+            assert_eq!(state, want, "{capacity:?}");
+        }
+    }
+
+    #[test]
+    fn a_strategy_without_effect_says_what_happens_instead() {
+        let compute = json!({"type": "SPOT", "maxvCpus": 1, "allocationStrategy": "SPOT_CAPACITY_OPTIMIZED"});
+        let class = json!({"group": "g", "kind": "K", "name": "n"});
+        let spec =
+            json!({"computeResources": compute, "provisioner": {"karpenter": {"nodeClassRef": class}}});
+        let text = "computeResources.allocationStrategy (Karpenter weighs price against capacity)";
+        assert_eq!(ignored(&environment(json!({}), spec)), [text]);
     }
 
     #[test]
@@ -342,11 +384,13 @@ mod tests {
     #[test]
     fn a_deletion_says_what_blocks_it() {
         let environment = environment(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), json!({}));
-        let usage = Usage { queues: vec!["ns/q".into()], jobs: vec!["ns/a".into()], vcpus_milli: 1500 };
-        let status = super::status(&environment, &usage, Offer::default(), None, Timestamp::UNIX_EPOCH);
+        let left = Some("Waiting for x".to_owned());
+        let usage = Usage { queues: vec!["ns/q".into()], jobs: vec!["ns/a".into()], vcpus_milli: 1500, left };
+        let capacity = Capacity::default();
+        let status = super::status(&environment, &usage, Offer::default(), capacity, Timestamp::UNIX_EPOCH);
         assert_eq!((status.status, status.vcpus_in_use), (Some(ResourceStatus::Deleting), Some(2)));
         let blocked = find(&status.conditions, ConditionType::DeletionBlocked).expect("a condition");
-        assert_eq!(blocked.message, "1 queue names it: ns/q. Waiting for 1 job to end: ns/a");
+        assert_eq!(blocked.message, "1 queue names it: ns/q. Waiting for 1 job to end: ns/a. Waiting for x");
     }
 
     /// A pod that was asked for and that no cache shows holds its environment too.
@@ -365,7 +409,8 @@ mod tests {
         let told = |status: Value, obstacle: Option<&str>| {
             let mut environment = environment(json!({}), json!({}));
             environment.status = serde_json::from_value(status).expect("a status");
-            is_told(&environment, obstacle)
+            let capacity = Capacity { obstacle: obstacle.map(str::to_owned), ..Capacity::default() };
+            is_told(&environment, &capacity)
         };
         let healthy = "ComputeEnvironment Healthy";
         assert!(told(json!({"observedGeneration": 2, "status": "VALID", "statusReason": healthy}), None));

@@ -1,0 +1,129 @@
+//! Nodes that come and go with the jobs.
+
+use std::collections::BTreeSet;
+
+use batchyard_core::job::phase::Phase;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::environment::{Environment, node_of};
+use crate::support::wait;
+
+/// From zero to maxvCpus, not one instance above, and back to zero.
+#[tokio::test]
+async fn nodes_come_for_jobs_and_go_after_them() {
+    let compute = json!({"maxvCpus": 10, "tags": {"Name": "aws-batch-instances"}});
+    let environment = Environment::new("scale", json!({"computeResources": compute})).await;
+    assert!(environment.nodes().await.is_empty());
+    for index in 0..5 {
+        environment.submit(&format!("job-{index}"), 2).await;
+    }
+    environment.grows_to(2).await;
+    let running_on = environment.runs(4).await;
+    let nodes = environment.nodes().await;
+    for node in &nodes {
+        let (labels, spec) = (node.labels(), node.spec.clone().unwrap_or_default());
+        assert_eq!(labels["node.kubernetes.io/instance-type"], "m5.xlarge");
+        assert_eq!(labels["karpenter.sh/capacity-type"], "spot");
+        assert_eq!(labels["Name"], "aws-batch-instances", "the tag finds the node");
+        let taints = spec.taints.unwrap_or_default();
+        assert!(taints.iter().any(|taint| taint.key == "batchyard.io/compute-environment"), "{taints:?}");
+    }
+    assert_eq!(running_on, nodes.iter().map(|node| node.name_any()).collect::<BTreeSet<_>>());
+    // The fifth has its pod, since maxvCpus allows it, and no node: a third one would have 12 vCPUs.
+    let waiting = wait::answer("the fifth pod", "", || async {
+        environment.world.pods().await.into_iter().find(|pod| node_of(pod).is_none())
+    })
+    .await;
+    environment.hears_of(&waiting.name_any(), "exceed limits").await;
+    environment.finish().await;
+    environment.runs(1).await;
+    assert!(environment.nodes().await.len() <= 2, "not one instance above maxvCpus");
+    environment.finish().await;
+    for index in 0..5 {
+        environment.world.job(&format!("job-{index}")).reaches(Phase::Succeeded).await;
+    }
+    environment.shrinks_to_nothing().await;
+    environment.until("no nodes in its status", |e| e["status"]["nodes"] == 0).await;
+}
+
+/// What was made for an environment goes with it: nodes first, and not while a job is there.
+#[tokio::test]
+async fn an_environment_takes_its_nodes_along() {
+    let keeps = json!({"provisioner": {"karpenter": {"consolidateAfter": "Never"}}});
+    let environment = Environment::new("gone", keeps).await;
+    let job = environment.submit("job", 1).await;
+    environment.runs(1).await;
+    environment.world.api::<batchyard::crd::JobQueue>().delete("queue", &DeleteParams::default()).await.ok();
+    let environments = environment.world.environments();
+    environments.delete(&environment.name(), &DeleteParams::default()).await.expect("it can be deleted");
+    environment.until("what holds it", |e| e["status"]["status"] == "DELETING").await;
+    let pool = environment.pool("a limit of 0", |pool| pool.spec.limits["cpu"].0 == "0").await;
+    assert_eq!(pool.metadata.deletion_timestamp, None, "a job is on its nodes");
+    assert_eq!(environment.nodes().await.len(), 1);
+    environment.finish().await;
+    job.reaches(Phase::Succeeded).await;
+    wait::gone(&environments, &environment.name()).await;
+    assert!(environment.nodes().await.is_empty(), "the environment goes last");
+    wait::gone(&environment.pools(), &environment.pool_name()).await;
+}
+
+#[tokio::test]
+async fn what_others_change_is_put_back() {
+    let environment = Environment::new("putback", json!({})).await;
+    let pools = environment.pools();
+    let change = Patch::Merge(json!({"spec": {"limits": {"cpu": "1000"}, "weight": 3},
+        "metadata": {"labels": {"app.kubernetes.io/managed-by": "batchyard", "theirs": "stays"}}}));
+    pools.patch(&environment.pool_name(), &PatchParams::default(), &change).await.expect("a change");
+    let pool = environment.pool("the limit to be put back", |pool| pool.spec.limits["cpu"].0 == "8").await;
+    assert_eq!(pool.labels()["theirs"], "stays");
+    pools.delete(&environment.pool_name(), &DeleteParams::default()).await.expect("it can be deleted");
+    environment.pool("another one", |other| other.uid() != pool.uid()).await;
+    environment.says("VALID", "Healthy").await;
+}
+
+#[tokio::test]
+async fn a_disabled_environment_grows_no_more() {
+    let minimum = json!({"computeResources": {"minvCpus": 2}});
+    let environment = Environment::new("disabled", minimum.clone()).await;
+    let mut disabled = minimum;
+    disabled["state"] = json!("DISABLED");
+    environment.change(disabled).await;
+    environment.pool("the limit minvCpus", |pool| pool.spec.limits["cpu"].0 == "2").await;
+}
+
+/// Karpenter's own word counts, and the environment mends itself.
+#[tokio::test]
+async fn a_node_class_that_is_missing_is_named() {
+    let class = json!({"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "missing"});
+    let missing = json!({"provisioner": {"karpenter": {"nodeClassRef": class}}});
+    let environment = Environment::unfinished("class", missing).await;
+    environment.says("INVALID", "is not ready: ").await;
+    environment.change(json!({})).await;
+    environment.says("VALID", "Healthy").await;
+    let refused = json!({"provisioner": {"karpenter": {"labels": {"karpenter.sh/nodepool": "x"}}}});
+    environment.change(refused).await;
+    environment.says("INVALID", "the API server refuses NodePool").await;
+    environment.change(json!({})).await;
+    environment.says("VALID", "Healthy").await;
+}
+
+#[tokio::test]
+async fn a_node_pool_of_somebody_else_is_left_alone() {
+    let environment = Environment::new("taken", json!({})).await;
+    let pools = environment.pools();
+    let theirs = Patch::Merge(json!({"metadata": {"ownerReferences": []}}));
+    pools.patch(&environment.pool_name(), &PatchParams::default(), &theirs).await.expect("a change");
+    environment.says("INVALID", "was not made for this environment").await;
+    pools.delete(&environment.pool_name(), &DeleteParams::default()).await.expect("it can be deleted");
+    environment.says("VALID", "Healthy").await;
+}
+
+#[tokio::test]
+async fn another_provisioner_lets_the_node_pool_go() {
+    let environment = Environment::new("switch", json!({})).await;
+    environment.world.environment("pool", json!({})).await;
+    wait::gone(&environment.pools(), &environment.pool_name()).await;
+    environment.until("no NodePool in its status", |e| e["status"]["nodePool"].is_null()).await;
+}
