@@ -137,14 +137,6 @@ pub fn vcpus_of(node: &Node) -> i64 {
     capacity.and_then(|capacity| capacity.get("cpu")).map_or(0, |cpu| quantity::milli(&cpu.0) / 1000)
 }
 
-/// True if new nodes come for pods that wait for them.
-pub fn is_provisioned(spec: &ComputeEnvironmentSpec) -> bool {
-    spec.provisioner.as_ref().is_some_and(|provisioner| {
-        let grows = provisioner.r#static.as_ref().and_then(|pool| pool.autoscaled);
-        provisioner.karpenter.is_some() || grows == Some(true)
-    })
-}
-
 /// True if its nodes are spot nodes.
 fn is_spot(spec: &ComputeEnvironmentSpec) -> bool {
     spec.type_ == EnvironmentType::Managed
