@@ -36,7 +36,9 @@ pub(super) fn play(cluster: &Cluster, namespace: &str, grace: u32, faults: &mut 
     host_is_switched_off(cluster, &mut jobs, faults)?;
     end(cluster, namespace, &mut jobs)?;
     report::print(&jobs);
-    report::check(&jobs)
+    report::check(&jobs)?;
+    // The last words: about the job that lost its host, as people would ask for it.
+    plugin::show(cluster, namespace, &["describe", "spot-power-off"])
 }
 
 fn title(text: &str) {

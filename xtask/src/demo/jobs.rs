@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::screen::Screen;
@@ -51,6 +52,8 @@ pub(super) struct Current {
 pub(super) struct Attempt {
     pub(super) attempt: u32,
     pub(super) node_name: Option<String>,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) stopped_at: Option<Timestamp>,
     pub(super) status_reason: String,
     pub(super) container: Container,
     pub(super) decision: Option<Decision>,
@@ -78,6 +81,11 @@ pub(super) struct Condition {
 impl Job {
     pub(super) fn is(&self, phase: &str) -> bool {
         self.status.phase == phase
+    }
+
+    /// Why it waits, or how it ended.
+    pub(super) fn reason(&self) -> &str {
+        self.status.status_reason.as_deref().unwrap_or_default()
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -1,8 +1,9 @@
-//! `cargo xtask demo`: the first post, on a real cluster, with the files of `examples/retry`.
+//! `cargo xtask demo`: the examples, on a real cluster, with their files as they are.
 
 mod acts;
 mod jobs;
 mod plugin;
+mod queues;
 mod report;
 mod screen;
 
@@ -12,7 +13,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::acts::Faults;
@@ -31,6 +32,9 @@ const GRACE: u32 = 5;
 /// What `cargo xtask demo` can be told.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
+    /// What is shown: the folder of examples
+    #[arg(default_value = "retry")]
+    story: Story,
     /// Who runs the cluster [default: kind where Docker and kind are there, else local]
     #[arg(long)]
     provider: Option<Provider>,
@@ -42,7 +46,32 @@ pub struct DemoArgs {
     keep: bool,
 }
 
-/// Shows the post's story, and puts everything back, also after Ctrl-C.
+/// What can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Story {
+    /// The post about retry strategies
+    Retry,
+    /// Three queues that share an environment
+    Queues,
+}
+
+impl Story {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Retry => "examples/retry",
+            Self::Queues => "examples/queues",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Retry => "the post about retry strategies, with real containers on real nodes",
+            Self::Queues => "three queues that share four vCPUs, with real containers on real nodes",
+        }
+    }
+}
+
+/// Shows a story, and puts everything back, also after Ctrl-C.
 pub fn run(args: &DemoArgs) -> Result<()> {
     interrupt::watch()?;
     let defaults = Options::full();
@@ -50,22 +79,20 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let options = Options { name: args.name.clone(), provider, ..defaults };
     let stood = cluster::find(&options.name).is_ok_and(|cluster| answers(&cluster));
     let stays = stood || args.keep;
-    announce(stood, stays);
+    announce(args.story, stood, stays);
 
     let mut faults = Faults::default();
-    let outcome = prepare(&options).and_then(|(cluster, _reserved)| show(&cluster, &mut faults));
+    let outcome = prepare(&options).and_then(|(cluster, _reserved)| show(args.story, &cluster, &mut faults));
     interrupt::clean_up_begins();
     let cleaned = clean_up(&options.name, stays, &faults);
     outcome?;
     cleaned?;
-    look_further(&options.name, stays);
+    look_further(args.story, &options.name, stays);
     Ok(())
 }
 
-fn announce(stood: bool, stays: bool) {
-    println!(
-        "AWS Batch, on Kubernetes: the post about retry strategies, with real containers on real nodes.\n"
-    );
+fn announce(story: Story, stood: bool, stays: bool) {
+    println!("AWS Batch, on Kubernetes: {}.\n", story.title());
     let fate = match (stood, stays) {
         (true, _) => "A cluster stands already; it is used, and stays.",
         (false, true) => "A cluster is made, and stays (--keep).",
@@ -108,9 +135,9 @@ fn build_programs() -> Result<PathBuf> {
 }
 
 /// Applies the example and lets the story happen.
-fn show(cluster: &Cluster, faults: &mut Faults) -> Result<()> {
-    let examples = cluster::repository()?.join("examples/retry");
-    step("apply examples/retry, as the files are", || {
+fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
+    let examples = cluster::repository()?.join(story.folder());
+    step(format!("apply {}, as the files are", story.folder()), || {
         // Jobs of an earlier demo have ended; applied again they would stay as they are.
         output(&mut cluster.kubectl([
             "delete",
@@ -124,12 +151,14 @@ fn show(cluster: &Cluster, faults: &mut Faults) -> Result<()> {
         output(apply.arg(&examples))?;
         Ok(())
     })?;
-    let played = acts::play(cluster, NAMESPACE, GRACE, faults);
+    let played = match story {
+        Story::Retry => acts::play(cluster, NAMESPACE, GRACE, faults),
+        Story::Queues => queues::play(cluster, NAMESPACE),
+    };
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));
     }
-    // The last words: about the job that lost its host, as people would ask for it.
-    played.and_then(|()| plugin::describe(cluster, NAMESPACE, "spot-power-off"))
+    played
 }
 
 /// Removes the cluster, or leaves it as it was.
@@ -149,7 +178,7 @@ fn clean_up(name: &str, stays: bool, faults: &Faults) -> Result<()> {
     }
 }
 
-fn look_further(name: &str, stays: bool) {
+fn look_further(story: Story, name: &str, stays: bool) {
     if stays {
         println!("\nLook further:\n");
     } else {
@@ -157,11 +186,24 @@ fn look_further(name: &str, stays: bool) {
     }
     println!("  eval \"$(cargo xtask cluster env --name {name})\"    # KUBECONFIG, kubectl, helm");
     println!("  kubectl batch -n {NAMESPACE} list -o wide");
-    println!("  kubectl batch -n {NAMESPACE} describe random-ec-exit");
-    println!("  kubectl batch -n {NAMESPACE} run alpine:latest -q queue-0 --follow -- echo hello");
-    println!("  kubectl batch -n {NAMESPACE} watch --queue queue-0");
-    println!("  kubectl -n {NAMESPACE} get batchjob random-ec-retry -o jsonpath='{{.status.attempts}}'");
+    for line in match story {
+        Story::Retry => [
+            "kubectl batch -n demo describe random-ec-exit",
+            "kubectl batch -n demo run alpine:latest -q queue-0 --follow -- echo hello",
+            "kubectl batch -n demo watch --queue queue-0",
+            "kubectl -n demo get batchjob random-ec-retry -o jsonpath='{.status.attempts}'",
+            "kubectl describe computeenvironment compute-0",
+        ],
+        Story::Queues => [
+            "kubectl batch -n demo queues",
+            "kubectl batch -n demo top",
+            "kubectl batch -n demo describe physics-6",
+            "kubectl -n demo describe jobqueue urgent",
+            "kubectl describe computeenvironment shared",
+        ],
+    } {
+        println!("  {line}");
+    }
     println!("  kubectl -n {NAMESPACE} get events --sort-by=.lastTimestamp");
-    println!("  kubectl describe computeenvironment compute-0");
     println!("  cargo xtask cluster down --name {name}           # removes every trace");
 }

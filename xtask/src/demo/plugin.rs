@@ -21,10 +21,10 @@ pub(super) fn plug_in(cluster: &Cluster, programs: &Path) -> Result<()> {
     std::os::unix::fs::symlink(plugin, link).context("cannot put kubectl batch beside kubectl")
 }
 
-/// A page about a job.
-pub(super) fn describe(cluster: &Cluster, namespace: &str, job: &str) -> Result<()> {
-    println!("\n$ kubectl batch describe {job}\n");
-    println!("{}", output(batch(cluster, namespace).args(["describe", job]))?);
+/// What it says, as people would ask it.
+pub(super) fn show(cluster: &Cluster, namespace: &str, what: &[&str]) -> Result<()> {
+    println!("\n$ kubectl batch {}\n", what.join(" "));
+    println!("{}", output(batch(cluster, namespace).args(what))?);
     Ok(())
 }
 
