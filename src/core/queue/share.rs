@@ -147,8 +147,10 @@ impl Ledger {
         let mut averages = BTreeMap::new();
         for used in self.0.values() {
             let average = used.vcpus_milli as f64 * used.part_of(window, now);
-            if average > 0.0 {
-                *averages.entry(used.share.clone()).or_insert(0.0) += average;
+            match averages.get_mut(&used.share) {
+                Some(sum) => *sum += average,
+                None if average > 0.0 => drop(averages.insert(used.share.clone(), average)),
+                None => {}
             }
         }
         averages

@@ -29,7 +29,7 @@ fn setting() -> Simulation {
     let distribution = distribution.map(|(share, factor)| (share.to_owned(), factor)).to_vec();
     let policy = Policy { decay_seconds: 3600, reservation: 0, distribution };
     let stage = Stage::default().pool("pool", Some(32), &[(16, 64, 0), (16, 64, 0)]);
-    let stage = stage.provisioned("cloud", 64, 8).change("cloud", |e| {
+    let stage = stage.provisioned("cloud", 64, 4).change("cloud", |e| {
         let provisioned = e.provisioned.as_mut().expect("provisioned");
         provisioned.capacity_timeout = Some(SignedDuration::from_secs(300));
     });
@@ -67,7 +67,7 @@ fn arrivals(simulation: &mut Simulation, dice: &mut Dice, minute: i64, count: &m
             submit(dice, "research", job(vcpus, share), seconds);
         }
     }
-    if minute == 60 || minute == 19 * 60 {
+    if minute == 60 || minute == 17 * 60 {
         for number in 0..40 {
             let mut job = job(if number == 20 { 16 } else { 4 }, "");
             job.tokens = (number % 8 == 0).then(|| ("n/licence".to_owned(), 2)).into_iter().collect();

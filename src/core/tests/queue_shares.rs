@@ -124,8 +124,8 @@ fn shares_converge_to_their_weights() {
 
 #[test]
 fn shares_converge_with_the_window_of_a_day() {
-    let mut hours = Hours::new(policy(DAY, 0, &WEIGHTS), 120);
-    proportions(&hours.work(28 * 60, &["a", "b", "c", "d"]), &PARTS, 5.0);
+    let mut hours = Hours::new(policy(DAY, 0, &WEIGHTS), 300);
+    proportions(&hours.work(26 * 60, &["a", "b", "c", "d"]), &PARTS, 5.0);
 }
 
 /// Those for whom one prefix stands have one allotment together; a share without an entry has the weight 1.
