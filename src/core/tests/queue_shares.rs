@@ -60,11 +60,14 @@ struct Hours {
     simulation: Simulation,
     dice: Dice,
     tick: i64,
+    /// How many jobs of a share wait at the beginning of each tick: more than start in it.
+    enough: usize,
 }
 
 impl Hours {
     fn new(policy: Policy, tick: i64) -> Self {
-        Self { simulation: Simulation::of(divided(80, policy).snapshot), dice: Dice(7), tick }
+        let enough = if tick < 60 { 10 } else { 40 };
+        Self { simulation: Simulation::of(divided(80, policy).snapshot), dice: Dice(7), tick, enough }
     }
 
     /// Each of these shares always has jobs that wait; how many vCPU-seconds each used.
@@ -74,7 +77,7 @@ impl Hours {
             for share in shares {
                 let waits = |job: &&simulation::Job| job.pod.is_none() && job.candidate.share == **share;
                 let waiting = self.simulation.jobs.values().filter(waits).count();
-                (waiting..10).for_each(|_| self.submit(share));
+                (waiting..self.enough).for_each(|_| self.submit(share));
             }
             self.simulation.tick(self.tick);
         }
@@ -124,7 +127,7 @@ fn shares_converge_to_their_weights() {
 
 #[test]
 fn shares_converge_with_the_window_of_a_day() {
-    let mut hours = Hours::new(policy(DAY, 0, &WEIGHTS), 300);
+    let mut hours = Hours::new(policy(DAY, 0, &WEIGHTS), 200);
     proportions(&hours.work(26 * 60, &["a", "b", "c", "d"]), &PARTS, 5.0);
 }
 
