@@ -2,6 +2,8 @@
 
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "support/invariants.rs"]
+mod invariants;
 #[path = "support/stage.rs"]
 mod stage;
 
@@ -12,6 +14,7 @@ use batchyard_core::queue::{
     Candidate, Decisions, Environment, NodeRoom, Place, Queue, Rank, Resources, Snapshot, Verdict, line_up,
     schedule,
 };
+use invariants::admitted;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use stage::{BIG, Stage, amounts, closed, one_vcpu};
@@ -262,14 +265,6 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
         }
         snapshot
     })
-}
-
-/// The environment that a job was admitted to.
-fn admitted<'a>(verdicts: &'a BTreeMap<String, Verdict>, uid: &str) -> Option<&'a str> {
-    match verdicts.get(uid)? {
-        Verdict::Admit { environment } => Some(environment),
-        Verdict::Wait(_) => None,
-    }
 }
 
 /// Whether all pods can be on nodes at the same time; each has the nodes of its environment.
