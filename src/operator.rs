@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::controllers::lanes::Lane;
 use crate::controllers::standing::Refresh;
 use crate::controllers::triggers::{self, Triggers};
 use crate::controllers::{
@@ -149,22 +150,38 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
     let (c, s) = args();
     work.spawn(dispatcher::cycle::run(c, triggers.wakers, s));
     let (c, s) = args();
-    work.spawn(run("BatchJob", caches.job_store(), triggers.jobs, c, s, batch_job::reconcile));
+    work.spawn(run(
+        "BatchJob",
+        caches.job_store(),
+        triggers.jobs,
+        batch_job::lane,
+        c,
+        s,
+        batch_job::reconcile,
+    ));
     let (c, s) = args();
-    work.spawn(run("JobQueue", caches.queues.clone(), triggers.queues, c, s, job_queue::reconcile));
+    let queues = caches.queues.clone();
+    work.spawn(run("JobQueue", queues, triggers.queues, one_lane, c, s, job_queue::reconcile));
     let (c, s) = args();
-    let environments = caches.environments.clone();
     work.spawn(run(
         "ComputeEnvironment",
-        environments,
+        caches.environments.clone(),
         triggers.environments,
+        one_lane,
         c,
         s,
         compute_environment::reconcile,
     ));
     let (c, s) = args();
-    let definitions = caches.definitions.clone();
-    work.spawn(run("JobDefinition", definitions, triggers.definitions, c, s, job_definition::reconcile));
+    work.spawn(run(
+        "JobDefinition",
+        caches.definitions.clone(),
+        triggers.definitions,
+        one_lane,
+        c,
+        s,
+        job_definition::reconcile,
+    ));
     let (c, s) = args();
     let policies = caches.policies.clone();
     work.spawn(run("SchedulingPolicy", policies, triggers.policies, c, s, scheduling_policy::reconcile));
@@ -182,6 +199,7 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
         "ControllerRevision",
         caches.revisions.clone(),
         triggers.revisions,
+        one_lane,
         c,
         s,
         revision::reconcile,
@@ -193,6 +211,11 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
     let (c, s) = args();
     work.spawn(view::run(c, s));
     work
+}
+
+/// The objects of a namespace share its turns, whichever they are.
+fn one_lane<K>(_: &K) -> Lane {
+    Lane::new()
 }
 
 /// Waits for SIGTERM or SIGINT, then for the work to wind down.

@@ -23,7 +23,7 @@ pub struct Settings {
     #[arg(long, env = "BATCHYARD_LEASE_DURATION_SECONDS", default_value_t = 15)]
     pub lease_duration_seconds: u64,
     /// How many objects each controller looks at at a time.
-    #[arg(long, env = "BATCHYARD_CONCURRENCY", default_value_t = 16)]
+    #[arg(long, env = "BATCHYARD_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// How long an image may be missing or forbidden before the attempt fails.
     #[arg(long, env = "BATCHYARD_PULL_DENIED_SECONDS", default_value_t = 20)]

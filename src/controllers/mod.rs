@@ -10,11 +10,13 @@ pub mod compute_environment;
 pub mod consumable_resource;
 pub mod job_definition;
 pub mod job_queue;
+pub mod lanes;
 pub mod retention;
 pub mod revision;
 pub mod scheduling_policy;
 pub mod standing;
 pub mod triggers;
+mod turns;
 
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
@@ -31,6 +33,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span, warn};
 
+use self::lanes::Lane;
+use self::turns::Turns;
 use crate::clock::Clock;
 use crate::dispatcher::Dispatch;
 use crate::k8s::apply::Writer;
@@ -129,11 +133,13 @@ impl Wake {
     }
 }
 
-/// Runs a controller until it is told to stop; what is under way is finished.
+/// Runs a controller until it is told to stop; what is under way is finished. Objects have turns by namespace and,
+/// within it, by `lane`.
 pub async fn run<K, F, R>(
     name: &'static str,
     store: Store<K>,
     triggers: UnboundedReceiver<ObjectRef<K>>,
+    lane: fn(&K) -> Lane,
     context: Arc<Context>,
     stop: CancellationToken,
     reconcile: F,
@@ -145,26 +151,38 @@ pub async fn run<K, F, R>(
     let backoff = Arc::new(Backoff::default());
     let succeeded = backoff.clone();
     let concurrency = context.settings.concurrency;
-    let triggers = futures::stream::unfold(triggers, |mut triggers| async {
-        triggers.recv().await.map(|object| (object, triggers))
-    });
+    let turns = Turns::new(concurrency.into());
+    let in_turn = turns.clone().stream(triggers, store.clone(), lane);
+    let (again, again_after_error) = (turns.clone(), turns.clone());
     Controller::for_shared_stream(futures::stream::pending(), store)
         .with_config(Config::default().concurrency(concurrency))
-        .reconcile_on(triggers)
+        .reconcile_on(in_turn)
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(
             move |object, context| {
-                let (reconcile, backoff) = (reconcile.clone(), succeeded.clone());
-                async move { observed(name, object, context, &backoff, reconcile).await }
+                let (reconcile, backoff, again) = (reconcile.clone(), succeeded.clone(), again.clone());
+                async move {
+                    let reference = ObjectRef::from_obj(object.as_ref());
+                    if let Wake::After(pause) = observed(name, object, context, &backoff, reconcile).await? {
+                        again.after(pause, reference);
+                    }
+                    Ok(Action::await_change())
+                }
             },
-            move |object, error, _| {
+            move |object, error: &Failure, _| {
                 let pause = backoff.failed(&object.uid().unwrap_or_default()).max(error.at_least());
                 warn!(controller = name, object = watch::key(object.as_ref()), ?pause, "{}", chain(error));
-                if has(Bug::ErrorsAreFinal) { Action::await_change() } else { Action::requeue(pause) }
+                if !has(Bug::ErrorsAreFinal) {
+                    again_after_error.after(pause, ObjectRef::from_obj(object.as_ref()));
+                }
+                Action::await_change()
             },
             context,
         )
-        .for_each(|_| std::future::ready(()))
+        .for_each(|result| {
+            turns.finished(&result);
+            std::future::ready(())
+        })
         .await;
 }
 
@@ -193,7 +211,7 @@ async fn observed<K, F, R>(
     context: Arc<Context>,
     backoff: &Backoff,
     reconcile: F,
-) -> Result<Action, Failure>
+) -> Result<Wake, Failure>
 where
     K: Resource<DynamicType = ()>,
     F: Fn(Arc<K>, Arc<Context>) -> R,
@@ -221,10 +239,7 @@ where
         }
     };
     metrics.reconciled(name, outcome, begun.elapsed());
-    result.map(|wake| match wake {
-        Wake::OnChange => Action::await_change(),
-        Wake::After(pause) => Action::requeue(pause),
-    })
+    result
 }
 
 #[cfg(test)]
@@ -234,6 +249,8 @@ mod tests {
     use crate::k8s::caches;
     use crate::k8s::lease::Leadership;
     use clap::Parser;
+    use kube::runtime::{reflector, watcher};
+    use tokio::sync::mpsc;
 
     #[derive(Parser)]
     struct Line {
@@ -279,5 +296,64 @@ mod tests {
         }
         let counted = context.metrics.encode().expect("metrics");
         assert!(counted.lines().any(|line| line.contains("outcome=\"panic\"")), "{counted}");
+    }
+
+    fn queue(namespace: &str, name: &str) -> JobQueue {
+        let mut queue = JobQueue::default();
+        queue.metadata.namespace = Some(namespace.into());
+        queue.metadata.name = Some(name.into());
+        queue
+    }
+
+    /// Runs a controller on these objects, `namespace/name`; those called `gone` are named and not there. Says which
+    /// ones it looked at, in order, until there were so many looks; each look asks for this next.
+    async fn looked_at(objects: &[&str], looks: usize, wake: Wake) -> Vec<String> {
+        let mut context = context();
+        Arc::get_mut(&mut context).expect("nobody else has it").settings.concurrency = 1;
+        let (reader, mut writer) = reflector::store();
+        let (named, triggers) = mpsc::unbounded_channel();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        for object in objects {
+            let (namespace, name) = object.split_once('/').expect("a namespace and a name");
+            let queue = queue(namespace, name);
+            named.send(ObjectRef::from_obj(&queue)).expect("somebody listens");
+            if name != "gone" {
+                writer.apply_watcher_event(&watcher::Event::InitApply(queue));
+            }
+        }
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let reconcile = move |queue: Arc<JobQueue>, _: Arc<Context>| {
+            tell.send(watch::key(queue.as_ref())).expect("somebody listens");
+            std::future::ready(Ok(wake))
+        };
+        let stop = CancellationToken::new();
+        let lane = |_: &JobQueue| Lane::new();
+        let controller = run("JobQueue", reader, triggers, lane, context, stop.clone(), reconcile);
+        let controller = tokio::spawn(controller);
+        let mut order = Vec::new();
+        while order.len() < looks {
+            order.push(told.recv().await.expect("the controller runs"));
+        }
+        stop.cancel();
+        controller.await.expect("it ends in order");
+        drop(named);
+        order
+    }
+
+    #[tokio::test]
+    async fn namespaces_have_turns_and_objects_that_are_gone_hold_up_nobody() {
+        let order = looked_at(&["a/1", "a/2", "a/gone", "a/3", "b/1"], 4, Wake::OnChange).await;
+        assert_eq!(order, ["a/1", "b/1", "a/2", "a/3"]);
+    }
+
+    #[tokio::test]
+    async fn who_asks_to_be_looked_at_again_is() {
+        let order = looked_at(&["a/1", "b/1"], 6, Wake::After(Duration::ZERO)).await;
+        for object in ["a/1", "b/1"] {
+            let looks = order.iter().filter(|key| *key == object).count();
+            assert!(looks >= 2, "{order:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use batchyard_core::job::phase::Phase;
 use kube::{Api, Resource, ResourceExt};
 use tracing::info;
 
+use super::lanes::Lane;
 use super::{Context, Outcome, Wake};
 use crate::crd::BatchJob;
 use crate::k8s::error::Error;
@@ -28,6 +29,11 @@ use dereference::Dereferenced;
 const PROGRESS: Duration = Duration::from_secs(1);
 /// How often a job is looked at that waits for something that nobody watches: ServiceAccounts.
 const UNWATCHED: Duration = Duration::from_secs(10);
+
+/// The jobs of a namespace have turns by queue, and those of a queue by share.
+pub fn lane(job: &BatchJob) -> Lane {
+    vec![job.spec.job_queue.clone(), job.spec.share_identifier.clone().unwrap_or_default()]
+}
 
 /// Looks at one job.
 pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome {

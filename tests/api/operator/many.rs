@@ -1,13 +1,14 @@
 //! Many jobs when the operator starts, and for those who look at them. How long it takes is told, and
 //! stands in `docs/reliability.md` and `docs/kubectl-batch.md`; a slow machine fails nothing.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use batchyard::crd::{BatchJob, JobQueue};
 use batchyard_core::job::phase::Phase;
-use futures::{StreamExt as _, stream};
-use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::world::{World, job};
@@ -59,6 +60,69 @@ async fn fill(world: &World, count: usize) {
         }
     });
     made.await;
+}
+
+/// More jobs than the operator looks at before one of another namespace has its turn, however many wait: some times
+/// those that are under way at once.
+const AHEAD: usize = 64;
+
+#[tokio::test]
+async fn one_namespaces_many_jobs_do_not_delay_anothers_one() {
+    let _exclusive = operator::exclusive().await;
+    let crowd = World::without_operator("crowd").await;
+    let other = World::without_operator("other").await;
+    let first = Operator::start(operator::NAME);
+    crowd.furnish().await;
+    other.furnish().await;
+    first.stop().await;
+    let new = |number| serde_json::from_value(object("BatchJob", &format!("job-{number}"), job(json!({}))));
+    let made =
+        stream::iter(0..jobs()).for_each_concurrent(16, |number| {
+            let jobs = crowd.api::<BatchJob>();
+            async move {
+                drop(jobs.create(&Default::default(), &new(number).expect("a job")).await.expect("a job"))
+            }
+        });
+    made.await;
+
+    let operator = Operator::start(operator::NAME);
+    operator.leads().await;
+    let begun = Instant::now();
+    let alone = other.api::<BatchJob>().create(&Default::default(), &new(0).expect("a job")).await;
+    let before = crowd_before(&crowd, &other, &alone.expect("a job")).await;
+    let accepted = begun.elapsed();
+    other.job("job-0").pod(1).await;
+    let served = begun.elapsed();
+    let unseen = crowd.api::<BatchJob>().list(&ListParams::default()).await.expect("a list");
+    let unseen = unseen.iter().filter(|job| job.status.is_none()).count();
+    println!(
+        "of {} jobs of another namespace {before} came first: accepted after {accepted:.1?}, and with a pod after \
+         {served:.1?}, when {unseen} had not been looked at",
+        jobs()
+    );
+    assert!(before <= AHEAD, "{before} jobs of another namespace came first");
+    assert!(unseen > 0, "the crowd was gone already: this says nothing");
+    operator.stop().await;
+}
+
+/// How many jobs of the crowd were looked at from when the job was made until it was accepted.
+async fn crowd_before(crowd: &World, other: &World, alone: &BatchJob) -> usize {
+    let jobs: Api<BatchJob> = Api::all(crowd.user.clone());
+    let since = alone.resource_version().expect("the API server sets it");
+    let params = WatchParams::default().timeout(290);
+    let mut events = jobs.watch(&params, &since).await.expect("a watch").boxed();
+    let mut looked_at = HashSet::new();
+    while let Some(event) = events.try_next().await.expect("the watch goes on") {
+        let WatchEvent::Modified(job) = event else { continue };
+        let namespace = job.namespace();
+        if namespace.as_ref() == Some(&other.namespace) && job.status.is_some() {
+            return looked_at.len();
+        }
+        if namespace.as_ref() == Some(&crowd.namespace) && job.status.is_some() {
+            looked_at.insert(job.name_any());
+        }
+    }
+    panic!("the job of the other namespace was not accepted")
 }
 
 #[tokio::test]
