@@ -63,9 +63,33 @@ pub struct Settings {
     /// How long a program has between SIGTERM and SIGKILL.
     #[arg(long, env = "BATCHYARD_TERMINATE_GRACE_SECONDS", default_value_t = 30)]
     pub terminate_grace_seconds: u32,
+    /// The pods that hold room.
+    #[command(flatten)]
+    pub placeholders: PlaceholderSettings,
     /// What people may ask the leader.
     #[command(flatten)]
     pub view: ViewSettings,
+}
+
+/// Settings of the pods that keep `minvCpus` ready.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceholderSettings {
+    /// What they run: it only has to wait.
+    #[arg(
+        id = "placeholder-image",
+        long = "placeholder-image",
+        env = "BATCHYARD_PLACEHOLDER_IMAGE",
+        default_value = "registry.k8s.io/pause:3.10.1"
+    )]
+    pub image: String,
+    /// Their PriorityClass, below that of every job.
+    #[arg(
+        id = "placeholder-priority-class",
+        long = "placeholder-priority-class",
+        env = "BATCHYARD_PLACEHOLDER_PRIORITY_CLASS",
+        default_value = "batchyard-placeholder"
+    )]
+    pub priority_class: String,
 }
 
 /// Settings of the API that tells where jobs stand in line.

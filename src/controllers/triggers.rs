@@ -25,6 +25,7 @@ use crate::crd::{
 };
 use crate::dispatcher::Dispatch;
 use crate::k8s::caches::{Caches, Feeds, names_queue};
+use crate::k8s::placeholder::is_placeholder;
 use crate::k8s::watch::Change;
 use crate::k8s::{meta, observe, pods, tokens};
 
@@ -235,6 +236,13 @@ impl Wires {
                 for resource in tokens::held_by(pod).keys() {
                     wake(&self.consumable_resources, ObjectRef::new(resource).within(&namespace));
                 }
+            }
+            None if is_placeholder(pod) => {
+                if let Some(environment) = pod.annotations().get(meta::COMPUTE_ENVIRONMENT).filter(|_| moved)
+                {
+                    wake(&self.environments, ObjectRef::new(environment));
+                }
+                self.dispatch.poke();
             }
             None if pods::is_orphan(pod) => self.attempt_pods.notify_one(),
             None if moved => self.dispatch.poke(),

@@ -401,6 +401,9 @@ pub struct ComputeEnvironmentStatus {
     /// The vCPUs that the environment is growing or shrinking to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desiredv_cpus: Option<i32>,
+    /// The desiredvCpus of the spec that nodes were last made for; it counts again when it is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_desiredv_cpus: Option<i32>,
     /// How many jobs are placed here now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs: Option<i32>,

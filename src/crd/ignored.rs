@@ -58,6 +58,11 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "allowedNamespaces",
 ];
 
+/// Besides, where new nodes may come for pods that wait.
+const PROVISIONED: &[&str] = &["computeResources.desiredvCpus", MIN_VCPUS, "provisioner.static.autoscaled"];
+
+/// vCPUs that are kept ready.
+pub const MIN_VCPUS: &str = "computeResources.minvCpus";
 /// How instance types are chosen.
 pub const ALLOCATION_STRATEGY: &str = "computeResources.allocationStrategy";
 
@@ -240,11 +245,14 @@ pub fn unsupported_fields(kind: Kind, spec: &Value) -> Vec<String> {
 fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
     match kind {
         Kind::ComputeEnvironment => match spec.pointer("/provisioner/karpenter") {
-            None | Some(Value::Null) => COMPUTE_ENVIRONMENT.to_vec(),
-            Some(karpenter) if karpenter.get("nodeClassRef").is_some() => {
-                [COMPUTE_ENVIRONMENT, KARPENTER].concat()
+            None | Some(Value::Null) => {
+                let autoscaled = spec.pointer("/provisioner/static/autoscaled") == Some(&Value::Bool(true));
+                [COMPUTE_ENVIRONMENT, if autoscaled { PROVISIONED } else { &[] }].concat()
             }
-            Some(_) => [COMPUTE_ENVIRONMENT, KARPENTER, EC2_NODE_CLASS].concat(),
+            Some(karpenter) if karpenter.get("nodeClassRef").is_some() => {
+                [COMPUTE_ENVIRONMENT, PROVISIONED, KARPENTER].concat()
+            }
+            Some(_) => [COMPUTE_ENVIRONMENT, PROVISIONED, KARPENTER, EC2_NODE_CLASS].concat(),
         },
         Kind::JobQueue => JOB_QUEUE.to_vec(),
         Kind::SchedulingPolicy => SCHEDULING_POLICY.to_vec(),

@@ -50,7 +50,7 @@ impl Writer {
         &self.client
     }
 
-    /// Creates an attempt pod.
+    /// Creates an attempt pod, or a placeholder.
     pub async fn create_pod(&self, pod: &Pod) -> Result<Pod> {
         let what = format!("create Pod {}", super::watch::key(pod));
         if !self.leadership.is_fresh() {
@@ -60,7 +60,7 @@ impl Writer {
         self.bounded("create", what, api.create(&params(), pod)).await
     }
 
-    /// Deletes an attempt pod. One that is gone, or is another by the same name, counts as deleted.
+    /// Deletes an attempt pod, or a placeholder. One that is gone, or is another by the same name, counts as deleted.
     pub async fn delete_pod(&self, pod: &Pod, how: Deletion) -> Result<()> {
         let preconditions = Preconditions {
             uid: pod.uid(),

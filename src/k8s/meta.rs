@@ -27,6 +27,8 @@ pub const PLACEMENT: &str = "batchyard.io/placement";
 /// Label and annotation: the environment that the pod was placed in. Label, and key of a taint: the
 /// environment that Karpenter made the node for.
 pub const COMPUTE_ENVIRONMENT: &str = "batchyard.io/compute-environment";
+/// Label of a placeholder: its environment. Annotation: what it was made like.
+pub const PLACEHOLDER: &str = "batchyard.io/placeholder";
 /// Annotation of a node: the instance tags of its environment as JSON, if some cannot be labels.
 pub const TAGS: &str = "batchyard.io/tags";
 /// Annotation: vCPUs as the job states them, in thousandths.

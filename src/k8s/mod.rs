@@ -12,6 +12,7 @@ pub mod lease;
 pub mod meta;
 pub mod observe;
 pub mod own_writes;
+pub mod placeholder;
 pub mod pods;
 pub mod pool;
 pub(crate) mod quantity;

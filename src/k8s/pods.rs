@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt;
 
 use super::own_writes::version;
+use super::placeholder::is_placeholder;
 use super::watch::Change;
 use super::{meta, observe};
 
@@ -51,6 +52,7 @@ struct Inner {
     by_job: HashMap<String, BTreeMap<String, AttemptPod>>,
     by_node: HashMap<String, Resources>,
     orphans: HashMap<String, Arc<Pod>>,
+    placeholders: HashMap<String, Arc<Pod>>,
 }
 
 impl PodIndex {
@@ -100,6 +102,16 @@ impl PodIndex {
         self.read().by_job.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
+    /// The placeholders of an environment, by its object name.
+    pub fn placeholders(&self, environment: &str) -> Vec<Arc<Pod>> {
+        let of = |pod: &&Arc<Pod>| {
+            pod.annotations().get(meta::COMPUTE_ENVIRONMENT).is_some_and(|name| name == environment)
+        };
+        let mut found: Vec<_> = self.read().placeholders.values().filter(of).cloned().collect();
+        found.sort_by_key(|pod| pod.name_any());
+        found
+    }
+
     /// Pods that bear our finalizer and belong to no job any more.
     pub fn orphans(&self) -> Vec<Arc<Pod>> {
         self.read().orphans.values().cloned().collect()
@@ -126,6 +138,9 @@ impl Inner {
             pods.insert(uid.clone(), attempt.clone());
             attempt.job_uid.clone()
         });
+        if is_placeholder(pod) {
+            self.placeholders.insert(uid.clone(), pod.clone());
+        }
         if is_orphan(pod) {
             self.orphans.insert(uid.clone(), pod.clone());
         }
@@ -135,6 +150,7 @@ impl Inner {
 
     fn remove(&mut self, uid: &str) -> Option<String> {
         self.orphans.remove(uid);
+        self.placeholders.remove(uid);
         let entry = self.pods.remove(uid)?;
         if let Some(node) = entry.node
             && let Some(used) = self.by_node.get_mut(&node)
@@ -207,7 +223,7 @@ pub fn is_orphan(pod: &Pod) -> bool {
 /// Takes off a pod what no decision looks at: of others' pods all but their place and their
 /// requests.
 pub fn trim(pod: &mut Pod) {
-    let ours = owner(pod).is_some() || is_held(pod);
+    let ours = owner(pod).is_some() || is_held(pod) || is_placeholder(pod);
     if let Some(spec) = &mut pod.spec {
         let small = |container: &Container| Container {
             name: container.name.clone(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
 use super::{karpenter, quantity};
@@ -131,10 +132,16 @@ pub fn is_provisioned(spec: &ComputeEnvironmentSpec) -> bool {
     karpenter::of(spec).is_some() || autoscaled == Some(true)
 }
 
-/// The whole vCPUs of a node, including those that are reserved for the system.
+/// The vCPUs of a node, including those that are reserved for the system. Fake nodes of Karpenter
+/// state as capacity what was asked of them, which may be less than what they give.
 pub fn vcpus_of(node: &Node) -> i64 {
-    let capacity = node.status.as_ref().and_then(|status| status.capacity.as_ref());
-    capacity.and_then(|capacity| capacity.get("cpu")).map_or(0, |cpu| quantity::milli(&cpu.0) / 1000)
+    let status = node.status.as_ref();
+    let cpu = |amounts: Option<&BTreeMap<String, Quantity>>| {
+        amounts.and_then(|amounts| amounts.get("cpu")).map_or(0, |cpu| quantity::milli(&cpu.0))
+    };
+    let capacity = cpu(status.and_then(|status| status.capacity.as_ref())) / 1000;
+    let allocatable = cpu(status.and_then(|status| status.allocatable.as_ref()));
+    capacity.max((allocatable + 999) / 1000)
 }
 
 /// True if its nodes are spot nodes.

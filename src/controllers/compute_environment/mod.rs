@@ -1,6 +1,7 @@
 //! Environments: whether they are in order, what their nodes offer, and what keeps them from going.
 
 mod capacity;
+mod placeholders;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use self::capacity::Capacity;
+use self::placeholders::Held;
 use super::standing::{Conditions, count, first, ignored_fields, is_deleting, is_held, vcpus};
 use super::{Context, Outcome, Wake};
 use crate::crd::aws_compute::ComputeResourceType;
 use crate::crd::compute_environment::{AllowedNamespaces, LargestJob};
-use crate::crd::ignored::{ALLOCATION_STRATEGY, Kind};
+use crate::crd::ignored::{ALLOCATION_STRATEGY, Kind, MIN_VCPUS};
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec, ComputeEnvironmentStatus, JobQueue};
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
@@ -76,6 +78,9 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
     }
     let creating = context.dispatch.creating_in(&environment.name_any());
     let mut usage = Usage::of(&environment, &context.caches, creating);
+    let offer = Offer::of(&environment, &context.caches.nodes.state());
+    let held =
+        placeholders::keep(&environment, i64::from(vcpus(usage.vcpus_milli)), offer.vcpus, &context).await?;
     if deleting && usage.queues.is_empty() && usage.jobs.is_empty() {
         usage.left = capacity::remove(&environment, &context).await?;
         if usage.left.is_none() {
@@ -90,8 +95,7 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
         return Ok(Wake::After(pause));
     }
     let retry = capacity.retry;
-    let offer = Offer::of(&environment, &context.caches.nodes.state());
-    let mut status = status(&environment, &usage, offer, capacity, Timestamp::now());
+    let mut status = status(&environment, &usage, offer, (capacity, held), Timestamp::now());
     let placed = context.dispatch.last_placed_in(&environment.name_any());
     status.last_placed_at = placed.or(status.last_placed_at);
     if environment.status.as_ref() != Some(&status) {
@@ -220,12 +224,12 @@ fn status(
     environment: &ComputeEnvironment,
     usage: &Usage,
     offer: Offer,
-    capacity: Capacity,
+    (capacity, held): (Capacity, Held),
     now: Timestamp,
 ) -> ComputeEnvironmentStatus {
     let mut status = environment.status.clone().unwrap_or_default();
     let (state, reason, why) = standing(environment, &capacity);
-    let ignored = ignored(environment);
+    let ignored = ignored(environment, held.refused.as_deref());
     let mut conditions = Conditions::of(environment, &mut status.conditions, now);
     conditions.ready(state == ResourceStatus::Valid, why, reason.to_owned());
     conditions.fields_ignored(&ignored);
@@ -235,17 +239,23 @@ fn status(
         status: Some(state),
         status_reason: Some(reason.to_owned()),
         nodes: Some(count(offer.nodes)),
-        vcpus: Some(i32::try_from(offer.vcpus).unwrap_or(i32::MAX)),
+        vcpus: Some(number(offer.vcpus)),
         vcpus_in_use: Some(vcpus(usage.vcpus_milli)),
         jobs: Some(count(usage.jobs.len())),
         largest_job: offer.largest,
         node_pool: capacity.node_pool,
+        desiredv_cpus: held.answer.map(|answer| number(answer.target)),
+        last_desiredv_cpus: held.answer.and_then(|answer| answer.carried_out).map(number),
         ..status
     }
 }
 
-/// Members without effect, and what Karpenter does instead.
-fn ignored(environment: &ComputeEnvironment) -> Vec<String> {
+fn number(vcpus: i64) -> i32 {
+    i32::try_from(vcpus).unwrap_or(i32::MAX)
+}
+
+/// Members without effect, and why or what happens instead. `refused` says why placeholders are.
+fn ignored(environment: &ComputeEnvironment, refused: Option<&str>) -> Vec<String> {
     let spec = &environment.spec;
     let aws_name = spec.compute_environment_name.as_deref();
     let mut fields =
@@ -255,6 +265,7 @@ fn ignored(environment: &ComputeEnvironment) -> Vec<String> {
             *field = resources::strategy_of_karpenter(field, compute.type_.is_spot());
         }
     }
+    fields.extend(refused.map(|why| resources::placeholders_refused(MIN_VCPUS, why)));
     fields
 }
 
@@ -304,7 +315,7 @@ mod tests {
             [(json!({}), 8), (json!({"vcpuRequestPercent": 100}), 7), (json!({"vcpuRequestPercent": 10}), 16)]
         {
             let offer = Offer::of(&environment(json!({}), spec.clone()), &nodes);
-            assert_eq!((offer.nodes, offer.vcpus), (2, 11), "{spec}");
+            assert_eq!((offer.nodes, offer.vcpus), (2, 12), "{spec}");
             let largest = offer.largest.expect("a node");
             assert_eq!((largest.vcpus, largest.gpus), (Some(vcpus), Some(0)), "{spec}");
         }
@@ -328,8 +339,13 @@ mod tests {
             let environment = environment(json!({}), spec.clone());
             let capacity = Capacity { obstacle: super::obstacle(&environment.spec), ..Capacity::default() };
             let usage = Usage::default();
-            let status =
-                super::status(&environment, &usage, Offer::default(), capacity, Timestamp::UNIX_EPOCH);
+            let status = super::status(
+                &environment,
+                &usage,
+                Offer::default(),
+                (capacity, Held::default()),
+                Timestamp::UNIX_EPOCH,
+            );
             assert_eq!(status.status_reason.as_deref(), Some(want), "{spec}");
             let ready = find(&status.conditions, ConditionType::Ready).expect("a condition");
             assert_eq!(ready.status == "True", status.status == Some(ResourceStatus::Valid), "{spec}");
@@ -355,7 +371,7 @@ mod tests {
         let spec =
             json!({"computeResources": compute, "provisioner": {"karpenter": {"nodeClassRef": class}}});
         let text = "computeResources.allocationStrategy (Karpenter weighs price against capacity)";
-        assert_eq!(ignored(&environment(json!({}), spec)), [text]);
+        assert_eq!(ignored(&environment(json!({}), spec), None), [text]);
     }
 
     #[test]
@@ -387,7 +403,13 @@ mod tests {
         let left = Some("Waiting for x".to_owned());
         let usage = Usage { queues: vec!["ns/q".into()], jobs: vec!["ns/a".into()], vcpus_milli: 1500, left };
         let capacity = Capacity::default();
-        let status = super::status(&environment, &usage, Offer::default(), capacity, Timestamp::UNIX_EPOCH);
+        let status = super::status(
+            &environment,
+            &usage,
+            Offer::default(),
+            (capacity, Held::default()),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!((status.status, status.vcpus_in_use), (Some(ResourceStatus::Deleting), Some(2)));
         let blocked = find(&status.conditions, ConditionType::DeletionBlocked).expect("a condition");
         assert_eq!(blocked.message, "1 queue names it: ns/q. Waiting for 1 job to end: ns/a. Waiting for x");

@@ -111,6 +111,11 @@ pub fn node_pool_settling(name: &str) -> String {
     format!("Waiting for Karpenter to take up NodePool {name}")
 }
 
+/// Nothing holds the vCPUs of `field`: the API server refuses the pods that would.
+pub fn placeholders_refused(field: &str, why: &str) -> String {
+    line(&format!("{field} (the API server refuses placeholders: {why})"), 4 * REASON_LIMIT)
+}
+
 /// Which instance types Karpenter takes, whatever `field` says.
 pub fn strategy_of_karpenter(field: &str, spot: bool) -> String {
     let takes = if spot { "weighs price against capacity" } else { "takes the cheapest that fits" };

@@ -14,7 +14,7 @@ mod tests;
 
 pub use instances::alternatives;
 pub use node_class::{ec2_node_class, missing_for_ec2};
-pub use node_pool::{node_pool, taint_value, taints};
+pub use node_pool::{node_pool, owner, taints};
 pub use types::{Ec2NodeClass, NodePool, NodePoolStatus};
 
 use crate::crd::ComputeEnvironmentSpec;

@@ -50,16 +50,21 @@ pub(super) fn metadata(environment: &ComputeEnvironment) -> ObjectMeta {
             (text(meta::MANAGED_BY), text(meta::OPERATOR)),
             (text(meta::COMPUTE_ENVIRONMENT), name::slug(&name)),
         ])),
-        owner_references: Some(vec![OwnerReference {
-            api_version: ComputeEnvironment::api_version(&()).into_owned(),
-            kind: ComputeEnvironment::kind(&()).into_owned(),
-            name,
-            uid: environment.uid().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]),
+        owner_references: owner(environment),
         ..ObjectMeta::default()
     }
+}
+
+/// Says that an object goes with its environment.
+pub fn owner(environment: &ComputeEnvironment) -> Option<Vec<OwnerReference>> {
+    Some(vec![OwnerReference {
+        api_version: ComputeEnvironment::api_version(&()).into_owned(),
+        kind: ComputeEnvironment::kind(&()).into_owned(),
+        name: environment.name_any(),
+        uid: environment.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }])
 }
 
 /// The vCPUs that the nodes may have together. A disabled environment grows to its `minvCpus` only,
@@ -133,15 +138,10 @@ fn requirements(
 pub fn taints(environment: &str, karpenter: &Karpenter) -> Vec<NodeTaint> {
     let own = NodeTaint {
         key: meta::COMPUTE_ENVIRONMENT.to_owned(),
-        value: Some(taint_value(environment)),
+        value: Some(name::slug(environment)),
         effect: "NoSchedule".to_owned(),
     };
     std::iter::once(own).chain(karpenter.taints.clone()).collect()
-}
-
-/// The value of the taint that keeps other pods off.
-pub fn taint_value(environment: &str) -> String {
-    name::slug(environment)
 }
 
 /// How long a node that must go waits for its jobs. Karpenter counts the pods' own grace in.

@@ -127,3 +127,29 @@ async fn another_provisioner_lets_the_node_pool_go() {
     wait::gone(&environment.pools(), &environment.pool_name()).await;
     environment.until("no NodePool in its status", |e| e["status"]["nodePool"].is_null()).await;
 }
+
+/// `minvCpus` are there without a job, give way to one at once, come back after it, and go when they are 0.
+#[tokio::test]
+async fn the_minimum_is_held_and_let_go() {
+    let environment = Environment::new("minimum", json!({"computeResources": {"minvCpus": 4}})).await;
+    let nodes = environment.grows_to(1).await;
+    let name = nodes[0].name_any();
+    environment.holds(4, &name).await;
+    let job = environment.submit("job", 4).await;
+    assert_eq!(environment.runs(1).await, BTreeSet::from([name.clone()]), "on the node that was held");
+    environment.finish().await;
+    job.reaches(Phase::Succeeded).await;
+    environment.holds(4, &name).await;
+    assert_eq!(environment.nodes().await.len(), 1, "no other node was made");
+    environment.change(json!({"computeResources": {"minvCpus": 0, "desiredvCpus": 0}})).await;
+    environment.shrinks_to_nothing().await;
+}
+
+/// `desiredvCpus` counts once.
+#[tokio::test]
+async fn desired_vcpus_come_once() {
+    let environment = Environment::new("desired", json!({"computeResources": {"desiredvCpus": 8}})).await;
+    environment.grows_to(2).await;
+    environment.until("that it was carried out", |e| e["status"]["lastDesiredvCpus"] == 8).await;
+    environment.shrinks_to_nothing().await;
+}

@@ -6,12 +6,14 @@ use batchyard::crd::{ComputeEnvironment, JobQueue};
 use batchyard::k8s::karpenter::NodePool;
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use xtask::cluster::karpenter::NODE_CLASS;
 
 use crate::operator::world::{JobHandle, World, job, merge};
+use crate::support::client::apply;
 use crate::support::wait;
 
 /// On a pod: it ends by itself with this code. See tests/cluster/kwok-stages.yaml.
@@ -36,6 +38,7 @@ impl Environment {
     /// One of which nothing is waited for.
     pub(crate) async fn unfinished(name: &str, more: Value) -> Self {
         let environment = Self { world: World::empty(name).await };
+        placeholders_can_be_made(&environment.world.user).await;
         environment.change(more).await;
         environment.world.queue("queue", json!({})).await;
         environment
@@ -127,6 +130,19 @@ impl Environment {
         .await;
     }
 
+    /// Waits until so many placeholders run, all on this node.
+    pub(crate) async fn holds(&self, count: usize, node: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.world.user.clone(), "batchyard-system");
+        let label = format!("batchyard.io/placeholder={}", name::slug(&self.name()));
+        let placeholders = ListParams::default().labels(&label);
+        wait::answer(&format!("{count} placeholders on {node}"), &self.name(), || async {
+            let found = pods.list(&placeholders).await.expect("pods can be listed").items;
+            let here = found.iter().filter(|pod| is_running(pod) && node_of(pod).as_deref() == Some(node));
+            (here.count() == count && found.len() == count).then_some(())
+        })
+        .await;
+    }
+
     /// Submits a job of so many vCPUs that runs until it is told to end.
     pub(crate) async fn submit(&self, name: &str, vcpus: u32) -> JobHandle<'_> {
         self.world.submit(name, job(json!({"containerProperties": {"vcpus": vcpus}}))).await
@@ -150,6 +166,13 @@ impl Environment {
         })
         .await
     }
+}
+
+/// The chart makes it.
+async fn placeholders_can_be_made(client: &Client) {
+    let class =
+        json!({"metadata": {"name": "batchyard-placeholder"}, "value": -5, "preemptionPolicy": "Never"});
+    apply(&Api::<PriorityClass>::all(client.clone()), &class).await;
 }
 
 /// The node that a pod is bound to.
