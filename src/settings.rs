@@ -7,6 +7,8 @@ use batchyard_core::termination::Tolerances;
 use clap::Args;
 use jiff::SignedDuration;
 
+use crate::k8s::notices::Notices;
+
 /// Settings of the operator. Each can be given as an argument or in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
@@ -63,6 +65,9 @@ pub struct Settings {
     /// How long a program has between SIGTERM and SIGKILL.
     #[arg(long, env = "BATCHYARD_TERMINATE_GRACE_SECONDS", default_value_t = 30)]
     pub terminate_grace_seconds: u32,
+    /// What announces the end of a node.
+    #[command(flatten)]
+    pub notices: Notices,
     /// The pods that hold room.
     #[command(flatten)]
     pub placeholders: PlaceholderSettings,

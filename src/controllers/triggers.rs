@@ -256,7 +256,11 @@ impl Wires {
         let amounts =
             node.status.as_ref().map(|status| [status.allocatable.as_ref(), status.capacity.as_ref()]);
         let amounts = amounts.map(|lists| lists.map(|list| list.map(|list| format!("{list:?}"))));
+        // Among them may be notices that it is about to go.
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let true_ones: Vec<_> = conditions.filter(|c| c.status == "True").map(|c| c.type_.clone()).collect();
         let read = (
+            true_ones,
             (view.ready, view.unschedulable, view.deleting, view.boot_id.clone()),
             format!("{:?}", node.spec.as_ref().map(|spec| (&spec.taints, &spec.provider_id))),
             node.labels().clone(),

@@ -164,4 +164,6 @@ pub struct NodeView {
     pub unschedulable: bool,
     /// Keys of the node's taints.
     pub taints: Vec<String>,
+    /// A notice says that the machine is about to be taken away.
+    pub reclaimed: bool,
 }

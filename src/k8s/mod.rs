@@ -10,6 +10,7 @@ pub mod events;
 pub mod karpenter;
 pub mod lease;
 pub mod meta;
+pub mod notices;
 pub mod observe;
 pub mod own_writes;
 pub mod placeholder;

@@ -157,6 +157,7 @@ pub fn node(node: &core::Node) -> NodeView {
         taints: spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect(),
         boot_id: boot_id(node).filter(|id| !id.is_empty()).map(str::to_owned),
         rebooted: false,
+        reclaimed: false,
     }
 }
 

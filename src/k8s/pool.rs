@@ -144,6 +144,11 @@ pub fn vcpus_of(node: &Node) -> i64 {
     capacity.max((allocatable + 999) / 1000)
 }
 
+/// True if a node's labels say that it is a spot node.
+pub fn is_spot_node(labels: &BTreeMap<String, String>) -> bool {
+    SPOT_LABELS.iter().any(|(key, value)| labels.get(*key).is_some_and(|has| has == value))
+}
+
 /// True if its nodes are spot nodes.
 fn is_spot(spec: &ComputeEnvironmentSpec) -> bool {
     spec.type_ == EnvironmentType::Managed

@@ -8,12 +8,13 @@ use batchyard_core::job::decide::{Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
 use batchyard_core::name::{self, DefinitionRef};
+use batchyard_core::pod::NodeView;
 use batchyard_core::queue::share::ACTIVE_SHARES;
 use batchyard_core::reason;
 use batchyard_core::termination::{Tolerances, look};
 use batchyard_core::waits::{self, Wait};
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
@@ -176,13 +177,15 @@ async fn seen(
 ) -> Result<Seen, Error> {
     let uid = job.uid().unwrap_or_default();
     let views: Vec<_> = pods.iter().filter_map(|pod| observe::pod(pod)).collect();
+    let notices = &context.settings.notices;
+    let view = |node: Arc<Node>| NodeView { reclaimed: notices.on(&node), ..observe::node(&node) };
     let mut nodes = BTreeMap::new();
     for pod in &views {
         let Some(name) = &pod.node_name else { continue };
-        let mut node = context.node(name).await?.map(|node| observe::node(&node));
+        let mut node = context.node(name).await?.map(view);
         let sight = look(pod, node.as_ref(), None, tolerances, context.clock.now());
         if !record.has_counted(&pod.uid) && sight.rests_on_node() {
-            node = context.live_node(name).await?.map(|node| observe::node(&node));
+            node = context.live_node(name).await?.map(view);
         }
         nodes.extend(node.map(|node| (name.clone(), node)));
     }
@@ -190,7 +193,7 @@ async fn seen(
     let on_record = record.current.as_ref().and_then(|current| current.node_name.as_ref());
     if let Some(name) = on_record.filter(|name| !views.iter().any(|pod| pod.node_name.as_ref() == Some(name)))
     {
-        let node = context.live_node(name).await?.map(|node| observe::node(&node));
+        let node = context.live_node(name).await?.map(view);
         nodes.extend(node.map(|node| (name.clone(), node)));
     }
     Ok(Seen {

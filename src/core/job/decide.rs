@@ -299,7 +299,7 @@ impl Step<'_> {
                 self.note_current(pod, node.as_ref(), None);
                 self.move_to(Phase::Starting, waiting_for);
                 self.wake_at(until);
-                self.enforce(pod);
+                self.enforce(pod, node.as_ref());
             }
             Sight::Running { started_at, unreachable, until } => {
                 let started_at =
@@ -309,7 +309,7 @@ impl Step<'_> {
                 self.next.unreachable = unreachable;
                 self.wake_at(until);
                 self.watch_clock(started_at);
-                self.enforce(pod);
+                self.enforce(pod, node.as_ref());
             }
             Sight::Ended(ending) => self.finish(pod, node.as_ref(), ending),
         }
@@ -366,9 +366,11 @@ impl Step<'_> {
         }
     }
 
-    /// Carries out a stored intent against a pod that is bound.
-    fn enforce(&mut self, pod: &PodView) {
-        if self.next.record.intent.is_some() && pod.deleted_at.is_none() {
+    /// Carries out a stored intent against a pod that is bound, and takes it off a node that is about to
+    /// go: nobody else does, since it tells autoscalers to leave it alone.
+    fn enforce(&mut self, pod: &PodView, node: Option<&NodeView>) {
+        let reclaimed = node.is_some_and(|node| node.reclaimed);
+        if (self.next.record.intent.is_some() || reclaimed) && pod.deleted_at.is_none() {
             self.delete(pod, Deletion::Graceful);
         }
     }

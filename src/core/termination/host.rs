@@ -63,6 +63,7 @@ impl<'a> Host<'a> {
     pub(super) fn is_leaving(&self) -> bool {
         self.node().is_none_or(|node| {
             node.deleting
+                || node.reclaimed
                 || node.unschedulable
                 || !node.ready
                 || node.taints.iter().any(|key| INTERRUPTED.iter().any(|start| key.starts_with(start)))

@@ -58,13 +58,19 @@ struct Story {
     job: Job,
     record: Record,
     boot_id: Option<&'static str>,
+    /// A notice says that the node is about to go.
+    reclaimed: bool,
 }
 
 impl Story {
     fn new(attempts: u32) -> Self {
         let strategy = RetryStrategy { attempts, ..RetryStrategy::default() };
-        let mut story =
-            Self { job: Job { strategy, ..Job::default() }, record: Record::default(), boot_id: None };
+        let mut story = Self {
+            job: Job { strategy, ..Job::default() },
+            record: Record::default(),
+            boot_id: None,
+            reclaimed: false,
+        };
         story.look(0, &[]);
         assert_eq!(story.record.phase(), Phase::Runnable);
         story
@@ -79,6 +85,7 @@ impl Story {
             ready: true,
             ready_since: Some(at(-3600)),
             boot_id: self.boot_id.map(str::to_owned),
+            reclaimed: self.reclaimed,
             ..NodeView::default()
         };
         let seen =
@@ -98,6 +105,28 @@ impl Story {
 fn deletes(decision: &Decision) -> bool {
     let graceful = |action: &Action| matches!(action, Action::Delete { how: Deletion::Graceful, .. });
     decision.actions.iter().any(graceful)
+}
+
+/// The operator takes its pods off a node that is about to go, once, and that is the host's doing.
+#[test]
+fn a_pod_on_a_node_with_a_notice_is_told_to_end() {
+    let running = ContainerState::Running { started_at: Some(at(1)) };
+    let mut pod = pod(PodPhase::Running, running);
+    pod.conditions.clear();
+    let mut story = Story::new(2);
+    assert!(!deletes(&story.look(2, std::slice::from_ref(&pod))));
+    story.reclaimed = true;
+    assert!(deletes(&story.look(3, std::slice::from_ref(&pod))));
+    pod.deleted_at = Some(at(33));
+    assert!(!deletes(&story.look(4, std::slice::from_ref(&pod))), "it is ending");
+    let (reason, message, started_at) = (Some("Error".to_owned()), None, Some(at(1)));
+    let ended =
+        ContainerState::Terminated { exit_code: 143, reason, message, started_at, finished_at: Some(at(5)) };
+    (pod.phase, pod.containers) =
+        (PodPhase::Failed, vec![container("default", ContainerRole::Essential, ended)]);
+    story.look(6, &[pod]);
+    assert_eq!(story.last(), (Some(143), "Host EC2 (instance i-1) terminated."));
+    assert_eq!(story.record.phase(), Phase::Runnable, "it is tried again");
 }
 
 /// Statuses at their largest stay far below what etcd takes (1.5 MiB) and what a watch likes.

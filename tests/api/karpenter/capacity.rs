@@ -153,3 +153,23 @@ async fn desired_vcpus_come_once() {
     environment.until("that it was carried out", |e| e["status"]["lastDesiredvCpus"] == 8).await;
     environment.shrinks_to_nothing().await;
 }
+
+/// As Karpenter does it at a spot notice: it deletes the NodeClaim, taints the node, and waits for the pods to go.
+#[tokio::test]
+async fn a_spot_notice_moves_the_job_to_another_node() {
+    let environment = Environment::new("spot", json!({})).await;
+    let job = json!({"retryStrategy": {"attempts": 2, "evaluateOnExit":
+        [{"onStatusReason": "Host EC2*", "action": "RETRY"}, {"onReason": "*", "action": "EXIT"}]}});
+    let job = environment.world.submit("job", crate::operator::world::job(job)).await;
+    let first = environment.runs(1).await;
+    let node = first.first().expect("a node").clone();
+    environment.interrupt(&node).await;
+    let record = job.until("the end of the first attempt", |record| record.attempts.len() == 1).await;
+    let reason = record.attempts[0].status_reason.clone();
+    assert_eq!(reason, format!("Host EC2 (instance {node}) terminated."));
+    job.pod(2).await;
+    let second = environment.runs(1).await;
+    assert!(second.is_disjoint(&first), "{second:?}");
+    environment.finish().await;
+    job.reaches(Phase::Succeeded).await;
+}

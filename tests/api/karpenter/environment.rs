@@ -7,7 +7,7 @@ use batchyard::k8s::karpenter::NodePool;
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use xtask::cluster::karpenter::NODE_CLASS;
@@ -128,6 +128,20 @@ impl Environment {
                 .then_some(())
         })
         .await;
+    }
+
+    /// Takes a node away, with the notice that Karpenter gives.
+    pub(crate) async fn interrupt(&self, node: &str) {
+        let claims: Api<DynamicObject> = Api::all_with(
+            self.world.user.clone(),
+            &ApiResource::from_gvk(&GroupVersionKind::gvk("karpenter.sh", "v1", "NodeClaim")),
+        );
+        let claim = wait::answer(&format!("the NodeClaim of {node}"), node, || async {
+            let all = claims.list(&ListParams::default()).await.expect("NodeClaims can be listed").items;
+            all.into_iter().find(|claim| claim.data["status"]["nodeName"] == node)
+        })
+        .await;
+        claims.delete(&claim.name_any(), &DeleteParams::default()).await.expect("it can be deleted");
     }
 
     /// Waits until so many placeholders run, all on this node.
