@@ -184,12 +184,21 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
     ));
     let (c, s) = args();
     let policies = caches.policies.clone();
-    work.spawn(run("SchedulingPolicy", policies, triggers.policies, c, s, scheduling_policy::reconcile));
+    work.spawn(run(
+        "SchedulingPolicy",
+        policies,
+        triggers.policies,
+        one_lane,
+        c,
+        s,
+        scheduling_policy::reconcile,
+    ));
     let (c, s) = args();
     work.spawn(run(
         "ConsumableResource",
         caches.consumable_resources.clone(),
         triggers.consumable_resources,
+        one_lane,
         c,
         s,
         consumable_resource::reconcile,
