@@ -1,10 +1,11 @@
 //! Fair share: which share of a queue is next
 //! (<https://docs.aws.amazon.com/batch/latest/userguide/fair-share-scheduling-policies.html>).
 //!
-//! The share with the smallest weighted usage goes first, where half of its next job is counted. The usage of a share is what its jobs use now plus what
-//! they used on average over the window, of which the recent past counts more. AWS publishes no formula for the
-//! decay; ours falls in a straight line from full weight now to none at the window's end. What is in use now counts
-//! at once, so that one cycle with much room does not give all of it to one share.
+//! The share with the smallest weighted usage goes first, where half of its next job is counted. The usage of a
+//! share is what its jobs use now plus what they used on average over the window, of which the recent past counts
+//! more. AWS publishes no formula for the decay; ours falls in a straight line from full weight now to none at the
+//! window's end. What is in use now counts at once, so that one cycle with much room does not give all of it to one
+//! share.
 
 use std::collections::{BTreeMap, BTreeSet};
 

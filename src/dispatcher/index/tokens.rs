@@ -10,14 +10,19 @@ use crate::k8s::caches::Caches;
 use crate::k8s::tokens;
 use crate::k8s::watch::key;
 
-/// The tokens that a job takes, by the `namespace/name` of their resource.
+/// The tokens that a job takes, by the `namespace/name` of their resource, each of which is named once.
 pub(super) fn of(plan: &Plan, namespace: &str, caches: &Caches) -> Vec<(String, i64)> {
     let named = |(reference, quantity): &(String, i64)| {
         let found = caches.consumable_resource(namespace, reference);
         let name = found.map_or_else(|| name::resource(reference).to_owned(), |found| tokens::name(&found));
         (format!("{namespace}/{name}"), *quantity)
     };
-    plan.tokens.iter().map(named).collect()
+    let mut taken: BTreeMap<String, i64> = BTreeMap::new();
+    for (resource, quantity) in plan.tokens.iter().map(named) {
+        let sum = taken.entry(resource).or_default();
+        *sum = sum.saturating_add(quantity);
+    }
+    taken.into_iter().collect()
 }
 
 /// What is left of each resource.

@@ -62,6 +62,7 @@ pub(crate) fn node(node: &Value) -> Option<NodeView> {
         unschedulable: node["unschedulable"].as_bool().unwrap_or_default(),
         boot_id: text(&node["bootID"]),
         rebooted: node["rebooted"].as_bool().unwrap_or_default(),
+        reclaimed: node["reclaimed"].as_bool().unwrap_or_default(),
         taints: list(&node["taints"], |key| text(key).unwrap_or_default()),
     })
 }

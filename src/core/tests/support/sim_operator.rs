@@ -237,6 +237,7 @@ impl World {
             terminate: job.terminate.clone(),
             cancel: job.cancel.clone(),
             stop: job.stop.clone(),
+            ..Job::default()
         };
         let seen = Seen {
             nodes,

@@ -1,0 +1,114 @@
+//! What a job that waits says, when it says something else, and when its queue gives it up.
+
+use batchyard_core::job::decide::{Decision, Job, Readiness, Seen, TimeLimit, decide};
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::{IntentKind, Record, Waiting};
+use batchyard_core::pod::{PodCondition, PodView};
+use batchyard_core::termination::Tolerances;
+use batchyard_core::waits::{self, Kind, Wait};
+use jiff::{SignedDuration, Timestamp};
+
+fn step(record: &Record, message: &str, after: i64) -> Decision {
+    let made = Timestamp::UNIX_EPOCH;
+    let condition = PodCondition {
+        kind: "PodScheduled".into(),
+        status: false,
+        reason: Some("Unschedulable".into()),
+        message: Some(message.into()),
+        since: Some(made),
+    };
+    let pod = PodView {
+        name: "job-1".into(),
+        uid: "pod".into(),
+        attempt: 1,
+        held: true,
+        created_at: Some(made),
+        conditions: vec![condition],
+        ..PodView::default()
+    };
+    let seen = Seen { pods: vec![pod], ..Seen::default() };
+    let ready = Readiness::Ready("job:1".into());
+    let now = made + SignedDuration::from_secs(after);
+    decide(now, &Job::default(), &ready, record, &seen, &Tolerances::default())
+}
+
+#[test]
+fn that_the_scheduler_finds_no_node_is_told_after_a_while_and_once() {
+    let record =
+        Record { phase: Some(Phase::Runnable), created_at: Some(Timestamp::UNIX_EPOCH), ..Record::default() };
+    let early = step(&record, "0/3 nodes are available", 1);
+    assert_eq!(early.record, record, "most pods are bound within seconds");
+    assert_eq!(early.wake, Some(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(5)));
+
+    let told = step(&record, "0/3 nodes are available", 5);
+    let text = told.record.status_reason.as_deref();
+    assert_eq!(text, Some("Waiting for a node: 0/3 nodes are available"));
+    assert_eq!(told.record.phase(), Phase::Runnable);
+
+    let again = step(&told.record, "0/4 nodes are available", 60);
+    assert_eq!((again.record, again.wake), (told.record, None), "the scheduler's text changes often");
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
+}
+
+fn runnable() -> Record {
+    Record { phase: Some(Phase::Runnable), created_at: Some(at(0)), ..Record::default() }
+}
+
+/// A look at a job of a queue with these limits, for which the dispatcher says this.
+fn look(record: &Record, wait: Option<Wait>, limits: &[(&str, i64)], now: i64) -> Decision {
+    let limit = |(code, seconds): &(&str, i64)| TimeLimit {
+        code: (*code).to_owned(),
+        limit: SignedDuration::from_secs(*seconds),
+    };
+    let job = Job { time_limits: limits.iter().map(limit).collect(), ..Job::default() };
+    let seen = Seen { waits_for: wait, ..Seen::default() };
+    decide(at(now), &job, &Readiness::Ready("job:1".into()), record, &seen, &Tolerances::default())
+}
+
+#[test]
+fn a_wait_is_written_again_when_its_kind_changes() {
+    let first = look(&runnable(), Some(waits::queue_at_max_running("q", 3)), &[], 1).record;
+    assert_eq!(first.waiting, Some(Waiting { kind: Kind::MaxRunning, since: at(1) }));
+    let counted = look(&first, Some(waits::queue_at_max_running("q", 2)), &[], 9).record;
+    assert_eq!(counted, first, "another count is no news");
+    let other = look(&first, Some(waits::behind_head("q")), &[], 9).record;
+    assert_eq!(other.waiting, Some(Waiting { kind: Kind::Turn, since: at(9) }));
+    assert_eq!(other.status_reason.as_deref(), Some("Waiting behind the head of JobQueue q"));
+    assert_eq!(look(&other, None, &[], 10).record, other, "nothing new is said");
+}
+
+#[test]
+fn a_queue_gives_up_a_job_that_blocks_it_for_too_long() {
+    let limits = [
+        ("MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE", 600),
+        ("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", 900),
+    ];
+    for (wait, limit) in [(waits::above_max_vcpus(), 600), (waits::no_capacity("e"), 900)] {
+        let blocked = look(&runnable(), Some(wait.clone()), &limits, 10).record;
+        let early = look(&blocked, Some(wait.clone()), &limits, 9 + limit);
+        assert_eq!((early.record.phase(), early.wake), (Phase::Runnable, Some(at(10 + limit))));
+        let late = look(&blocked, Some(wait.clone()), &limits, 10 + limit).record;
+        assert_eq!(late.intent.as_ref().map(|intent| intent.kind), Some(IntentKind::Cancel), "stored first");
+        let ended = look(&late, Some(wait.clone()), &limits, 11 + limit).record;
+        let why = format!(
+            "Canceled by JobStateTimeLimit action due to reason: {}",
+            wait.kind.code().expect("one of AWS's codes")
+        );
+        assert_eq!((ended.phase(), ended.status_reason), (Phase::Failed, Some(why)));
+        assert_eq!(ended.is_cancelled, Some(true));
+        let patient = look(&blocked, Some(wait.clone()), &[], 9_999).record;
+        assert_eq!(patient.intent, None, "a queue without limits waits for ever");
+    }
+    let turn = look(&runnable(), Some(waits::behind_head("q")), &limits, 10).record;
+    assert_eq!(look(&turn, None, &limits, 9_999).record.intent, None, "it blocks nobody");
+}
+
+#[test]
+fn the_kinds_are_spelled_alike_everywhere() {
+    for kind in [Kind::JobQueue, Kind::Vcpus, Kind::InsufficientInstanceCapacity, Kind::ActionRequired] {
+        assert_eq!(serde_json::to_value(kind).expect("a word"), kind.as_str());
+    }
+}
