@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use batchyard::crd::{ComputeEnvironment, JobQueue};
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, DynamicObject, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde::Serialize;
@@ -24,8 +25,6 @@ use crate::support::{audit, wait};
 const CREATES: usize = 64;
 /// A round that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(1_800);
-/// Nothing more is written when nothing was for so long.
-const QUIET: Duration = Duration::from_secs(3);
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -83,7 +82,7 @@ pub(crate) async fn play(contender: Contender, shape: Shape) -> Outcome {
     let taken = meter.taken();
     let cycle_ms = operator.as_ref().and_then(Operator::metrics).and_then(|text| cycles(&text));
     let writes = match &mark {
-        Some(mark) => quiet(mark, &namespace).await,
+        Some(mark) => written(&user, mark, &namespace).await,
         None => BTreeMap::new(),
     };
     remove(&user, &namespace).await;
@@ -152,40 +151,46 @@ async fn run(user: &Client, namespace: &str, contender: Contender, shape: Shape)
     tokio::join!(creates, ends);
 }
 
-/// The successful writes once nothing more is written.
-async fn quiet(mark: &audit::Mark, namespace: &str) -> BTreeMap<String, usize> {
-    let mut known = 0;
-    loop {
+/// The successful writes once nothing more is written: the last is the one that lets go of a job's pod.
+async fn written(user: &Client, mark: &audit::Mark, namespace: &str) -> BTreeMap<String, usize> {
+    let pods: Api<Pod> = Api::namespaced(user.clone(), namespace);
+    wait::answer("pods that nobody holds", namespace, || async {
+        let pods = pods.list_metadata(&ListParams::default()).await.ok()?;
+        pods.iter().all(|pod| pod.finalizers().is_empty()).then_some(())
+    })
+    .await;
+    // The log may lag behind; it is complete when it has a write that came after all others.
+    let last = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "last"}});
+    let last: ConfigMap = serde_json::from_value(last).expect("a ConfigMap");
+    let maps: Api<ConfigMap> = Api::namespaced(user.clone(), namespace);
+    maps.create(&PostParams::default(), &last).await.expect("it can be made");
+    let writes = wait::answer("the end of the audit log", namespace, || {
         let writes = mark.writes(namespace);
-        if writes.len() == known {
-            let mut counts = BTreeMap::new();
-            // Queues and environments are not jobs, and Events are counted nowhere.
-            let of_jobs = |write: &&audit::Write| {
-                write.is_done()
-                    && !write.resource.starts_with("events")
-                    && !write.resource.starts_with("jobqueues")
-            };
-            for write in writes.iter().filter(of_jobs) {
-                *counts.entry(format!("{} {}", write.verb, write.resource)).or_default() += 1;
-            }
-            return counts;
-        }
-        known = writes.len();
-        tokio::time::sleep(QUIET).await;
+        let complete = writes.iter().any(|write| write.resource == "configmaps" && write.name == "last");
+        std::future::ready(complete.then_some(writes))
+    })
+    .await;
+    let mut counts = BTreeMap::new();
+    // Queues and environments are not jobs, and Events are counted nowhere.
+    let of_others = |write: &audit::Write| {
+        ["events", "jobqueues", "configmaps"].iter().any(|other| write.resource.starts_with(other))
+    };
+    for write in writes.iter().filter(|write| write.is_done() && !of_others(write)) {
+        *counts.entry(format!("{} {}", write.verb, write.resource)).or_default() += 1;
     }
+    counts
 }
 
 async fn remove(user: &Client, namespace: &str) {
     let namespaces = Api::<Namespace>::all(user.clone());
+    let uid = namespaces.get(namespace).await.expect("it exists").uid().unwrap_or_default();
     namespaces.delete(namespace, &DeleteParams::default()).await.expect("it can be deleted");
     let environments = Api::<ComputeEnvironment>::all(user.clone());
     // There is none beside Batchyard.
     let _ = environments.delete(&format!("{namespace}.pool"), &DeleteParams::default()).await;
-    let begun = Instant::now();
-    while namespaces.get_opt(namespace).await.ok().flatten().is_some() {
-        assert!(begun.elapsed() < LIMIT, "{namespace} does not go");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let gone = await_condition(namespaces, namespace, conditions::is_deleted(&uid));
+    let gone = tokio::time::timeout(LIMIT, gone).await;
+    assert!(matches!(gone, Ok(Ok(_))), "{namespace} does not go: {gone:?}");
     wait::gone(&environments, &format!("{namespace}.pool")).await;
 }
 
