@@ -38,13 +38,15 @@ pub(super) async fn keep(
     context: &Context,
 ) -> Result<Held, Error> {
     let answer = wanted(environment, in_use, nodes);
-    let there = context.caches.pods.placeholders(&environment.name_any());
+    let (namespace, settings) = (&context.settings.namespace, &context.settings.placeholders);
+    let mut there = context.caches.pods.placeholders(&environment.name_any());
+    // What somebody labelled so elsewhere is none of ours.
+    there.retain(|pod| pod.metadata.namespace.as_ref() == Some(namespace));
     let sizes = capacity::sizes(answer.map_or(0, |answer| answer.held));
     if sizes.is_empty() && there.is_empty() {
         return Ok(Held { answer, refused: None });
     }
     let pool = Pool::of(&environment.name_any(), &environment.spec, &[]);
-    let (namespace, settings) = (&context.settings.namespace, &context.settings.placeholders);
     let sizes = sizes.into_iter().enumerate();
     let wanted =
         sizes.map(|(number, size)| placeholder(environment, &pool, namespace, settings, number, size));
@@ -113,6 +115,26 @@ mod tests {
     fn pod(name: &str, likeness: &str, phase: &str) -> Pod {
         let metadata = json!({"name": name, "annotations": {meta::PLACEHOLDER: likeness}});
         serde_json::from_value(json!({"metadata": metadata, "status": {"phase": phase}})).expect("a pod")
+    }
+
+    #[test]
+    fn what_environments_ask_for() {
+        let deleting = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let (here, autoscaled) = (json!({"karpenter": {}}), json!({"static": {"autoscaled": true}}));
+        for (metadata, state, provisioner, held) in [
+            (json!({}), "ENABLED", here.clone(), Some(4)),
+            (json!({}), "DISABLED", here.clone(), Some(2)),
+            (deleting, "ENABLED", here, Some(0)),
+            (json!({}), "ENABLED", autoscaled, Some(4)),
+            (json!({}), "ENABLED", json!({"static": {}}), None),
+        ] {
+            let environment = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "ComputeEnvironment",
+                "metadata": metadata, "spec": {"type": "MANAGED", "state": state, "provisioner": provisioner,
+                    "computeResources": {"type": "EC2", "minvCpus": 2, "desiredvCpus": 4, "maxvCpus": 8}}});
+            let environment = serde_json::from_value(environment).expect("an environment");
+            let answer = wanted(&environment, 0, 0);
+            assert_eq!(answer.map(|answer| answer.held), held, "{metadata} {state} {provisioner}");
+        }
     }
 
     #[test]

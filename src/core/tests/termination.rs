@@ -246,6 +246,7 @@ fn an_eviction_from_a_node_that_goes_is_the_nodes_doing() {
     let going = [
         NodeView { exists: false, ..well.clone() },
         NodeView { deleting: true, ..well.clone() },
+        NodeView { reclaimed: true, ..well.clone() },
         NodeView { unschedulable: true, ..well.clone() },
         NodeView { ready: false, ..well.clone() },
         tainted("node.kubernetes.io/out-of-service"),
