@@ -210,6 +210,14 @@ pub fn environment_closed(environment: &str) -> Wait {
     )
 }
 
+/// RUNNABLE: what the environment's nodes come from is being made.
+pub fn environment_creating(environment: &str) -> Wait {
+    wait(
+        Kind::ComputeEnvironment,
+        format!("Waiting for ComputeEnvironment {environment}, which is being created"),
+    )
+}
+
 /// RUNNABLE: the environment was changed a moment ago.
 pub fn environment_settling(environment: &str) -> Wait {
     wait(

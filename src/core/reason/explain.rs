@@ -291,6 +291,12 @@ const TABLE: &[Explanation] = &[
         "kubectl batch environments shows it; kubectl describe ce NAME says why.",
     ),
     entry(
+        "Waiting for ComputeEnvironment …, which is being created",
+        "What the environment's nodes come from is being made.",
+        "Karpenter has not taken its NodePool up yet.",
+        "Nothing: it takes a moment. The environment says INVALID if it fails.",
+    ),
+    entry(
         "Waiting for ComputeEnvironment …, whose change has not been looked at yet",
         "The environment was edited a moment ago.",
         "The operator is about to look at it.",
@@ -458,8 +464,53 @@ const TABLE: &[Explanation] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::waits::Kind;
+    use crate::waits::{Kind, Wait};
     use crate::{reason, waits};
+
+    fn every_wait() -> impl Iterator<Item = Wait> {
+        [
+            waits::queue_missing("q"),
+            waits::queue_disabled("q"),
+            waits::queue_deleting("q"),
+            waits::definition_missing("d"),
+            waits::definition_settling("d"),
+            waits::definition_inactive("d:1"),
+            waits::service_account_missing("r", "a"),
+            waits::behind_head("q"),
+            waits::queue_at_max_running("q", 3),
+            waits::no_environment("q"),
+            waits::namespace_not_allowed("e", "n"),
+            waits::name_taken("p"),
+            waits::api_refuses("x"),
+            waits::environment_closed("e"),
+            waits::environment_creating("e"),
+            waits::environment_settling("e"),
+            waits::environment_refused("e", "m", "x"),
+            waits::max_vcpus("e", 2000),
+            waits::above_max_vcpus(),
+            waits::no_node("e"),
+            waits::larger_than_any_node("e"),
+            waits::resource("e", Kind::Memory),
+            waits::unschedulable("x"),
+            waits::quota("x"),
+            waits::retry(1, 3, "x"),
+            waits::last_pod(),
+            waits::placement("x"),
+            waits::policy_missing("q", "p"),
+            waits::share_missing("q"),
+            waits::too_many_shares("q", 500),
+            waits::consumable_resource_missing("r"),
+            waits::tokens("r", 2),
+            waits::reserved_for_shares("e", 2000),
+            waits::namespace_max_vcpus("e", "n", 2000),
+            waits::held_for("e", "q"),
+            waits::unbound_window("e", 100),
+            waits::withdrawing("e"),
+            waits::no_capacity("e"),
+            waits::all_invalid(),
+        ]
+        .into_iter()
+    }
 
     #[test]
     fn every_text_of_ours_is_explained_by_its_own_entry() {
@@ -492,47 +543,7 @@ mod tests {
             reason::cannot_initialize("x"),
             reason::init_failed("x"),
         ];
-        let waits = [
-            waits::queue_missing("q"),
-            waits::queue_disabled("q"),
-            waits::queue_deleting("q"),
-            waits::definition_missing("d"),
-            waits::definition_settling("d"),
-            waits::definition_inactive("d:1"),
-            waits::service_account_missing("r", "a"),
-            waits::behind_head("q"),
-            waits::queue_at_max_running("q", 3),
-            waits::no_environment("q"),
-            waits::namespace_not_allowed("e", "n"),
-            waits::name_taken("p"),
-            waits::api_refuses("x"),
-            waits::environment_closed("e"),
-            waits::environment_settling("e"),
-            waits::environment_refused("e", "m", "x"),
-            waits::max_vcpus("e", 2000),
-            waits::above_max_vcpus(),
-            waits::no_node("e"),
-            waits::larger_than_any_node("e"),
-            waits::resource("e", Kind::Memory),
-            waits::unschedulable("x"),
-            waits::quota("x"),
-            waits::retry(1, 3, "x"),
-            waits::last_pod(),
-            waits::placement("x"),
-            waits::policy_missing("q", "p"),
-            waits::share_missing("q"),
-            waits::too_many_shares("q", 500),
-            waits::consumable_resource_missing("r"),
-            waits::tokens("r", 2),
-            waits::reserved_for_shares("e", 2000),
-            waits::namespace_max_vcpus("e", "n", 2000),
-            waits::held_for("e", "q"),
-            waits::unbound_window("e", 100),
-            waits::withdrawing("e"),
-            waits::no_capacity("e"),
-            waits::all_invalid(),
-        ];
-        let texts: Vec<String> = texts.into_iter().chain(waits.map(|wait| wait.text)).collect();
+        let texts: Vec<String> = texts.into_iter().chain(every_wait().map(|wait| wait.text)).collect();
         let mut used: Vec<&str> = texts
             .iter()
             .map(|text: &String| explain(text).unwrap_or_else(|| panic!("nothing explains {text:?}")).text)

@@ -49,7 +49,8 @@ pub(super) fn environments(
         let used_here = used.get(&name);
         let environment = Environment {
             closed: environment_closed(&object, dispatch),
-            invalid: is_invalid(&object),
+            // What the API server refuses today it is asked again, and may take tomorrow.
+            invalid: is_invalid(&object) && dispatch.refusal_of(&object).is_none(),
             max_vcpus_milli: max.filter(|_| managed && !has(Bug::AdmitsTooMuch)),
             unmanaged_vcpus_milli: object.spec.unmanagedv_cpus.filter(|_| !managed).map(milli),
             used_vcpus_milli: used_here.map_or(0, |used| used.values().sum()),
@@ -124,10 +125,11 @@ pub fn environment_closed(environment: &ComputeEnvironment, dispatch: &Dispatch)
     match dispatch.refusal_of(environment) {
         // INVALID for what the API server said: it is asked again now and then.
         Some(refusal) => refusal.is_fresh().then(|| refusal.waits(&name)),
-        None => {
-            let is_valid = status.and_then(|status| status.status) == Some(ResourceStatus::Valid);
-            (!is_valid).then(|| waits::environment_closed(&name))
-        }
+        None => match status.and_then(|status| status.status) {
+            Some(ResourceStatus::Valid) => None,
+            Some(ResourceStatus::Creating) => Some(waits::environment_creating(&name)),
+            _ => Some(waits::environment_closed(&name)),
+        },
     }
 }
 

@@ -154,6 +154,28 @@ async fn desired_vcpus_come_once() {
     environment.shrinks_to_nothing().await;
 }
 
+/// Where nobody has such machines the job goes to the queue's next environment, and loses no attempt.
+#[tokio::test]
+async fn an_environment_without_capacity_spills_over() {
+    let nowhere =
+        json!({"computeResources": {"instanceTypes": ["x1e.32xlarge"]}, "capacityTimeoutSeconds": 5});
+    let environment = Environment::new("spill", nowhere).await;
+    environment.apply("second", json!({})).await;
+    let order =
+        json!([{"order": 1, "computeEnvironment": "pool"}, {"order": 2, "computeEnvironment": "second"}]);
+    environment.world.queue("queue", json!({"computeEnvironmentOrder": order})).await;
+    let job = environment.submit("job", 2).await;
+    environment.runs(1).await;
+    assert!(environment.nodes().await.is_empty());
+    let record = job.record().await;
+    assert_eq!((record.attempts.len(), record.placements.len()), (0, 1), "{record:#?}");
+    let second = environment.world.environment_name("second");
+    let placed = record.current.and_then(|current| current.compute_environment);
+    assert_eq!(placed, Some(second));
+    environment.finish().await;
+    job.reaches(Phase::Succeeded).await;
+}
+
 /// As Karpenter does it at a spot notice: it deletes the NodeClaim, taints the node, and waits for the pods to go.
 #[tokio::test]
 async fn a_spot_notice_moves_the_job_to_another_node() {

@@ -46,13 +46,18 @@ impl Environment {
 
     /// Applies it with other members.
     pub(crate) async fn change(&self, more: Value) {
+        self.apply("pool", more).await;
+    }
+
+    /// Applies an environment like it.
+    pub(crate) async fn apply(&self, name: &str, more: Value) {
         let class = json!({"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": NODE_CLASS});
         let mut spec = json!({
             "computeResources": {"type": "SPOT", "maxvCpus": 8, "instanceTypes": ["m5.xlarge"]},
             "provisioner": {"static": null, "karpenter": {"nodeClassRef": class, "consolidateAfter": "1s"}},
         });
         merge(&mut spec, more);
-        self.world.environment("pool", spec).await;
+        self.world.environment(name, spec).await;
     }
 
     pub(crate) fn name(&self) -> String {

@@ -1,6 +1,8 @@
 //! What is shared: fair shares, tokens, environments by namespace, and room that comes and goes.
 
-use batchyard::crd::{BatchJob, ComputeEnvironment, ConsumableResource, JobQueue, SchedulingPolicy};
+use batchyard::crd::{
+    BatchJob, ComputeEnvironment, ConsumableResource, JobDefinition, JobQueue, SchedulingPolicy,
+};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::waits::Kind;
 use kube::ResourceExt;
@@ -279,4 +281,64 @@ async fn a_job_for_which_no_node_comes_goes_to_the_next_environment() {
         environment.status.as_ref().is_some_and(|status| status.last_placed_at.is_some())
     })
     .await;
+}
+
+/// The objects of a file of examples/queues.
+fn example(file: &str) -> Vec<Value> {
+    let path = format!("{}/examples/queues/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).expect("a file");
+    text.split("\n---\n").map(|document| serde_saphyr::from_str(document).expect("an object")).collect()
+}
+
+/// The files of examples/queues as they are, but for the environment's nodes.
+#[tokio::test]
+async fn the_example_shares_four_vcpus() {
+    let world = World::empty("example").await;
+    world.node("node", "shared", 8).await;
+    let environment = example("compute-environment.yaml").remove(0);
+    let nodes = json!({"static": {"nodeSelector": {POOL: format!("{}-shared", world.namespace)}}});
+    let mut spec = environment["spec"].clone();
+    merge(&mut spec, json!({"provisioner": nodes}));
+    world.environment("shared", spec).await;
+    for object in ["queues.yaml", "job-definitions.yaml", "jobs.yaml"].into_iter().flat_map(example) {
+        let (name, spec) = (object["metadata"]["name"].as_str().expect("a name"), object["spec"].clone());
+        match object["kind"].as_str().expect("a kind") {
+            "JobQueue" => drop(world.apply::<JobQueue>(name, spec).await),
+            "SchedulingPolicy" => drop(world.apply::<SchedulingPolicy>(name, spec).await),
+            "ConsumableResource" => drop(world.apply::<ConsumableResource>(name, spec).await),
+            "JobDefinition" => drop(world.apply::<JobDefinition>(name, spec).await),
+            _ => drop(world.apply::<BatchJob>(name, spec).await),
+        }
+    }
+    let too_large = world.job("too-large");
+    too_large.waits(Phase::Runnable, "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE").await;
+    let jobs: Vec<_> = example("jobs.yaml").iter().map(|job| job["metadata"]["name"].clone()).collect();
+    let jobs = jobs.iter().map(|name| world.job(name.as_str().expect("a name")));
+    let mut left: Vec<_> = jobs.filter(|job| job.name != too_large.name).collect();
+    assert_eq!(left.len(), 17);
+    while !left.is_empty() {
+        // All that are placed run at the same time, and end.
+        let placed: Vec<_> = wait::answer("pods", &world.namespace, || async {
+            let pods = world.pods().await;
+            let open =
+                pods.into_iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none()));
+            let open: Vec<_> = open.filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+            (!open.is_empty()).then_some(open)
+        })
+        .await;
+        let count = |prefix: &str| placed.iter().filter(|pod| pod.name_any().starts_with(prefix)).count();
+        assert!(placed.len() <= 4 && count("nightly-") <= 2 && count("solve-") <= 1, "{}", placed.len());
+        let names: Vec<_> = placed.iter().map(|pod| pod.labels()["batchyard.io/job-name"].clone()).collect();
+        for name in &names {
+            let job = world.job(name);
+            let pod = job.pod(1).await;
+            pod.bind().await;
+            pod.starts().await;
+            pod.exits(0).await;
+        }
+        for name in &names {
+            world.job(name).reaches(Phase::Succeeded).await;
+        }
+        left.retain(|job| !names.contains(&job.name));
+    }
 }

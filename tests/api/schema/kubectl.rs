@@ -45,14 +45,17 @@ pub(super) fn scratch(name: &str) -> PathBuf {
 }
 
 fn examples() -> String {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/examples/retry").to_owned()
+    format!("{EXAMPLES}/retry")
 }
 
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+
 #[tokio::test]
-async fn the_example_is_applied_in_both_styles_and_again() {
+async fn the_examples_are_applied_in_both_styles_and_again() {
     let user = connect(Actor::User).await;
-    let examples = examples();
-    for style in [&["--server-side"][..], &[]] {
+    let styles = [&["--server-side"][..], &[]];
+    for (example, style) in ["retry", "queues"].into_iter().flat_map(|e| styles.map(|style| (e, style))) {
+        let examples = format!("{EXAMPLES}/{example}");
         let namespace = namespace(&user, "kubectl").await;
         let mut arguments = vec!["apply", "--validate=strict", "-n", &namespace, "-f", &examples];
         arguments.extend(style);
