@@ -12,7 +12,7 @@ use serde_json::json;
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
 use super::{find, print};
-use crate::crd::{ComputeEnvironment, JobQueue};
+use crate::crd::{ComputeEnvironment, JobQueue, SchedulingPolicy};
 use crate::k8s::meta;
 
 /// Whether it is meant.
@@ -36,6 +36,8 @@ pub(super) async fn run(args: &UninstallArgs, cluster: &Cluster) -> Result<ExitC
     let mut released =
         release::<Pod>(args, cluster, ListParams::default().labels(&ours), meta::ATTEMPT_FINALIZER).await?;
     released += release::<JobQueue>(args, cluster, ListParams::default(), meta::IN_USE_FINALIZER).await?;
+    released +=
+        release::<SchedulingPolicy>(args, cluster, ListParams::default(), meta::IN_USE_FINALIZER).await?;
     released +=
         release::<ComputeEnvironment>(args, cluster, ListParams::default(), meta::IN_USE_FINALIZER).await?;
     match (released, args.yes) {

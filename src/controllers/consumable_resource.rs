@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 
-use super::standing::{Conditions, ignored_fields, is_deleting};
+use super::standing::{Conditions, ignored_fields};
 use super::{Context, Outcome, Wake};
 use crate::crd::ignored::Kind;
 use crate::crd::{ConsumableResource, ConsumableResourceStatus};
@@ -21,21 +21,23 @@ use crate::k8s::tokens::Standing;
 /// Looks at one resource.
 pub async fn reconcile(resource: Arc<ConsumableResource>, context: Arc<Context>) -> Outcome {
     let namespace = resource.namespace().unwrap_or_default();
-    if is_deleting(resource.as_ref()) || context.caches.is_terminating(&namespace) {
+    // While somebody's finalizer keeps it, pods still wait to be counted.
+    if context.caches.is_terminating(&namespace) {
         return Ok(Wake::OnChange);
     }
     let mut standing = Standing::of(&resource, &context.caches.pods.attempts());
-    keep_those_that_exist(&mut standing, &resource, &context).await?;
-    let status = status(&resource, &standing, context.clock.now());
-    if resource.status.as_ref() == Some(&status) {
-        return Ok(Wake::OnChange);
-    }
     let counted = resource.status.as_ref().map(|status| status.counted_pods.as_slice()).unwrap_or_default();
     let is_urgent = standing.counted.iter().any(|pod| !counted.contains(pod))
         || resource.status.as_ref().and_then(|status| status.observed_generation)
             != resource.metadata.generation;
     if let Some(pause) = context.refresh.pause(resource.as_ref()).filter(|_| !is_urgent) {
         return Ok(Wake::After(pause));
+    }
+    keep_those_that_exist(&mut standing, &resource, &context).await?;
+    let status = status(&resource, &standing, context.clock.now());
+    if resource.status.as_ref() == Some(&status) {
+        context.refresh.done(resource.as_ref());
+        return Ok(Wake::OnChange);
     }
     let api: Api<ConsumableResource> = Api::namespaced(context.writer.client().clone(), &namespace);
     let changed = ConsumableResource { status: Some(status), ..ConsumableResource::clone(&resource) };

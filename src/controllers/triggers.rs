@@ -375,7 +375,10 @@ impl Wires {
         wake_object(&self.consumable_resources, resource.as_ref());
         // Pods of theirs may have waited to be counted.
         for attempt in self.caches.pods.attempts() {
-            if tokens::held_by(&attempt.pod).contains_key(&resource.name_any())
+            let is_over = observe::is_finished(&attempt.pod) || is_deleting(attempt.pod.as_ref());
+            if is_over
+                && pods::is_held(&attempt.pod)
+                && tokens::held_by(&attempt.pod).contains_key(&resource.name_any())
                 && attempt.pod.namespace() == resource.namespace()
                 && let Some(job) = self.caches.job_ref(&attempt.job_uid)
             {

@@ -1,8 +1,8 @@
 //! One scheduling cycle after another: look, decide, carry out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use batchyard_core::job::decide::Deletion;
@@ -57,6 +57,7 @@ pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken)
         index: Index::default(),
         creates: Arc::new(Semaphore::new(CREATES)),
         tasks: TaskTracker::new(),
+        withdrawing: Arc::default(),
         told_at: None,
     };
     context.health.beat(PULSE, HANGS);
@@ -119,12 +120,18 @@ fn remembered_fronts(caches: &Caches) -> Fronts {
     caches.queues.state().iter().filter_map(front).collect()
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Dispatcher {
     context: Arc<Context>,
     wakers: Wakers,
     index: Index,
     creates: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// Jobs whose pods are being withdrawn.
+    withdrawing: Arc<Mutex<HashSet<String>>>,
     /// When waits were last compared with what is told of them.
     told_at: Option<Instant>,
 }
@@ -137,8 +144,10 @@ impl Dispatcher {
         for name in self.context.dispatch.take_news() {
             self.wakers.environment(&name);
         }
-        let View { snapshot, mut jobs, pools, others } =
-            self.index.view(&self.context.caches, &self.context.dispatch, now);
+        let View { snapshot, mut jobs, pools, others, moved } = {
+            let Context { caches, dispatch, settings, .. } = self.context.as_ref();
+            self.index.view(caches, dispatch, &settings.notices, now)
+        };
         let open: usize =
             snapshot.queues.iter().map(|queue| queue.running as usize + queue.waiting.len()).sum();
         self.context.dispatch.note_load(open);
@@ -155,7 +164,7 @@ impl Dispatcher {
             tell_the_line(queues, &decisions.verdicts, askers);
         }
         self.context.metrics.cycle(begun.elapsed());
-        for uid in &decisions.withdraw {
+        for uid in decisions.withdraw.iter().chain(&moved) {
             self.withdraw(uid);
         }
         let admitted = decisions.verdicts.into_iter().filter_map(|(uid, verdict)| match verdict {
@@ -234,13 +243,19 @@ impl Dispatcher {
         let unbound = |pod: &AttemptPod| observe::node_name(&pod.pod).is_none();
         let pods = self.context.caches.pods.of_job(uid).into_iter().filter(unbound);
         for pod in pods.filter(|pod| pod.pod.metadata.deletion_timestamp.is_none()) {
-            let context = self.context.clone();
+            // Asked for once, however many cycles pass until it is answered.
+            if !lock(&self.withdrawing).insert(uid.to_owned()) {
+                continue;
+            }
+            let (context, withdrawing, uid) =
+                (self.context.clone(), self.withdrawing.clone(), uid.to_owned());
             self.tasks.spawn(async move {
                 let name = pod.pod.name_any();
                 match context.writer.delete_pod(&pod.pod, Deletion::IfUnbound).await {
                     Ok(()) => info!(pod = name, "withdrawn: it makes room, or goes where there is room"),
                     Err(error) => info!(pod = name, "not withdrawn: {}", chain(&error)),
                 }
+                lock(&withdrawing).remove(&uid);
             });
         }
     }

@@ -561,6 +561,19 @@ mod tests {
         assert_eq!(cycle(&[], 6), (false, vec![]));
     }
 
+    #[test]
+    fn a_share_more_than_may_be_active_waits() {
+        let dispatch = Dispatch::default();
+        assert!(dispatch.may_be_active("ns/q", "new"), "before the first cycle nobody knows");
+        let active = (0..ACTIVE_SHARES).map(|n| n.to_string()).collect();
+        let shares = [("ns/q".to_owned(), active)].into();
+        let (decisions, others) = (Decisions::default(), BTreeMap::new());
+        let found = Found { shares, ..found(&decisions, &others) };
+        dispatch.publish(found, BTreeMap::new, Timestamp::UNIX_EPOCH);
+        assert!(!dispatch.may_be_active("ns/q", "new") && dispatch.may_be_active("ns/q", "7"));
+        assert!(dispatch.may_be_active("ns/other", "new"));
+    }
+
     /// Nothing is remembered of jobs and environments that are gone, whatever came last.
     #[test]
     fn memory_goes_with_the_objects() {

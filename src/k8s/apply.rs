@@ -125,7 +125,7 @@ impl Writer {
         self.bounded("update_status", what, api.replace_status(&object.name_any(), &params(), object)).await
     }
 
-    /// Sets or removes our finalizer on a queue or an environment.
+    /// Sets or removes our finalizer on a queue, a policy or an environment.
     pub async fn set_in_use<K>(&self, api: &Api<K>, object: &K, in_use: bool) -> Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,

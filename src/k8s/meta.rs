@@ -4,7 +4,7 @@
 pub const ATTEMPT_FINALIZER: &str = "batchyard.io/attempt";
 /// Scheduling gate of pods from a queue with `strictFencing`, until their uid is on record.
 pub const FENCE: &str = "batchyard.io/fence";
-/// Finalizer of queues and environments: they go once nothing uses them.
+/// Finalizer of queues, policies and environments: they go once nothing uses them.
 pub const IN_USE_FINALIZER: &str = "batchyard.io/in-use";
 /// On a queue: deleting it fails its jobs even though it was not disabled before.
 pub const DELETE_JOBS: &str = "batchyard.io/delete-jobs";

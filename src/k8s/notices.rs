@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use super::pool::is_spot_node;
 
 /// What counts as a notice.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Notices {
     /// Keys of taints, or beginnings of keys, that announce a node's end.
     #[arg(

@@ -32,6 +32,8 @@ const SPOT_TAINTS: [(&str, &str); 2] =
 const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 /// `instanceTypes` that stand for whatever there is.
 const ANY_TYPE: [&str; 3] = ["optimal", "default_x86_64", "default_arm64"];
+/// The field by which a pod selects a node by name.
+const NODE_NAME: &str = "metadata.name";
 /// Taints that come and go with a node's health and life; a node does not leave its pool with them.
 const PASSING_TAINTS: [&str; 2] = ["node.kubernetes.io/", karpenter::DOMAIN];
 
@@ -70,11 +72,28 @@ impl Pool {
         pool
     }
 
+    /// The same pool without these nodes, for pods that must not go there: they are about to be taken away.
+    pub fn without(mut self, names: &[String]) -> Self {
+        if names.is_empty() {
+            return self;
+        }
+        if self.terms.is_empty() {
+            self.terms.push(NodeSelectorTerm { match_expressions: Some(Vec::new()), match_fields: None });
+        }
+        // A term that selects nothing goes on selecting nothing.
+        for term in self.terms.iter_mut().filter(|term| term.match_expressions.is_some()) {
+            // Kubernetes takes one value in each.
+            let other = |name: &String| requirement(NODE_NAME, "NotIn", vec![name.clone()]);
+            term.match_fields.get_or_insert_default().extend(names.iter().map(other));
+        }
+        self
+    }
+
     /// True if the node bears the pool's labels, whatever its state.
     pub fn has(&self, node: &Node) -> bool {
         let labels = node.labels();
         self.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-            && (self.terms.is_empty() || self.terms.iter().any(|term| matches(term, labels)))
+            && (self.terms.is_empty() || self.terms.iter().any(|term| matches(term, node)))
     }
 
     /// True if the node belongs to the pool: it may be out of order or drained just now, but no
@@ -189,9 +208,13 @@ fn requirement(key: &str, operator: &str, values: Vec<String>) -> NodeSelectorRe
     NodeSelectorRequirement { key: key.to_owned(), operator: operator.to_owned(), values: Some(values) }
 }
 
-fn matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>) -> bool {
-    let requirements = term.match_expressions.as_deref().unwrap_or_default();
-    !requirements.is_empty() && requirements.iter().all(|requirement| meets(requirement, labels))
+fn matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+    let labels = term.match_expressions.as_deref().unwrap_or_default();
+    let fields = term.match_fields.as_deref().unwrap_or_default();
+    let name = [(NODE_NAME.to_owned(), node.name_any())].into();
+    !(labels.is_empty() && fields.is_empty())
+        && labels.iter().all(|requirement| meets(requirement, node.labels()))
+        && fields.iter().all(|requirement| meets(requirement, &name))
 }
 
 fn meets(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
@@ -421,6 +444,30 @@ mod tests {
         ] {
             let spec = managed("EC2", json!({"provisioner": provisioner}));
             assert_eq!(is_provisioned(&serde_json::from_value(spec).expect("a spec")), want, "{provisioner}");
+        }
+    }
+
+    /// Nodes that are about to go take no pods, and no pod selects them, whatever else it selects.
+    #[test]
+    fn nodes_that_are_leaving_are_left_out() {
+        let leaving = ["leaving".to_owned(), "gone".to_owned()];
+        let (stays, leaves) = (node("stays", json!({}), json!([])), node("leaving", json!({}), json!([])));
+        for (spec, want) in [
+            (managed("EC2", json!({})), true),
+            (json!({"type": "UNMANAGED"}), true),
+            (managed("SPOT", json!({})), false),
+            (managed("FARGATE", json!({})), false),
+        ] {
+            let whole = pool(spec.clone());
+            assert_eq!((whole.takes_pods(&stays), whole.takes_pods(&leaves)), (want, want), "{spec}");
+            let rest = whole.clone().without(&leaving);
+            assert_eq!((rest.takes_pods(&stays), rest.takes_pods(&leaves)), (want, false), "{spec}");
+            assert_eq!(whole.clone().without(&[]), whole, "{spec}");
+            let fields = rest.terms.iter().flat_map(|term| term.match_fields.iter().flatten());
+            assert!(
+                fields.into_iter().all(|field| field.values.as_ref().is_some_and(|v| v.len() == 1)),
+                "{spec}"
+            );
         }
     }
 

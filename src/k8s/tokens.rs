@@ -17,11 +17,6 @@ use super::observe;
 use super::pods::AttemptPod;
 use crate::crd::ConsumableResource;
 
-/// The name under which pods hold its tokens.
-pub fn name(resource: &ConsumableResource) -> String {
-    resource.name_any()
-}
-
 /// True if tokens do not come back.
 pub fn are_used_up(resource: &ConsumableResource) -> bool {
     resource.spec.resource_type.as_deref() == Some("NON_REPLENISHABLE")
@@ -63,7 +58,7 @@ impl Standing {
     /// By the resource's status and the pods of the cluster: what is, and what its status is to say next.
     pub fn of(resource: &ConsumableResource, pods: &[AttemptPod]) -> Self {
         let status = resource.status.clone().unwrap_or_default();
-        let (namespace, name) = (resource.namespace(), name(resource));
+        let (namespace, name) = (resource.namespace(), resource.name_any());
         let mut next = Self { used_up: status.used_up_quantity.unwrap_or(0), ..Self::default() };
         let used_up = are_used_up(resource);
         for attempt in pods.iter().filter(|attempt| attempt.pod.namespace() == namespace) {
@@ -73,10 +68,12 @@ impl Standing {
                 next.in_use += if attempt.finished { 0 } else { quantity };
             } else if status.counted_pods.contains(&pod) {
                 next.counted.push(pod);
+            } else if attempt.finished {
+                // Nobody holds it any more: it was counted by a resource of this name that is gone.
             } else if observe::node_name(&attempt.pod).is_some() {
                 next.used_up = next.used_up.saturating_add(quantity);
                 next.counted.push(pod);
-            } else if !attempt.finished {
+            } else {
                 next.in_use += quantity;
             }
         }
@@ -91,10 +88,12 @@ impl Standing {
     }
 }
 
-/// True if the pod holds tokens that are used up and are not counted yet: it must not go before.
+/// True if the pod holds tokens that are used up and are not counted yet: it must not go before, unless all of its
+/// namespace goes.
 pub fn must_be_counted(pod: &Pod, caches: &Caches) -> bool {
     let namespace = pod.namespace().unwrap_or_default();
     observe::node_name(pod).is_some()
+        && !caches.is_terminating(&namespace)
         && held_by(pod).keys().any(|name| {
             let resource = caches.consumable_resources.get(&ObjectRef::new(name).within(&namespace));
             resource.is_some_and(|resource| are_used_up(&resource) && !has_counted(&resource, pod))

@@ -23,6 +23,7 @@ mod seen;
 mod starts;
 #[path = "../support/mod.rs"]
 mod support;
+mod view;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -153,7 +154,7 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
 fn all() -> Vec<Case> {
     let shared =
         [starts::cases(), orders::cases(), changes::cases(), pods::cases(), logs::cases(), exits::cases()];
-    let alone = [faults::cases(), absences::cases(), removal::cases()];
+    let alone = [faults::cases(), absences::cases(), view::cases(), removal::cases()];
     shared.into_iter().chain(alone).flatten().collect()
 }
 

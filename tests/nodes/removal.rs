@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use batchyard::crd::SchedulingPolicy;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -75,6 +76,14 @@ async fn uninstalled(scenario: &Scenario<'_>) -> Result<()> {
 /// A job runs, one waits and one has ended; then nothing of ours is left in the whole cluster.
 async fn removed(scenario: &Scenario<'_>, headings: &[&str]) -> Result<()> {
     crate::changes::populate(scenario).await?;
+    let policy = json!({"metadata": {"name": "policy"}, "spec": {"fairsharePolicy": {}}});
+    scenario.apply::<SchedulingPolicy>(&policy).await;
+    let policies: Api<SchedulingPolicy> =
+        Api::namespaced(scenario.cluster.client.clone(), &scenario.namespace);
+    answer("the policy's finalizer", PATIENCE, || async {
+        Ok((!policies.get("policy").await?.finalizers().is_empty()).then_some(()))
+    })
+    .await?;
     let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-batch")).parent().context("a folder")?.display();
     let refused = scenario.cluster.shell(&format!("{plugin}/kubectl-batch uninstall --yes")).await;
     let refused = refused.err().context("finalizers are taken off under an operator that runs")?;

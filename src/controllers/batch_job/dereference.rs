@@ -196,22 +196,23 @@ async fn seen(
         let node = context.live_node(name).await?.map(view);
         nodes.extend(node.map(|node| (name.clone(), node)));
     }
+    let is_placed = views.iter().any(|pod| !record.has_counted(&pod.uid));
     Ok(Seen {
         pods: views,
         nodes,
         creating: false,
-        waits_for: waits_for(job, &uid, context),
+        waits_for: waits_for(job, &uid, is_placed, context),
         refused: context.dispatch.refused(&uid),
     })
 }
 
 /// What the dispatcher says, once it has said so for a while; for a job that comes new to a queue
-/// in which others wait, that it is behind them.
-fn waits_for(job: &BatchJob, uid: &str, context: &Context) -> Option<Wait> {
+/// in which others wait, that it is behind them. One that has a pod has had its turn.
+fn waits_for(job: &BatchJob, uid: &str, is_placed: bool, context: &Context) -> Option<Wait> {
     let record = job.status.as_ref().map(|status| &status.record);
     let wait = match context.dispatch.waits_for(uid) {
         Some(wait) => wait,
-        None if record.is_some_and(|record| record.phase() > Phase::Runnable) => return None,
+        None if is_placed || record.is_some_and(|record| record.phase() > Phase::Runnable) => return None,
         None => {
             let queue = key(context.caches.queue_of(job)?.as_ref());
             let turn = context.dispatch.turn_of(&queue, record.and_then(|record| record.runnable_at))?;
@@ -250,8 +251,11 @@ impl From<Readiness> for NotReady {
 /// Whether everything that a SUBMITTED job names is there.
 async fn readiness(job: &BatchJob, context: &Context) -> Result<Resolved<(String, Plan)>, Error> {
     let waits = || waits_for_queue(job, context).map(Readiness::Waiting);
-    if let Some(readiness) = refused_by_spec(job, context).or_else(waits).or_else(|| share(job, context)) {
+    if let Some(readiness) = refused_by_spec(job, context).or_else(waits) {
         return Ok(Err(readiness.into()));
+    }
+    if let Some(not_ready) = share(job, context) {
+        return Ok(Err(not_ready));
     }
     let (name, definition) = match convert::inline_definition(&job.spec) {
         Some(definition) => (inline_name(job), definition),
@@ -300,18 +304,20 @@ fn unsupported(kind: Kind, spec: &impl serde::Serialize) -> Option<Readiness> {
 
 /// What keeps a job out of a fair-share queue: it names no share, the policy is missing, or its share would be one
 /// too many.
-fn share(job: &BatchJob, context: &Context) -> Option<Readiness> {
+fn share(job: &BatchJob, context: &Context) -> Option<NotReady> {
     let (namespace, reference) = (job.namespace()?, &job.spec.job_queue);
     let queue = context.caches.queue(&namespace, reference)?;
     let policy = queue.spec.scheduling_policy_arn.as_deref()?;
     let Some(share) = &job.spec.share_identifier else {
-        return Some(Readiness::Refused(reason::share_missing(reference)));
+        return Some(Readiness::Refused(reason::share_missing(reference)).into());
     };
     if context.caches.policy(&namespace, policy).is_none() {
-        return Some(Readiness::Waiting(waits::policy_missing(reference, policy)));
+        return Some(Readiness::Waiting(waits::policy_missing(reference, policy)).into());
     }
     let may = context.dispatch.may_be_active(&key(queue.as_ref()), share);
-    (!may).then(|| Readiness::Waiting(waits::too_many_shares(reference, ACTIVE_SHARES)))
+    let readiness = Readiness::Waiting(waits::too_many_shares(reference, ACTIVE_SHARES));
+    // A share becomes idle without a word.
+    (!may).then_some(NotReady { readiness, poll: true })
 }
 
 fn waits_for_queue(job: &BatchJob, context: &Context) -> Option<Wait> {

@@ -94,7 +94,7 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
     if let Some(pause) = pause {
         return Ok(Wake::After(pause));
     }
-    let retry = capacity.retry;
+    let retry = capacity.retry.or(held.refused.is_some().then_some(capacity::RETRY));
     let mut status = status(&environment, &usage, offer, (capacity, held), Timestamp::now());
     let placed = context.dispatch.last_placed_in(&environment.name_any());
     status.last_placed_at = placed.or(status.last_placed_at);

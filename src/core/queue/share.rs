@@ -124,6 +124,11 @@ impl Ledger {
         self.0.get(pod_uid).is_some_and(|known| known.until.is_some())
     }
 
+    /// True if this use is known, over or not.
+    pub fn knows(&self, pod_uid: &str) -> bool {
+        self.0.contains_key(pod_uid)
+    }
+
     /// Notes the use by a pod; said twice, it counts once. One that is over stays so: an older view of the pod
     /// changes nothing.
     pub fn note(&mut self, pod_uid: &str, used: Use) {

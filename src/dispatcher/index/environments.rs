@@ -18,6 +18,7 @@ use crate::crd::shared::ResourceStatus;
 use crate::dispatcher::Dispatch;
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
 use crate::k8s::caches::Caches;
+use crate::k8s::notices::Notices;
 use crate::k8s::observe;
 use crate::k8s::pods::AttemptPod;
 use crate::k8s::pool::{Pool, is_provisioned};
@@ -34,13 +35,15 @@ pub(super) fn environments(
     caches: &Caches,
     dispatch: &Dispatch,
     nodes: &[Arc<Node>],
+    notices: &Notices,
 ) -> (BTreeMap<String, Environment>, Pools) {
+    let leaving: Vec<_> = nodes.iter().filter(|node| notices.on(node)).map(|node| node.name_any()).collect();
     let used = vcpus_in_use(caches);
     let mut environments = BTreeMap::new();
     let mut pools = HashMap::new();
     for object in caches.environments.state() {
         let name = object.name_any();
-        let pool = Pool::of(&name, &object.spec, nodes);
+        let pool = Pool::of(&name, &object.spec, nodes).without(&leaving);
         let takers = nodes.iter().enumerate().filter(|(_, node)| pool.takes_pods(node));
         let (indexes, takers): (Vec<_>, Vec<_>) = takers.unzip();
         let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));

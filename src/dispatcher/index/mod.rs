@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
+use batchyard_core::name;
 use batchyard_core::queue::{Candidate, Queue, Rank, Resources, Snapshot};
 use batchyard_core::waits::{self, Wait};
 use jiff::{SignedDuration, Timestamp};
@@ -24,7 +25,9 @@ use crate::controllers::job_queue::is_failing_jobs;
 use crate::crd::convert::{self, Plan};
 use crate::crd::{BatchJob, JobQueue};
 use crate::k8s::caches::Caches;
+use crate::k8s::notices::Notices;
 use crate::k8s::watch::key;
+use crate::k8s::{meta, observe};
 
 /// What is kept between cycles.
 #[derive(Default)]
@@ -45,6 +48,8 @@ pub struct View {
     pub pools: Pools,
     /// RUNNABLE jobs that are no candidates, and what they wait for, by uid.
     pub others: BTreeMap<String, Wait>,
+    /// Jobs that were moved to another queue while their pods wait for nodes, by uid: those pods go.
+    pub moved: Vec<String>,
 }
 
 /// A job that waits for a pod.
@@ -62,9 +67,9 @@ pub struct Waiting {
 
 impl Index {
     /// Looks at the caches.
-    pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch, now: Timestamp) -> View {
+    pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch, notices: &Notices, now: Timestamp) -> View {
         let nodes = caches.nodes.state();
-        let (environments, pools) = environments(caches, dispatch, &nodes);
+        let (environments, pools) = environments(caches, dispatch, &nodes, notices);
         let rooms = rooms(caches, &nodes);
         let tokens = tokens::left(caches, dispatch);
         let mut snapshot = Snapshot { queues: Vec::new(), environments, nodes: rooms, tokens, now };
@@ -76,19 +81,27 @@ impl Index {
             .into_iter()
             .map(|queue| (key(queue.as_ref()), (queue.clone(), self::queue(&queue, caches, dispatch))))
             .collect();
+        let has_shares = queues.values().any(|(_, queue)| queue.shares.is_some());
         let mut jobs = HashMap::new();
-        let mut others = BTreeMap::new();
+        let (mut others, mut moved) = (BTreeMap::new(), Vec::new());
         let mut plans = HashMap::new();
         for job in caches.jobs() {
             let Some(uid) = job.uid() else { continue };
+            let has_pod = dispatch.is_creating(&uid) || has_unfinished_pod(caches, &uid);
+            // What a job used that has ended counts for its share, and for nothing else.
+            if has_ended(&job) && !has_pod && !has_shares {
+                continue;
+            }
             let mut queue = queue_of(&job, caches, &mut queues);
             if let Some((_, queue)) = &mut queue {
                 self.usages.note(&job, &uid, queue, caches, dispatch, now);
             }
-            let has_pod = dispatch.is_creating(&uid) || has_unfinished_pod(caches, &uid);
             if has_pod {
-                if let Some((_, queue)) = queue {
+                if let Some((object, queue)) = queue {
                     queue.running += 1;
+                    if is_wanted(&job) && is_placed_from_elsewhere(caches, &uid, &object) {
+                        moved.push(uid.clone());
+                    }
                 }
                 if is_wanted(&job) && !dispatch.is_creating(&uid) && !has_open_pod(&job, caches, &uid) {
                     others.insert(uid, waits::last_pod());
@@ -122,7 +135,7 @@ impl Index {
         self.plans = plans;
         snapshot.queues = queues.into_values().map(|(_, queue)| queue).collect();
         self.usages.tell(&mut snapshot.queues, now);
-        View { snapshot, jobs, pools, others }
+        View { snapshot, jobs, pools, others, moved }
     }
 }
 
@@ -224,6 +237,21 @@ fn is_wanted(job: &BatchJob) -> bool {
         && job.metadata.deletion_timestamp.is_none()
         && job.spec.terminate.is_none()
         && job.spec.cancel.is_none()
+}
+
+fn has_ended(job: &BatchJob) -> bool {
+    job.status.as_ref().is_some_and(|status| status.record.phase().is_terminal())
+}
+
+/// True if a pod of the job that waits for a node was made for another queue: it may be where this one may not be.
+fn is_placed_from_elsewhere(caches: &Caches, uid: &str, queue: &JobQueue) -> bool {
+    let own = name::slug(&queue.name_any());
+    caches.pods.of_job(uid).iter().any(|pod| {
+        let placed_from = pod.pod.labels().get(meta::JOB_QUEUE);
+        !pod.finished
+            && observe::node_name(&pod.pod).is_none()
+            && placed_from.is_some_and(|name| *name != own)
+    })
 }
 
 /// A pod whose outcome is not recorded yet.

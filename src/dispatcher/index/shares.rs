@@ -57,7 +57,8 @@ impl Usages {
         let Some(shares) = &mut queue.shares else { return };
         let share = job.spec.share_identifier.clone().unwrap_or_default();
         let Some(record) = job.status.as_ref().map(|status| &status.record) else { return };
-        if !record.phase().is_terminal() && record.phase() >= Phase::Submitted {
+        // One that was not accepted makes no share active, or no share would ever be one too many.
+        if !record.phase().is_terminal() && record.phase() > Phase::Submitted {
             let usage = shares.active.entry(share.clone()).or_default();
             let pods = caches.pods.of_job(uid);
             usage.now_milli +=
@@ -75,7 +76,9 @@ impl Usages {
         }
         if let Some((current, from)) = record.current.as_ref().and_then(|c| Some((c, c.started_at?))) {
             self.running.insert(current.pod_uid.clone());
-            uses.push((&current.pod_uid, from, None));
+            if !ledger.knows(&current.pod_uid) {
+                uses.push((&current.pod_uid, from, None));
+            }
         }
         let Some(plan) = (!uses.is_empty()).then(|| plan(job, caches)).flatten() else { return };
         let Ok(effective) = &plan.effective else { return };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use batchyard_core::name;
+use kube::ResourceExt;
 
 use crate::crd::convert::Plan;
 use crate::dispatcher::Dispatch;
@@ -14,7 +15,7 @@ use crate::k8s::watch::key;
 pub(super) fn of(plan: &Plan, namespace: &str, caches: &Caches) -> Vec<(String, i64)> {
     let named = |(reference, quantity): &(String, i64)| {
         let found = caches.consumable_resource(namespace, reference);
-        let name = found.map_or_else(|| name::resource(reference).to_owned(), |found| tokens::name(&found));
+        let name = found.map_or_else(|| name::resource(reference).to_owned(), |found| found.name_any());
         (format!("{namespace}/{name}"), *quantity)
     };
     let mut taken: BTreeMap<String, i64> = BTreeMap::new();

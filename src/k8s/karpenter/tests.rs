@@ -178,7 +178,7 @@ fn instance_types() {
         ("karpenter.kwok.sh", json!(["m5.xlarge"]), "instance-type=m5.xlarge"),
         ("karpenter.azure.com", json!(["D"]), "sku-family=D"),
         ("karpenter.azure.com", json!(["Standard_D4s_v5"]), "instance-type=Standard_D4s_v5"),
-        ("karpenter.k8s.gcp", json!(["n2-standard-4"]), "instance-type=n2-standard-4"),
+        ("karpenter.k8s.gcp", json!(["c4a-standard-4"]), "instance-type=c4a-standard-4"),
         ("example.com", json!(["m5", "big.one"]), "instance-type=m5,big.one"),
     ] {
         assert_eq!(chosen(group, &types), want, "{group} {types}");

@@ -162,9 +162,10 @@ async fn fields_without_effect_are_named() {
     assert!(!message(&environment).contains("bidPercentage"), "0 says nothing: {}", message(&environment));
     assert!(super::world::is_condition(&serde_json::to_value(&environment).expect("plain data"), "Ready"));
 
-    let log = json!({"containerProperties": {"logConfiguration": {"logDriver": "awslogs"}}, "schedulingPriority": 5});
+    let log =
+        json!({"containerProperties": {"logConfiguration": {"logDriver": "awslogs"}}, "propagateTags": true});
     world.definition("definition", log).await;
-    let fields = ["containerProperties.logConfiguration", "schedulingPriority"];
+    let fields = ["containerProperties.logConfiguration", "propagateTags"];
     ignored(&world.api::<JobDefinition>(), "definition", &fields).await;
 
     world.submit("job", job(json!({"shareIdentifier": "team", "schedulingPriorityOverride": 7}))).await;

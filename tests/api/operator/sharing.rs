@@ -311,7 +311,6 @@ async fn the_example_shares_four_vcpus() {
         }
     }
     let too_large = world.job("too-large");
-    too_large.waits(Phase::Runnable, "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE").await;
     let jobs: Vec<_> = example("jobs.yaml").iter().map(|job| job["metadata"]["name"].clone()).collect();
     let jobs = jobs.iter().map(|name| world.job(name.as_str().expect("a name")));
     let mut left: Vec<_> = jobs.filter(|job| job.name != too_large.name).collect();
@@ -341,4 +340,5 @@ async fn the_example_shares_four_vcpus() {
         }
         left.retain(|job| !names.contains(&job.name));
     }
+    too_large.waits(Phase::Runnable, "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE").await;
 }
