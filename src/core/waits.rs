@@ -94,6 +94,22 @@ impl Kind {
         }
     }
 
+    /// True if the words hold counts, or the words of others, that change while the job waits for the same thing: they
+    /// are not worth a write.
+    pub fn has_passing_words(self) -> bool {
+        matches!(
+            self,
+            Self::MaxRunning
+                | Self::Vcpus
+                | Self::Memory
+                | Self::Gpus
+                | Self::Node
+                | Self::ShareReservation
+                | Self::ResourceQuota
+                | Self::ApiServer
+        )
+    }
+
     /// AWS's code of a blocked queue, if it is one
     /// (<https://docs.aws.amazon.com/batch/latest/userguide/job-queue-state-detection.html>).
     pub fn code(self) -> Option<&'static str> {

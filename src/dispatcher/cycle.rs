@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use batchyard_core::job::decide::Deletion;
 use batchyard_core::name;
 use batchyard_core::queue::{Queue, Verdict, line_up, schedule};
-use batchyard_core::waits::{self, Kind};
+use batchyard_core::waits;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -260,8 +260,8 @@ impl Dispatcher {
         }
     }
 
-    /// Wakes the job controller for each job whose wait is of another kind than its status says, once that has
-    /// lasted for a while. With many jobs that is asked now and then only.
+    /// Wakes the job controller for each job whose wait is another than its status says, once that has lasted for a
+    /// while. With many jobs that is asked now and then only.
     fn tell_all(&mut self, jobs: &HashMap<String, Waiting>, now: Timestamp) {
         if self.told_at.is_some_and(|at| at.elapsed() < TELLING) {
             return;
@@ -273,19 +273,18 @@ impl Dispatcher {
         for (uid, waiting) in jobs.iter().filter(|(uid, _)| !waits.contains_key(*uid)) {
             let record = waiting.job.status.as_ref().map(|status| &status.record);
             let turn = dispatch.turn_of(&key(waiting.queue.as_ref()), record.and_then(|r| r.runnable_at));
-            if turn.is_some_and(|turn| lasts(&turn)) {
-                self.tell(uid, Kind::Turn);
+            if let Some(turn) = turn.filter(lasts) {
+                self.tell(uid, &turn.what);
             }
         }
         for (uid, wait) in waits.iter().filter(|(_, wait)| lasts(wait)) {
-            self.tell(uid, wait.what.kind);
+            self.tell(uid, &wait.what);
         }
     }
 
-    fn tell(&self, uid: &str, kind: Kind) {
+    fn tell(&self, uid: &str, wait: &waits::Wait) {
         let Some(job) = self.context.caches.job(uid) else { return };
-        let told = job.status.as_ref().and_then(|status| status.record.waiting).map(|waiting| waiting.kind);
-        if told != Some(kind) {
+        if job.status.as_ref().is_some_and(|status| !status.record.says(wait)) {
             self.wakers.job(ObjectRef::from_obj(job.as_ref()));
         }
     }

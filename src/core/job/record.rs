@@ -71,16 +71,22 @@ pub struct Record {
 }
 
 impl Record {
-    /// Notes what the job waits for. A wait of the same kind goes on: it keeps its beginning and its words, so
-    /// that a count in them costs no write.
+    /// Notes what the job waits for. A wait of the same kind goes on: it keeps its beginning.
     pub fn wait_for(&mut self, wait: &Wait, now: Timestamp) {
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.kind == wait.kind)
-            && self.status_reason.is_some()
-        {
+        if self.says(wait) {
             return;
         }
+        let known = self.waiting.filter(|waiting| waiting.kind == wait.kind);
+        let since = known.map_or(now, |waiting| waiting.since);
         self.status_reason = Some(wait.text.clone());
-        self.waiting = Some(Waiting { kind: wait.kind, since: now });
+        self.waiting = Some(Waiting { kind: wait.kind, since });
+    }
+
+    /// True if the record says that the job waits for this, in these words or, where words are passing, in others.
+    pub fn says(&self, wait: &Wait) -> bool {
+        let says = |text: &String| wait.kind.has_passing_words() || *text == wait.text;
+        self.waiting.is_some_and(|waiting| waiting.kind == wait.kind)
+            && self.status_reason.as_ref().is_some_and(says)
     }
 
     /// The phase, SUBMITTED when nothing is recorded yet.

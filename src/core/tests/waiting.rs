@@ -69,11 +69,15 @@ fn look(record: &Record, wait: Option<Wait>, limits: &[(&str, i64)], now: i64) -
 }
 
 #[test]
-fn a_wait_is_written_again_when_its_kind_changes() {
+fn a_wait_is_written_again_when_it_is_another() {
     let first = look(&runnable(), Some(waits::queue_at_max_running("q", 3)), &[], 1).record;
     assert_eq!(first.waiting, Some(Waiting { kind: Kind::MaxRunning, since: at(1) }));
     let counted = look(&first, Some(waits::queue_at_max_running("q", 2)), &[], 9).record;
     assert_eq!(counted, first, "another count is no news");
+    let closed = look(&first, Some(waits::environment_settling("e")), &[], 2).record;
+    let refused = look(&closed, Some(waits::environment_closed("e")), &[], 9).record;
+    assert_eq!(refused.waiting, Some(Waiting { kind: Kind::ComputeEnvironment, since: at(2) }));
+    assert_eq!(refused.status_reason, Some(waits::environment_closed("e").text), "another reason is");
     let other = look(&first, Some(waits::behind_head("q")), &[], 9).record;
     assert_eq!(other.waiting, Some(Waiting { kind: Kind::Turn, since: at(9) }));
     assert_eq!(other.status_reason.as_deref(), Some("Waiting behind the head of JobQueue q"));

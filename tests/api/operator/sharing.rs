@@ -259,6 +259,24 @@ async fn pods_that_wait_for_nodes_make_way_for_jobs_that_come_before_them() {
     low[0].run(0).await;
 }
 
+/// Where its pod waits for a node the job may not even be allowed to go any more.
+#[tokio::test]
+async fn a_job_that_is_moved_takes_its_pod_out_of_the_environment_it_left() {
+    let world = growing("moved", 8, json!({})).await;
+    let job = world.submit("job", job(json!({}))).await;
+    job.pod(1).await;
+    world.node("node", "second", 4).await;
+    world.environment("second", json!({})).await;
+    let order = json!([{"order": 1, "computeEnvironment": "second"}]);
+    world.queue("other", json!({"computeEnvironmentOrder": order})).await;
+    world.ready::<JobQueue>("other").await;
+    job.edit(json!({"jobQueue": "other"})).await;
+    is_withdrawn(&job).await;
+    let environment = job.pod(1).await.get().await.annotations()["batchyard.io/compute-environment"].clone();
+    assert_eq!(environment, world.environment_name("second"));
+    job.run(0).await;
+}
+
 #[tokio::test]
 async fn a_job_for_which_no_node_comes_goes_to_the_next_environment() {
     let world = growing("nocapacity", 8, json!({"capacityTimeoutSeconds": 1})).await;
