@@ -18,6 +18,7 @@ use crate::crd::shared::ResourceStatus;
 use crate::dispatcher::Dispatch;
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
 use crate::k8s::caches::Caches;
+use crate::k8s::karpenter;
 use crate::k8s::notices::Notices;
 use crate::k8s::observe;
 use crate::k8s::pods::AttemptPod;
@@ -43,8 +44,11 @@ pub(super) fn environments(
     let mut pools = HashMap::new();
     for object in caches.environments.state() {
         let name = object.name_any();
-        let pool = Pool::of(&name, &object.spec, nodes).without(&leaving);
-        let takers = nodes.iter().enumerate().filter(|(_, node)| pool.takes_pods(node));
+        let pool = Pool::of(&name, &object.spec, nodes);
+        // Karpenter makes no node for a pod that names nodes; its own taint keeps pods off those that go.
+        let pool = if karpenter::of(&object.spec).is_some() { pool } else { pool.without(&leaving) };
+        let stays = |node: &Node| !leaving.contains(&node.name_any());
+        let takers = nodes.iter().enumerate().filter(|(_, node)| stays(node) && pool.takes_pods(node));
         let (indexes, takers): (Vec<_>, Vec<_>) = takers.unzip();
         let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));
         let managed = object.spec.type_ == EnvironmentType::Managed;

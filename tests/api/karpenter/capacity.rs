@@ -167,7 +167,7 @@ async fn an_environment_without_capacity_spills_over() {
     let job = environment.submit("job", 2).await;
     environment.runs(1).await;
     assert!(environment.nodes().await.is_empty());
-    let record = job.record().await;
+    let record = job.until("its place", |record| record.current.is_some()).await;
     assert_eq!((record.attempts.len(), record.placements.len()), (0, 1), "{record:#?}");
     let second = environment.world.environment_name("second");
     let placed = record.current.and_then(|current| current.compute_environment);
