@@ -103,6 +103,12 @@ async fn revisions_are_listed_compared_and_taken_out_of_use() {
     assert_eq!(difference, "- containerProperties.memory: 64\n+ containerProperties.memory: 128\n");
     assert_eq!(batch(n, &["deregister", "render:2"]).await.ok(), "render:2 is to be INACTIVE\n");
     latest(1).await;
+    // Since when is written on the revision first, and told by the definition after that.
+    wait::until(&definitions, "render", "since when it is INACTIVE", |definition| {
+        let revisions = definition.status.as_ref().map(|status| status.revisions.as_slice());
+        revisions.unwrap_or_default().iter().any(|revision| revision.inactive_since.is_some())
+    })
+    .await;
     let revisions = batch(n, &["definitions", "render"]).await.ok();
     assert!(masked(&revisions, n).contains("render:2 INACTIVE TIME (AGE ago)"), "{revisions}");
     assert!(batch(n, &["deregister", "render:7"]).await.fails(3).contains("no revision 7"));
