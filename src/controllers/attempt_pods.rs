@@ -56,8 +56,8 @@ async fn sweep(context: &Context) {
         let pods = context.caches.pods.of_job(&uid);
         match pods.first() {
             Some(first) if is_gone(first, context).await => {
-                for AttemptPod { pod, .. } in &pods {
-                    clear(pod, context).await;
+                for attempt in &pods {
+                    clear(&attempt.pod, context).await;
                 }
             }
             _ => {}

@@ -112,13 +112,12 @@ async fn update(queue: &JobQueue, tally: &Tally, obstacle: Option<String>, conte
         }
     }
     context.refresh.done(queue);
-    // Whether the head is blocked for long shows after a while.
-    let head = context.dispatch.head(&key(queue)).and_then(|(head, _)| context.dispatch.waits_for(&head));
-    let may_block = head.is_some_and(|wait| wait.what.kind.code().is_some());
+    // Whether it is blocked for long shows after a while.
+    let may_block = context.dispatch.blocking(&key(queue)).is_some();
     Ok(if may_block { Wake::After(DWELL.unsigned_abs()) } else { Wake::OnChange })
 }
 
-/// Why nothing of a queue is placed, if its head waits for something that stays until somebody acts.
+/// Why jobs of a queue do not start, if one waits for something that stays until somebody acts.
 struct Blocked {
     reason: &'static str,
     message: String,
@@ -126,11 +125,11 @@ struct Blocked {
 
 /// By the dispatcher's word, once it has said so for a while.
 fn blocked(queue: &JobQueue, context: &Context) -> Option<Blocked> {
-    let (head, _) = context.dispatch.head(&key(queue))?;
-    let wait = context.dispatch.waits_for(&head)?;
-    let lasts = context.clock.now().duration_since(wait.since) >= DWELL;
-    wait.what.kind.code().filter(|_| lasts)?;
-    let job = context.caches.job_ref(&head)?.name;
+    let (job, wait) = context.dispatch.blocking(&key(queue))?;
+    if context.clock.now().duration_since(wait.since) < DWELL {
+        return None;
+    }
+    let job = context.caches.job_ref(&job)?.name;
     Some(Blocked { reason: wait.what.kind.as_str(), message: resources::blocked_by(&job, &wait.what.text) })
 }
 

@@ -116,7 +116,7 @@ where
 fn finished_pods(caches: &Caches) -> Vec<Arc<Pod>> {
     let attempts = caches.pods.attempts().into_iter().filter(|attempt| attempt.finished);
     attempts
-        .map(|attempt| attempt.pod)
+        .map(|attempt| attempt.pod.clone())
         .filter(|pod| !pods::is_held(pod) && !is_deleting(pod.as_ref()))
         .collect()
 }

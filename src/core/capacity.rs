@@ -44,10 +44,10 @@ pub fn decide(ask: &Ask) -> Answer {
     }
 }
 
-/// The sizes of the placeholders that hold so many vCPUs. Small ones fit beside jobs, and give way one
-/// by one.
-pub fn sizes(held: i64) -> Vec<i64> {
-    let size = (held + MOST - 1) / MOST;
+/// The sizes of the placeholders that hold so many vCPUs of a target. Small ones fit beside jobs, and give way one
+/// by one. The target tells how small, so that those that stay are the same while jobs come and go.
+pub fn sizes(held: i64, target: i64) -> Vec<i64> {
+    let size = (target.max(held) + MOST - 1) / MOST;
     let Some(whole) = held.checked_div(size) else { return Vec::new() };
     let rest = held - whole * size;
     let mut sizes = vec![size; usize::try_from(whole).unwrap_or(0)];
@@ -86,10 +86,22 @@ mod tests {
 
     #[test]
     fn placeholders_are_small_and_not_too_many() {
-        for (held, count, largest) in [(0, 0, 0), (1, 1, 1), (100, 100, 1), (101, 51, 2), (1000, 100, 10)] {
-            let sizes = sizes(held);
+        for (held, target, count, largest) in [
+            // held, target: how many, the largest
+            (0, 0, 0, 0),
+            (0, 7, 0, 0),
+            (1, 1, 1, 1),
+            (100, 100, 100, 1),
+            (101, 101, 51, 2),
+            (100, 101, 50, 2),
+            (99, 101, 50, 2),
+            (1000, 1000, 100, 10),
+            (5, 1000, 1, 5),
+        ] {
+            let sizes = sizes(held, target);
             assert_eq!(sizes.iter().sum::<i64>(), held);
-            assert_eq!((sizes.len(), sizes.iter().max().copied().unwrap_or(0)), (count, largest), "{held}");
+            let largest_is = sizes.iter().max().copied().unwrap_or(0);
+            assert_eq!((sizes.len(), largest_is), (count, largest), "{held} of {target}");
         }
     }
 }

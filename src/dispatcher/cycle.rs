@@ -1,13 +1,13 @@
 //! One scheduling cycle after another: look, decide, carry out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use batchyard_core::job::decide::Deletion;
 use batchyard_core::name;
-use batchyard_core::queue::{Queue, Verdict, line_up, schedule};
+use batchyard_core::queue::{Queue, Rank, Verdict, line_up, schedule};
 use batchyard_core::waits;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use super::index::{Index, View, Waiting};
+use super::index::{Index, View};
 use super::place::{self, Placing};
 use super::{Asker, Creating, Found, Fronts, Next, Wait};
 use crate::controllers::Context;
@@ -87,11 +87,9 @@ pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken)
 }
 
 /// Answers those who asked for the line: it has no job that was admitted just now.
-fn tell_the_line(mut queues: Vec<Queue>, verdicts: &BTreeMap<String, Verdict>, askers: Vec<Asker>) {
-    for queue in &mut queues {
-        queue.waiting.retain(|rank, _| !matches!(verdicts.get(&rank.uid), Some(Verdict::Admit { .. })));
-    }
-    let line = Arc::new(line_up(&queues));
+fn tell_the_line(queues: &[Queue], verdicts: &BTreeMap<String, Verdict>, askers: Vec<Asker>) {
+    let is_admitted = |rank: &Rank| matches!(verdicts.get(&rank.uid), Some(Verdict::Admit { .. }));
+    let line = Arc::new(line_up(queues, is_admitted));
     for asker in askers {
         // Who does not wait any more needs no answer.
         asker.send(line.clone()).ok();
@@ -144,7 +142,7 @@ impl Dispatcher {
         for name in self.context.dispatch.take_news() {
             self.wakers.environment(&name);
         }
-        let View { snapshot, mut jobs, pools, others, moved } = {
+        let View { snapshot, pools, moved } = {
             let Context { caches, dispatch, settings, .. } = self.context.as_ref();
             self.index.view(caches, dispatch, &settings.notices, now)
         };
@@ -155,13 +153,13 @@ impl Dispatcher {
         let queues = (!askers.is_empty()).then(|| snapshot.queues.clone());
         let shares = active_shares(&snapshot.queues);
         let decisions = schedule(snapshot);
-        let found = Found { decisions: &decisions, others: &others, shares };
+        let found = Found { decisions: &decisions, others: self.index.others(), shares };
         let remembered = || remembered_fronts(&self.context.caches);
         for queue in self.context.dispatch.publish(found, remembered, now) {
             self.wakers.queue(&queue);
         }
         if let Some(queues) = queues {
-            tell_the_line(queues, &decisions.verdicts, askers);
+            tell_the_line(&queues, &decisions.verdicts, askers);
         }
         self.context.metrics.cycle(begun.elapsed());
         for uid in decisions.withdraw.iter().chain(&moved) {
@@ -172,12 +170,11 @@ impl Dispatcher {
             Verdict::Wait(_) => None,
         });
         for (uid, environment) in admitted {
-            let Some((waiting, (object, pool))) = jobs.remove(&uid).zip(pools.get(&environment)) else {
-                continue;
-            };
+            let waiting = self.index.waiting(&uid, &self.context.caches);
+            let Some((waiting, (object, pool))) = waiting.zip(pools.get(&environment)) else { continue };
             self.admit(Placing { uid, waiting, environment: object.clone(), pool: pool.clone() });
         }
-        self.tell_all(&jobs, now);
+        self.tell_all(now);
     }
 
     /// Forgets creates whose pod is seen, or whose job has moved on; looks for pods that were
@@ -222,6 +219,7 @@ impl Dispatcher {
             queue: key(placing.waiting.queue.as_ref()),
             candidate: placing.waiting.candidate.clone(),
             answered: None,
+            waited: None,
         };
         let pod = creating.pod.clone();
         self.context.dispatch.assume(&placing.uid, creating);
@@ -240,7 +238,7 @@ impl Dispatcher {
 
     /// Takes back the pod of a job, which waits for a node: the scheduler may be faster.
     fn withdraw(&self, uid: &str) {
-        let unbound = |pod: &AttemptPod| observe::node_name(&pod.pod).is_none();
+        let unbound = |pod: &Arc<AttemptPod>| observe::node_name(&pod.pod).is_none();
         let pods = self.context.caches.pods.of_job(uid).into_iter().filter(unbound);
         for pod in pods.filter(|pod| pod.pod.metadata.deletion_timestamp.is_none()) {
             // Asked for once, however many cycles pass until it is answered.
@@ -262,7 +260,7 @@ impl Dispatcher {
 
     /// Wakes the job controller for each job whose wait is another than its status says, once that has lasted for a
     /// while. With many jobs that is asked now and then only.
-    fn tell_all(&mut self, jobs: &HashMap<String, Waiting>, now: Timestamp) {
+    fn tell_all(&mut self, now: Timestamp) {
         if self.told_at.is_some_and(|at| at.elapsed() < TELLING) {
             return;
         }
@@ -270,9 +268,9 @@ impl Dispatcher {
         let dispatch = &self.context.dispatch;
         let lasts = |wait: &Wait| now.duration_since(wait.since) >= DWELL;
         let waits = dispatch.all_waits();
-        for (uid, waiting) in jobs.iter().filter(|(uid, _)| !waits.contains_key(*uid)) {
-            let record = waiting.job.status.as_ref().map(|status| &status.record);
-            let turn = dispatch.turn_of(&key(waiting.queue.as_ref()), record.and_then(|r| r.runnable_at));
+        for (uid, queue, job) in self.index.in_line().filter(|(uid, ..)| !waits.contains_key(*uid)) {
+            let record = job.status.as_ref().map(|status| &status.record);
+            let turn = dispatch.turn_of(queue, record.and_then(|record| record.runnable_at));
             if let Some(turn) = turn.filter(lasts) {
                 self.tell(uid, &turn.what);
             }

@@ -8,8 +8,9 @@
 pub mod cycle;
 pub mod index;
 pub mod place;
+mod setbacks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,11 @@ use batchyard_core::queue::share::ACTIVE_SHARES;
 use batchyard_core::queue::{Candidate, Decisions, Place, Resources, Verdict};
 use batchyard_core::waits;
 use jiff::Timestamp;
-use kube::ResourceExt;
 use tokio::sync::{Notify, oneshot};
 
-use crate::crd::ComputeEnvironment;
+use setbacks::{HeldBack, Refusal};
+
+use crate::k8s::marks::Marks;
 
 /// The dispatcher as others see it, cheap to clone.
 #[derive(Clone, Default)]
@@ -34,8 +36,12 @@ struct State {
     waits: BTreeMap<String, Wait>,
     refused: BTreeMap<String, String>,
     creating: BTreeMap<String, Creating>,
+    /// The jobs about which something changed, for the index.
+    changed: Marks,
     /// The queues whose head waits, by `namespace/name`, and since when they have one that does.
-    blocked: BTreeMap<String, Timestamp>,
+    waiting: BTreeMap<String, Timestamp>,
+    /// The job that blocks each queue, by `namespace/name`: its wait has a code.
+    blocking: BTreeMap<String, String>,
     /// The active shares of each fair-share queue, by `namespace/name`.
     shares: BTreeMap<String, BTreeSet<String>>,
     /// For what environments got no nodes of late.
@@ -112,52 +118,16 @@ pub(crate) struct Creating {
     pub candidate: Candidate,
     /// When the API server said that the pod exists.
     pub answered: Option<Instant>,
-}
-
-/// A job whose last create failed for a reason that may pass, or a namespace that has no room.
-#[derive(Clone, Debug)]
-struct HeldBack {
-    until: Instant,
-    failures: u32,
-    wait: waits::Wait,
-}
-
-/// What the API server said of the pods of an environment, whatever the job.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The member of the environment that it is about.
-    pub member: &'static str,
-    /// Its words.
-    pub why: String,
-    /// The environment's generation that it is about.
-    generation: Option<i64>,
-    until: Instant,
-    failures: u32,
-}
-
-impl Refusal {
-    /// True while it is not worth asking again.
-    pub fn is_fresh(&self) -> bool {
-        self.until > Instant::now()
-    }
-
-    /// What jobs wait for.
-    pub fn waits(&self, environment: &str) -> waits::Wait {
-        waits::environment_refused(environment, self.member, &self.why)
-    }
+    /// What the job waited for until then.
+    pub waited: Option<Wait>,
 }
 
 /// Jobs that wait or have a pod at a time, from which on the cluster counts as busy.
 const BUSY: usize = 20;
 /// How long it counts as busy after that.
 const BUSY_FOR: Duration = Duration::from_secs(15);
-/// The first and the longest pause after a create that failed.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long an environment that got no node for a pod is not asked for another like it.
 const SHORTAGE: Duration = Duration::from_secs(300);
-/// How long a namespace whose quota is used up is left alone.
-const QUOTA_PAUSE: Duration = Duration::from_secs(5);
-
 impl Dispatch {
     /// Something changed that may let a job run: look again.
     pub fn poke(&self) {
@@ -177,7 +147,7 @@ impl Dispatch {
 
     /// The wait of a job of this queue, given as `namespace/name`, for its turn, if the queue's head waits.
     pub fn turn_of(&self, queue: &str, runnable_at: Option<Timestamp>) -> Option<Wait> {
-        let since = *self.lock().blocked.get(queue)?;
+        let since = *self.lock().waiting.get(queue)?;
         let name = queue.rsplit('/').next().unwrap_or_default();
         Some(Wait { what: waits::behind_head(name), since: runnable_at.map_or(since, |at| at.max(since)) })
     }
@@ -189,15 +159,18 @@ impl Dispatch {
         Some((head.uid.clone(), head.since))
     }
 
+    /// The job that blocks a queue, given as `namespace/name`, by its uid, and what it waits for: its head, or one
+    /// whose pod waits for a node in vain.
+    pub fn blocking(&self, queue: &str) -> Option<(String, Wait)> {
+        let state = self.lock();
+        let uid = state.blocking.get(queue)?;
+        Some((uid.clone(), state.waits.get(uid)?.clone()))
+    }
+
     /// True if the share is active in a queue, given as `namespace/name`, or one more may be.
     pub fn may_be_active(&self, queue: &str, share: &str) -> bool {
         let state = self.lock();
         state.shares.get(queue).is_none_or(|active| active.contains(share) || active.len() < ACTIVE_SHARES)
-    }
-
-    /// Why the API server will never accept a job's pod.
-    pub fn refused(&self, job_uid: &str) -> Option<String> {
-        self.lock().refused.get(job_uid).cloned()
     }
 
     /// True while a pod of the job may be on its way.
@@ -224,13 +197,6 @@ impl Dispatch {
     /// while after.
     pub fn is_busy(&self) -> bool {
         self.lock().busy_until.is_some_and(|until| until > Instant::now())
-    }
-
-    /// What the API server says of the pods of an environment as it is now.
-    pub fn refusal_of(&self, environment: &ComputeEnvironment) -> Option<Refusal> {
-        let state = self.lock();
-        let refusal = state.refusals.get(&environment.name_any())?;
-        (refusal.generation == environment.metadata.generation).then(|| refusal.clone())
     }
 
     /// The jobs that wait for their turn, in order, as the next cycle leaves them; nothing if that
@@ -271,6 +237,13 @@ impl Dispatch {
         state.waits.remove(job_uid);
         state.refused.remove(job_uid);
         state.held_back.remove(job_uid);
+        state.changed.mark(job_uid);
+    }
+
+    /// The jobs about which something changed here since they were taken last.
+    fn take_changed(&self) -> HashSet<String> {
+        let changed = self.lock().changed.clone();
+        changed.take()
     }
 
     fn note_load(&self, open_jobs: usize) {
@@ -286,8 +259,9 @@ impl Dispatch {
     /// Takes room for a pod before it is asked for.
     fn assume(&self, job_uid: &str, creating: Creating) {
         let mut state = self.lock();
-        state.waits.remove(job_uid);
-        state.creating.insert(job_uid.to_owned(), creating);
+        let waited = state.waits.remove(job_uid);
+        state.creating.insert(job_uid.to_owned(), Creating { waited, ..creating });
+        state.changed.mark(job_uid);
     }
 
     /// The pod is seen, or will not come. A late word on an earlier pod changes nothing.
@@ -311,69 +285,9 @@ impl Dispatch {
         }
     }
 
-    /// The API server takes no pod of this environment because of one of its members. The job may
-    /// go elsewhere.
-    fn refuse_environment(
-        &self,
-        job_uid: &str,
-        pod: &str,
-        environment: &ComputeEnvironment,
-        member: &'static str,
-        why: String,
-    ) {
-        let (name, generation) = (environment.name_any(), environment.metadata.generation);
-        let mut state = self.lock();
-        state.settle(job_uid, pod);
-        let known = state.refusals.get(&name).filter(|known| known.generation == generation);
-        // Pods that were on their way together were refused together.
-        if known.is_some_and(Refusal::is_fresh) {
-            return;
-        }
-        let failures = known.map_or(0, |known| known.failures);
-        // Not sooner than people could have mended it.
-        let until = Instant::now() + pause(failures.saturating_add(3));
-        let refusal = Refusal { member, why, generation, until, failures: failures.saturating_add(1) };
-        state.refusals.insert(name.clone(), refusal);
-        state.news.insert(name);
-    }
-
-    /// The environments about which the API server has said something new.
-    fn take_news(&self) -> BTreeSet<String> {
-        std::mem::take(&mut self.lock().news)
-    }
-
     /// Those who asked for the line since they were taken last.
     fn take_askers(&self) -> Vec<Asker> {
         std::mem::take(&mut self.lock().askers)
-    }
-
-    fn refuse(&self, job_uid: &str, pod: &str, why: String) {
-        let mut state = self.lock();
-        state.settle(job_uid, pod);
-        state.refused.insert(job_uid.to_owned(), why);
-    }
-
-    /// The create failed for a reason that may pass.
-    fn hold_back(&self, job_uid: &str, pod: &str, wait: waits::Wait) {
-        let mut state = self.lock();
-        state.settle(job_uid, pod);
-        let failures = state.held_back.get(job_uid).map_or(0, |held| held.failures);
-        let held =
-            HeldBack { until: Instant::now() + pause(failures), failures: failures.saturating_add(1), wait };
-        state.held_back.insert(job_uid.to_owned(), held);
-    }
-
-    /// A quota of the namespace is used up: none of its jobs is worth a try for a while.
-    fn hold_namespace(&self, namespace: &str, wait: waits::Wait) {
-        let held = HeldBack { until: Instant::now() + QUOTA_PAUSE, failures: 1, wait };
-        self.lock().held_namespaces.insert(namespace.to_owned(), held);
-    }
-
-    /// Why a job is not tried now.
-    fn held_back(&self, job_uid: &str, namespace: &str) -> Option<waits::Wait> {
-        let state = self.lock();
-        let held = [state.held_back.get(job_uid), state.held_namespaces.get(namespace)];
-        held.into_iter().flatten().find(|held| held.until > Instant::now()).map(|held| held.wait.clone())
     }
 
     /// For what an environment got no nodes of late.
@@ -392,7 +306,7 @@ impl Dispatch {
     }
 
     /// Publishes what a cycle found; a wait of the same kind keeps its beginning, and so does a place.
-    /// The first cycle goes on from the `remembered` fronts. Returns the queues whose front is another.
+    /// The first cycle goes on from the `remembered` fronts. Returns the queues of which there is something new.
     fn publish(&self, found: Found<'_>, remembered: impl FnOnce() -> Fronts, now: Timestamp) -> Vec<String> {
         let Found { decisions, others, shares } = found;
         let mut state = self.lock();
@@ -402,27 +316,31 @@ impl Dispatch {
             .iter()
             .map(|(id, uids)| (id.clone(), advance(known.get(id).map_or(&[], Vec::as_slice), uids, now)))
             .collect();
-        let queues: BTreeSet<_> = fronts.keys().chain(known.keys()).collect();
-        let is_other = |id: &&&String| fronts.get(**id) != known.get(**id);
-        let changed = queues.iter().filter(is_other).map(|id| (*id).clone()).collect();
-        let blocked = fronts.keys().map(|id| (id.clone(), state.blocked.get(id).copied().unwrap_or(now)));
-        state.blocked = blocked.collect();
-        state.fronts = Some(fronts);
-        state.shares = shares;
+        let blocking = blocking(decisions);
+        let queues = fronts.keys().chain(known.keys()).chain(blocking.keys()).chain(state.blocking.keys());
+        let is_new = |id: &&&String| {
+            fronts.get(**id) != known.get(**id) || blocking.get(**id) != state.blocking.get(**id)
+        };
+        let queues: BTreeSet<_> = queues.collect();
+        let news = queues.iter().filter(is_new).map(|id| (*id).clone()).collect();
+        let waiting = fronts.keys().map(|id| (id.clone(), state.waiting.get(id).copied().unwrap_or(now)));
+        state.waiting = waiting.collect();
+        (state.fronts, state.shares, state.blocking) = (Some(fronts), shares, blocking);
         let heads = decisions.verdicts.iter().filter_map(|(uid, verdict)| match verdict {
             Verdict::Wait(wait) => Some((uid, wait)),
             Verdict::Admit { .. } => None,
         });
+        let stranded = decisions.stranded.iter().map(|(uid, stranded)| (uid, &stranded.wait));
         let mut waits = BTreeMap::new();
-        for (uid, wait) in heads.chain(&decisions.stranded).chain(others) {
+        for (uid, wait) in heads.chain(stranded).chain(others) {
             let known = state.waits.get(uid).filter(|known| known.what.kind == wait.kind);
             let since = known.map_or(now, |known| known.since);
             waits.insert(uid.clone(), Wait { what: wait.clone(), since });
         }
         state.waits = waits;
         state.note_shortages(&decisions.short_of);
-        state.held_namespaces.retain(|_, held| held.until > Instant::now());
-        changed
+        state.held_namespaces.retain(|_, held| held.is_on().is_some());
+        news
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -430,9 +348,15 @@ impl Dispatch {
     }
 }
 
-/// How long to wait after so many failures before this one.
-fn pause(failures: u32) -> Duration {
-    PAUSES.0.saturating_mul(1 << failures.min(5)).min(PAUSES.1)
+/// The job that blocks each queue: of those that wait for nodes in vain the first, else its head.
+fn blocking(decisions: &Decisions) -> BTreeMap<String, String> {
+    let head = |(queue, front): (&String, &Vec<String>)| {
+        let uid = front.first()?;
+        let Some(Verdict::Wait(wait)) = decisions.verdicts.get(uid) else { return None };
+        wait.kind.code().map(|_| (queue.clone(), uid.clone()))
+    };
+    let stranded = decisions.stranded.iter().rev().map(|(uid, found)| (found.queue.clone(), uid.clone()));
+    decisions.fronts.iter().filter_map(head).chain(stranded).collect()
 }
 
 /// Who is next in a queue now, and since when.
@@ -456,84 +380,38 @@ impl State {
         }
     }
 
+    /// The pod will not come. A wait for what stands in its way has begun before it was tried.
+    fn fail(&mut self, job_uid: &str, pod: &str) {
+        let creating = self.creating.get_mut(job_uid).filter(|creating| creating.pod == pod);
+        if let Some(waited) = creating.and_then(|creating| creating.waited.take()) {
+            self.waits.insert(job_uid.to_owned(), waited);
+        }
+        self.settle(job_uid, pod);
+    }
+
     fn settle(&mut self, job_uid: &str, pod: &str) {
         if self.creating.get(job_uid).is_some_and(|creating| creating.pod == pod) {
             self.creating.remove(job_uid);
         }
+        // Also for what is noted next to it, in the same breath.
+        self.changed.mark(job_uid);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::index::environment_closed;
-    use super::*;
-    use serde_json::json;
+    use batchyard_core::queue::Stranded;
 
-    fn environment(generation: i64, observed: i64, status: &str) -> ComputeEnvironment {
-        let object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "ComputeEnvironment",
-            "metadata": {"name": "spot", "generation": generation},
-            "spec": {"type": "MANAGED", "computeResources": {"type": "EC2", "maxvCpus": 16}},
-            "status": {"observedGeneration": observed, "status": status}});
-        serde_json::from_value(object).expect("an environment")
-    }
+    use super::*;
 
     fn creating(pod: &str) -> Creating {
         let (pod, environment) = (pod.to_owned(), "spot".to_owned());
         let (queue, candidate) = ("ns/q".to_owned(), Candidate::default());
-        Creating { pod, attempt: 1, placement: 0, environment, queue, candidate, answered: None }
+        Creating { pod, attempt: 1, placement: 0, environment, queue, candidate, answered: None, waited: None }
     }
 
     fn found<'c>(decisions: &'c Decisions, others: &'c BTreeMap<String, waits::Wait>) -> Found<'c> {
         Found { decisions, others, shares: BTreeMap::new() }
-    }
-
-    /// An environment that was edited a moment ago is not used by what was said of it before.
-    #[test]
-    fn an_environment_takes_jobs_once_its_change_is_looked_at() {
-        let dispatch = Dispatch::default();
-        let closed = |generation, observed, status| {
-            environment_closed(&environment(generation, observed, status), &dispatch)
-        };
-        assert_eq!(closed(2, 2, "VALID"), None);
-        assert_eq!(closed(3, 2, "VALID"), Some(waits::environment_settling("spot")));
-        assert_eq!(closed(3, 3, "INVALID"), Some(waits::environment_closed("spot")));
-    }
-
-    /// What the API server said of an environment's pods counts for a while and for this spec, and
-    /// is forgotten with the first pod that it takes.
-    #[test]
-    fn an_environment_whose_pods_are_refused_is_left_alone_for_a_while() {
-        let dispatch = Dispatch::default();
-        let spot = environment(2, 2, "VALID");
-        let refuse = |uid: &str| {
-            dispatch.assume(uid, creating(uid));
-            let (member, why) = ("podDefaults.priorityClassName", "no such class".to_owned());
-            dispatch.refuse_environment(uid, uid, &spot, member, why);
-        };
-        refuse("a");
-        refuse("b");
-        assert!(!dispatch.is_creating("a") && !dispatch.is_creating("b"));
-        assert_eq!(dispatch.lock().refusals["spot"].failures, 1, "refused together counts once");
-        assert_eq!(dispatch.take_news().into_iter().collect::<Vec<_>>(), ["spot"]);
-        assert!(dispatch.take_news().is_empty());
-        let says = environment_closed(&spot, &dispatch).expect("closed");
-        let says = says.text;
-        assert!(says.contains("spot") && says.contains("podDefaults.priorityClassName"), "{says}");
-        assert_eq!(environment_closed(&environment(3, 3, "VALID"), &dispatch), None, "it was mended");
-
-        // After a while it is tried again, although its status says INVALID by then.
-        let told = environment(2, 2, "INVALID");
-        assert!(environment_closed(&told, &dispatch).is_some());
-        dispatch.lock().refusals.get_mut("spot").expect("known").until = Instant::now();
-        assert_eq!(environment_closed(&told, &dispatch), None);
-        dispatch.assume("a", creating("a"));
-        dispatch.created("a", "a", Timestamp::UNIX_EPOCH);
-        assert_eq!(dispatch.last_placed_of("ns/q"), Some(Timestamp::UNIX_EPOCH));
-        assert_eq!(dispatch.last_placed_in("spot"), Some(Timestamp::UNIX_EPOCH));
-        assert!(dispatch.refusal_of(&spot).is_none());
-        assert_eq!(dispatch.take_news().len(), 1, "its controller says VALID again");
-        assert_eq!(dispatch.creating_in("spot"), ["a"]);
-        assert!(dispatch.creating_in("other").is_empty());
     }
 
     /// Who stays at a place has been there since it came; whoever is told of a front is told of each change.
@@ -561,6 +439,52 @@ mod tests {
         assert_eq!(cycle(&[], 6), (false, vec![]));
     }
 
+    /// What blocks a queue is told once, and again when another job does.
+    #[test]
+    fn a_queue_is_blocked_by_its_head_or_by_a_pod_that_waits_in_vain() {
+        let dispatch = Dispatch::default();
+        let cycle = |head: Option<waits::Wait>, stranded: &[&str]| {
+            let verdicts = head.map(|wait| ("head".to_owned(), Verdict::Wait(wait))).into_iter().collect();
+            let stranded = stranded.iter().map(|uid| {
+                let stranded = Stranded { queue: "ns/q".into(), wait: waits::no_capacity("spot") };
+                ((*uid).to_owned(), stranded)
+            });
+            let fronts = [("ns/q".to_owned(), vec!["head".to_owned()])].into();
+            let stranded = stranded.collect();
+            let decisions = Decisions { verdicts, fronts, stranded, ..Decisions::default() };
+            let others = BTreeMap::new();
+            let told = dispatch.publish(found(&decisions, &others), BTreeMap::new, Timestamp::UNIX_EPOCH);
+            (told.len(), dispatch.blocking("ns/q").map(|(uid, _)| uid))
+        };
+        let says = |news, uid: Option<&str>| (news, uid.map(str::to_owned));
+        assert_eq!(cycle(Some(waits::behind_head("q")), &[]), says(1, None), "its front is new");
+        assert_eq!(cycle(Some(waits::all_invalid()), &[]), says(1, Some("head")));
+        assert_eq!(cycle(Some(waits::all_invalid()), &[]), says(0, Some("head")));
+        assert_eq!(cycle(Some(waits::all_invalid()), &["a", "b"]), says(1, Some("a")));
+        assert_eq!(cycle(Some(waits::behind_head("q")), &["b"]), says(1, Some("b")));
+        assert_eq!(cycle(Some(waits::behind_head("q")), &[]), says(1, None));
+    }
+
+    /// A try that fails for what the job waits for does not begin its wait anew.
+    #[test]
+    fn a_wait_outlasts_the_tries() {
+        let dispatch = Dispatch::default();
+        let at = |seconds| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(seconds);
+        let waits_at = |wait: waits::Wait, now| {
+            let others = [("a".to_owned(), wait)].into();
+            dispatch.publish(found(&Decisions::default(), &others), BTreeMap::new, at(now));
+            dispatch.waits_for("a").expect("it waits").since
+        };
+        assert_eq!(waits_at(waits::quota("pods: 2"), 1), at(1));
+        dispatch.assume("a", creating("pod"));
+        assert_eq!(dispatch.waits_for("a"), None);
+        dispatch.hold_back("a", "pod", waits::quota("pods: 3"));
+        assert_eq!(waits_at(waits::quota("pods: 3"), 9), at(1));
+        dispatch.assume("a", creating("pod"));
+        dispatch.hold_back("a", "pod", waits::name_taken("pod"));
+        assert_eq!(waits_at(waits::name_taken("pod"), 12), at(12), "that is another wait");
+    }
+
     #[test]
     fn a_share_more_than_may_be_active_waits() {
         let dispatch = Dispatch::default();
@@ -572,23 +496,5 @@ mod tests {
         dispatch.publish(found, BTreeMap::new, Timestamp::UNIX_EPOCH);
         assert!(!dispatch.may_be_active("ns/q", "new") && dispatch.may_be_active("ns/q", "7"));
         assert!(dispatch.may_be_active("ns/other", "new"));
-    }
-
-    /// Nothing is remembered of jobs and environments that are gone, whatever came last.
-    #[test]
-    fn memory_goes_with_the_objects() {
-        let dispatch = Dispatch::default();
-        for uid in ["gone", "here"] {
-            dispatch.hold_back(uid, uid, waits::last_pod());
-            dispatch.refuse(uid, uid, "never".into());
-            let others = [(uid.to_owned(), waits::last_pod())].into();
-            dispatch.publish(found(&Decisions::default(), &others), BTreeMap::new, Timestamp::now());
-        }
-        let spot = environment(1, 1, "VALID");
-        dispatch.refuse_environment("gone", "gone", &spot, "network", "no".into());
-        dispatch.prune(|uid| uid == "here", |_| false, |_| false);
-        let state = dispatch.lock();
-        assert_eq!((state.held_back.len(), state.refused.len(), state.waits.len()), (1, 1, 1));
-        assert!(state.refusals.is_empty());
     }
 }

@@ -174,9 +174,7 @@ async fn answer_refusal(context: &Context, placing: &Placing, pod: &Pod, error: 
     }
     match refusal {
         CreateRefusal::Quota(text) => {
-            let text = waits::quota(&text);
-            context.dispatch.hold_namespace(&pod.namespace().unwrap_or_default(), text.clone());
-            context.dispatch.hold_back(uid, &name, text);
+            context.dispatch.hold_namespace(uid, pod, waits::quota(&text));
         }
         CreateRefusal::ServiceAccountMissing => {
             context.dispatch.hold_back(uid, &name, waits::api_refuses(message));

@@ -19,6 +19,7 @@ use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
 use super::karpenter::{self, Ec2NodeClass, NodePool};
+use super::marks::Marks;
 use super::meta;
 use super::own_writes::OwnWrites;
 use super::pods::{self, PodIndex};
@@ -36,6 +37,8 @@ pub struct Caches {
     by_uid: Arc<RwLock<HashMap<String, ObjectRef<BatchJob>>>>,
     /// Uids of the jobs that state an id of their own, by that id.
     by_id: Arc<RwLock<HashMap<String, BTreeSet<String>>>>,
+    /// The jobs, by uid, about which or whose pods something changed; for the dispatcher, who takes them.
+    pub changed: Marks,
     /// Pods, by job and by node.
     pub pods: PodIndex,
     /// Nodes.
@@ -116,12 +119,14 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         wants_node_pools: Sender::new(false),
         wants_node_classes: Sender::new(false),
     };
+    let changed = Marks::default();
     let caches = Caches {
         jobs: feeds.jobs.store(),
         own: Arc::default(),
         by_uid: Arc::default(),
         by_id: Arc::default(),
-        pods: PodIndex::default(),
+        pods: PodIndex::marking(changed.clone()),
+        changed,
         nodes: feeds.nodes.store(),
         namespaces: feeds.namespaces.store(),
         queues: feeds.queues.store(),
@@ -214,6 +219,11 @@ impl Caches {
         self.jobs.state().into_iter().map(|job| self.newest_job(job)).collect()
     }
 
+    /// The uids of all jobs.
+    pub fn job_uids(&self) -> Vec<String> {
+        self.by_uid.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// A job by its object's uid.
     pub fn job(&self, uid: &str) -> Option<Arc<BatchJob>> {
         let reference = self.job_ref(uid)?;
@@ -247,12 +257,16 @@ impl Caches {
 
     /// Remembers the API server's answer to a write.
     pub fn wrote_job(&self, job: BatchJob) -> Arc<BatchJob> {
-        self.own.wrote(job)
+        let job = self.own.wrote(job);
+        job.metadata.uid.iter().for_each(|uid| self.changed.mark(uid));
+        job
     }
 
     /// Remembers the API server's answer to a live read of a job.
     pub fn read_job(&self, job: BatchJob) {
+        let uid = job.uid();
         self.own.read(job);
+        uid.iter().for_each(|uid| self.changed.mark(uid));
     }
 
     /// True if this process knows that the job was so at some time after its own last word on it. Not so
@@ -331,6 +345,12 @@ impl Caches {
 
     fn index(&self, change: &Change<BatchJob>) {
         let Some(uid) = change.object().uid() else { return };
+        self.index_ids(&uid, change);
+        self.changed.mark(&uid);
+    }
+
+    fn index_ids(&self, uid: &str, change: &Change<BatchJob>) {
+        let uid = uid.to_owned();
         let mut by_uid = self.by_uid.write().unwrap_or_else(PoisonError::into_inner);
         let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         // An id never changes.

@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod karpenter;
 pub mod lease;
+pub mod marks;
 pub mod meta;
 pub mod notices;
 pub mod observe;

@@ -4,7 +4,6 @@
 //! that the scheduler gives their room to a job at once. Autoscalers see them and make nodes.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::{
@@ -59,9 +58,8 @@ pub fn is_placeholder(pod: &Pod) -> bool {
 
 /// The same for two placeholders that were made alike.
 fn likeness(spec: &PodSpec) -> String {
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(spec).unwrap_or_default().hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+    let text = serde_json::to_string(spec).unwrap_or_default();
+    format!("{:016x}", name::fnv1a(text.as_bytes()))
 }
 
 fn spec(

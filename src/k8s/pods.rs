@@ -12,15 +12,18 @@ use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt;
 
+use super::marks::Marks;
 use super::own_writes::version;
 use super::placeholder::is_placeholder;
 use super::watch::Change;
-use super::{meta, observe};
+use super::{meta, observe, tokens};
 
 /// A shared, always current index of pods.
 #[derive(Clone, Debug, Default)]
 pub struct PodIndex {
     inner: Arc<RwLock<Inner>>,
+    /// The jobs whose pods changed.
+    changed: Marks,
 }
 
 /// An attempt pod.
@@ -32,6 +35,8 @@ pub struct AttemptPod {
     pub environment: String,
     /// vCPUs as the job states them, in thousandths.
     pub vcpus_milli: i64,
+    /// The tokens that it holds, by the names of ConsumableResources in its namespace.
+    pub tokens: BTreeMap<String, i64>,
     /// Its containers ended and its outcome is recorded: it needs no more room. Until then the room
     /// is kept, so that a job that is to be retried finds it and goes first.
     pub finished: bool,
@@ -43,19 +48,24 @@ pub struct AttemptPod {
 struct Entry {
     node: Option<String>,
     requests: Resources,
-    attempt: Option<AttemptPod>,
+    attempt: Option<Arc<AttemptPod>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     pods: HashMap<String, Entry>,
-    by_job: HashMap<String, BTreeMap<String, AttemptPod>>,
+    by_job: HashMap<String, BTreeMap<String, Arc<AttemptPod>>>,
     by_node: HashMap<String, Resources>,
     orphans: HashMap<String, Arc<Pod>>,
     placeholders: HashMap<String, Arc<Pod>>,
 }
 
 impl PodIndex {
+    /// An empty index that marks the jobs whose pods change.
+    pub fn marking(changed: Marks) -> Self {
+        Self { changed, ..Self::default() }
+    }
+
     /// Takes one change. Returns the uid of the job whose pod it is.
     pub fn take(&self, change: &Change<Pod>) -> Option<String> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
@@ -68,15 +78,18 @@ impl PodIndex {
         if inner.pods.get(&uid).is_some_and(newer) {
             return None;
         }
-        let job = inner.remove(&uid);
-        match change {
-            Change::Applied(pod) => inner.insert(uid, pod).or(job),
-            Change::Deleted(_) => job,
-        }
+        let before = inner.remove(&uid);
+        let now = match change {
+            Change::Applied(pod) => inner.insert(uid, pod),
+            Change::Deleted(_) => None,
+        };
+        // Who takes the marks sees no pods before this lock is let go.
+        now.iter().chain(&before).for_each(|job| self.changed.mark(job));
+        now.or(before)
     }
 
     /// The pods that a job owns, by uid.
-    pub fn of_job(&self, job_uid: &str) -> Vec<AttemptPod> {
+    pub fn of_job(&self, job_uid: &str) -> Vec<Arc<AttemptPod>> {
         self.read().by_job.get(job_uid).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
     }
 
@@ -98,7 +111,7 @@ impl PodIndex {
     }
 
     /// Every attempt pod.
-    pub fn attempts(&self) -> Vec<AttemptPod> {
+    pub fn attempts(&self) -> Vec<Arc<AttemptPod>> {
         self.read().by_job.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
@@ -161,7 +174,7 @@ impl Inner {
                 self.by_node.remove(&node);
             }
         }
-        let job = entry.attempt?.job_uid;
+        let job = entry.attempt?.job_uid.clone();
         if let Some(pods) = self.by_job.get_mut(&job) {
             pods.remove(uid);
             if pods.is_empty() {
@@ -172,14 +185,15 @@ impl Inner {
     }
 }
 
-fn attempt(pod: &Arc<Pod>, finished: bool) -> Option<AttemptPod> {
-    Some(AttemptPod {
+fn attempt(pod: &Arc<Pod>, finished: bool) -> Option<Arc<AttemptPod>> {
+    Some(Arc::new(AttemptPod {
         job_uid: owner(pod)?.to_owned(),
         environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned().unwrap_or_default(),
         vcpus_milli: vcpus_milli(pod),
+        tokens: tokens::held_by(pod),
         finished,
         pod: pod.clone(),
-    })
+    }))
 }
 
 /// The vCPUs that a pod was placed for. Users can edit the annotation; what makes no sense is cut.

@@ -1,8 +1,9 @@
 //! Which nodes belong to an environment, and what a pod needs to land on one of them. Pure.
 //!
 //! An environment names no nodes. `provisioner.karpenter` has them made for it, and they bear its
-//! name; `provisioner.static` selects existing ones by label; without a provisioner the well-known labels of Karpenter and the managed services tell spot nodes from
-//! the others. The same terms go into the pods, so that this page and the scheduler agree.
+//! name; `provisioner.static` selects existing ones by label; without a provisioner the well-known
+//! labels of Karpenter and the managed services tell spot nodes from the others. The same terms go
+//! into the pods, so that this page and the scheduler agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 //! one write, and a pod goes only after it was counted, so that each counts once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -56,13 +57,13 @@ pub struct Standing {
 
 impl Standing {
     /// By the resource's status and the pods of the cluster: what is, and what its status is to say next.
-    pub fn of(resource: &ConsumableResource, pods: &[AttemptPod]) -> Self {
+    pub fn of(resource: &ConsumableResource, pods: &[Arc<AttemptPod>]) -> Self {
         let status = resource.status.clone().unwrap_or_default();
         let (namespace, name) = (resource.namespace(), resource.name_any());
         let mut next = Self { used_up: status.used_up_quantity.unwrap_or(0), ..Self::default() };
         let used_up = are_used_up(resource);
         for attempt in pods.iter().filter(|attempt| attempt.pod.namespace() == namespace) {
-            let Some(quantity) = held_by(&attempt.pod).remove(&name) else { continue };
+            let Some(quantity) = attempt.tokens.get(&name).copied() else { continue };
             let pod = attempt.pod.name_any();
             if !used_up {
                 next.in_use += if attempt.finished { 0 } else { quantity };

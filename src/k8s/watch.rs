@@ -2,8 +2,10 @@
 //!
 //! A listener hears of exact changes, also across a relist: what appeared or changed, and what is
 //! gone. It is called after the cache has taken the change, so that what it wakes finds the new
-//! state; a list is complete when all listeners were told of it. An object that cannot be decoded is logged and stays as it was last understood, until it
-//! is deleted; one that never was is left out. It never stops the others
+//! state; a list is complete when all listeners were told of it.
+//!
+//! An object that cannot be decoded is logged and stays as it was last understood, until it is
+//! deleted; one that never was is left out. It never stops the others
 //! (<https://github.com/kube-rs/kube/issues/774>).
 
 use std::collections::HashSet;

@@ -156,7 +156,7 @@ fn wishes(job: &BatchJob, context: &Context) -> Job {
 /// The job's pods. One that the record speaks of and the cache does not show is asked for.
 async fn pods(job: &BatchJob, record: &Record, context: &Context) -> Result<Vec<Arc<Pod>>, Error> {
     let uid = job.uid().unwrap_or_default();
-    let mut pods: Vec<_> = context.caches.pods.of_job(&uid).into_iter().map(|pod| pod.pod).collect();
+    let mut pods: Vec<_> = context.caches.pods.of_job(&uid).into_iter().map(|pod| pod.pod.clone()).collect();
     let Some(current) = &record.current else { return Ok(pods) };
     if pods.iter().any(|pod| pod.uid().as_deref() == Some(&current.pod_uid)) {
         return Ok(pods);

@@ -42,7 +42,7 @@ pub(super) async fn keep(
     let mut there = context.caches.pods.placeholders(&environment.name_any());
     // What somebody labelled so elsewhere is none of ours.
     there.retain(|pod| pod.metadata.namespace.as_ref() == Some(namespace));
-    let sizes = capacity::sizes(answer.map_or(0, |answer| answer.held));
+    let sizes = answer.map(|answer| capacity::sizes(answer.held, answer.target)).unwrap_or_default();
     if sizes.is_empty() && there.is_empty() {
         return Ok(Held { answer, refused: None });
     }

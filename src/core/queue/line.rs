@@ -1,15 +1,18 @@
 //! The jobs of one queue in the order in which they get their turn.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, btree_map};
+use std::iter::Peekable;
+use std::sync::Arc;
 
 use super::order::Rank;
 use super::snapshot::{Candidate, Queue};
+use super::waiting::{self, ShareLine};
 
 /// What is left of a queue's line.
 pub(super) enum Line<'q> {
     /// First in, first out.
-    Fifo(std::iter::Peekable<std::collections::btree_map::Iter<'q, Rank, Candidate>>),
+    Fifo(Peekable<waiting::Iter<'q>>),
     /// By share.
     Fair(Fair<'q>),
 }
@@ -30,7 +33,8 @@ impl<'q> Line<'q> {
         match self {
             Self::Fifo(jobs) => jobs.peek().copied(),
             Self::Fair(fair) => {
-                fair.next.peek().and_then(|turn| fair.shares[turn.share].jobs.last()).copied()
+                let share = fair.next.peek()?.share;
+                fair.shares[share].head()
             }
         }
     }
@@ -50,11 +54,21 @@ pub(super) struct Fair<'q> {
     next: BinaryHeap<Turn<'q>>,
 }
 
-/// The jobs of one share that wait, the next one last.
+/// A share with the jobs that still wait.
 struct Share<'q> {
-    jobs: Vec<Entry<'q>>,
+    jobs: Peekable<btree_map::Iter<'q, (Reverse<i64>, Arc<Rank>), Arc<Candidate>>>,
     weight: f64,
     usage: f64,
+}
+
+impl<'q> Share<'q> {
+    fn new(jobs: &'q ShareLine, weight: f64, usage: f64) -> Self {
+        Self { jobs: jobs.iter().peekable(), weight, usage }
+    }
+
+    fn head(&mut self) -> Option<Entry<'q>> {
+        self.jobs.peek().copied().map(|((_, rank), job)| (rank.as_ref(), job.as_ref()))
+    }
 }
 
 /// A share that has a job; the greatest is next.
@@ -67,29 +81,20 @@ struct Turn<'q> {
 
 impl<'q> Fair<'q> {
     fn new(queue: &'q Queue, weights: BTreeMap<&str, f64>) -> Self {
-        let mut jobs: BTreeMap<&str, Vec<Entry<'q>>> = BTreeMap::new();
-        for entry in &queue.waiting {
-            jobs.entry(entry.1.share.as_str()).or_default().push(entry);
-        }
         let active = queue.shares.as_ref().map(|shares| &shares.active);
-        let mut fair = Self { shares: Vec::with_capacity(jobs.len()), next: BinaryHeap::new() };
-        for (name, mut jobs) in jobs {
-            // schedulingPriority acts within a share only, and before everything else there.
-            jobs.sort_by_key(|(rank, job)| Reverse((Reverse(job.priority), *rank)));
+        let mut fair = Self { shares: Vec::new(), next: BinaryHeap::new() };
+        for (name, jobs) in queue.waiting.shares() {
             let usage = active.and_then(|active| active.get(name)).copied().unwrap_or_default();
-            fair.shares.push(Share {
-                jobs,
-                weight: weights.get(name).copied().unwrap_or(1.0),
-                usage: usage.past_milli + usage.now_milli as f64,
-            });
+            let usage = usage.past_milli + usage.now_milli as f64;
+            fair.shares.push(Share::new(jobs, weights.get(name).copied().unwrap_or(1.0), usage));
             fair.queue_up(fair.shares.len() - 1);
         }
         fair
     }
 
     fn queue_up(&mut self, index: usize) {
-        let share = &self.shares[index];
-        if let Some((head, job)) = share.jobs.last() {
+        let share = &mut self.shares[index];
+        if let Some((head, job)) = share.head() {
             // Else a share would on average be above its part by half a job, which is much for those whose part
             // is small. One that uses nothing is first, however large its job.
             let half = share.usage.min(job.vcpus_milli as f64) / 2.0;
@@ -100,7 +105,8 @@ impl<'q> Fair<'q> {
     fn advance(&mut self) -> Option<Entry<'q>> {
         let index = self.next.pop()?.share;
         let share = &mut self.shares[index];
-        let entry = share.jobs.pop()?;
+        let entry = share.head()?;
+        share.jobs.next();
         share.usage += entry.1.vcpus_milli as f64;
         self.queue_up(index);
         Some(entry)

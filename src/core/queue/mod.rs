@@ -12,12 +12,14 @@ pub mod schedule;
 pub mod share;
 pub mod snapshot;
 mod turns;
+pub mod waiting;
 
 pub use order::Rank;
 pub use places::{Place, line_up};
 pub use resources::Resources;
-pub use schedule::{Decisions, schedule};
+pub use schedule::{Decisions, Stranded, schedule};
 pub use share::{Ledger, Policy, Shares, Usage, Use};
 pub use snapshot::{
     Candidate, Environment, NodeRoom, Provisioned, Queue, Snapshot, Tenant, Unbound, Verdict,
 };
+pub use waiting::Waiting;

@@ -20,9 +20,9 @@ pub struct Place {
     pub ahead_elsewhere: usize,
 }
 
-/// The places of all jobs that wait, in the order in which they get their turn if each finds room. What
-/// `allowedNamespaces` say of priorities and weights is left out.
-pub fn line_up(queues: &[Queue]) -> Vec<Place> {
+/// The places of all jobs that wait and are not admitted, in the order in which they get their turn if each finds
+/// room. What `allowedNamespaces` say of priorities and weights is left out.
+pub fn line_up(queues: &[Queue], is_admitted: impl Fn(&Rank) -> bool) -> Vec<Place> {
     let rivals: Vec<Vec<usize>> = (0..queues.len()).map(|index| rivals(queues, index)).collect();
     let mut lines: Vec<_> = queues.iter().map(Line::of).collect();
     let mut turns = Turns::default();
@@ -35,13 +35,15 @@ pub fn line_up(queues: &[Queue]) -> Vec<Place> {
     let mut places = Vec::new();
     while let Some(index) = turns.pop().as_ref().map(turns::index) {
         let Some((rank, _)) = lines[index].advance() else { continue };
-        served[index] += 1;
-        places.push(Place {
-            rank: rank.clone(),
-            queue: queues[index].id.clone(),
-            position: served[index],
-            ahead_elsewhere: rivals[index].iter().map(|rival| served[*rival]).sum(),
-        });
+        if !is_admitted(rank) {
+            served[index] += 1;
+            places.push(Place {
+                rank: rank.clone(),
+                queue: queues[index].id.clone(),
+                position: served[index],
+                ahead_elsewhere: rivals[index].iter().map(|rival| served[*rival]).sum(),
+            });
+        }
         if let Some((head, _)) = lines[index].head() {
             turns.push(turn(queues[index].priority, 0, index, head));
         }

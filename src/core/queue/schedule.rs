@@ -34,9 +34,18 @@ pub struct Decisions {
     /// The jobs whose pods, which wait for nodes, are to be taken back, by uid.
     pub withdraw: Vec<String>,
     /// The jobs whose pods wait for nodes in vain and can go nowhere else, and what they are told, by uid.
-    pub stranded: BTreeMap<String, Wait>,
+    pub stranded: BTreeMap<String, Stranded>,
     /// For what no node came in time, by environment.
     pub short_of: Vec<(String, Resources)>,
+}
+
+/// A job whose pod waits for a node in vain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stranded {
+    /// Its queue, as `namespace/name`.
+    pub queue: String,
+    /// What it is told.
+    pub wait: Wait,
 }
 
 /// Decides whose turn it is and what becomes of it.
@@ -81,6 +90,9 @@ impl<'q> Lane<'q> {
 
     /// What its head waits for, wherever it could go.
     fn closed(&self, head: Entry<'_>, room: &Room) -> Option<Wait> {
+        if let Some(wait) = &self.queue.held {
+            return Some(wait.clone());
+        }
         if self.queue.max_running.is_some_and(|max| self.running >= max) {
             return Some(waits::queue_at_max_running(self.queue.name(), self.running));
         }
@@ -202,8 +214,8 @@ impl Cycle<'_> {
         let lane = &mut self.lanes[index];
         let since = lane.queue.head.as_ref().filter(|(uid, _)| *uid == rank.uid).map(|(_, since)| *since);
         let is_late = since.is_some_and(|since| self.now.duration_since(since) >= OVERTAKING);
-        // Nothing that others leave would help a head that waits for jobs of its own queue.
-        if is_late && wait.kind != Kind::MaxRunning {
+        // Nothing that others leave would help a head that waits for jobs of its own queue, or for its namespace.
+        if is_late && !matches!(wait.kind, Kind::MaxRunning | Kind::ResourceQuota) {
             self.room.hold(&lane.environments, lane.queue, job);
         }
         self.decisions.verdicts.insert(rank.uid.clone(), Verdict::Wait(wait));
@@ -236,7 +248,8 @@ impl Cycle<'_> {
                 self.decisions.withdraw.push(pod.uid);
                 self.decisions.short_of.push((name, pod.pod));
             } else {
-                self.decisions.stranded.insert(pod.uid, waits::no_capacity(&name));
+                let stranded = Stranded { queue: pod.queue, wait: waits::no_capacity(&name) };
+                self.decisions.stranded.insert(pod.uid, stranded);
             }
         }
     }

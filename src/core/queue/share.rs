@@ -7,7 +7,7 @@
 //! window's end. What is in use now counts at once, so that one cycle with much room does not give all of it to one
 //! share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -101,9 +101,14 @@ impl Shares {
     }
 }
 
-/// What the jobs of a queue used, within the window.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger(BTreeMap<String, Use>);
+/// What the jobs of a queue used, within a window. Uses that are over are folded into so few parts of the window that
+/// neither its length nor the number of jobs matters.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    window: SignedDuration,
+    open: BTreeMap<String, Use>,
+    past: BTreeMap<String, BTreeMap<i64, Part>>,
+}
 
 /// One attempt's use of vCPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,63 +119,122 @@ pub struct Use {
     pub vcpus_milli: i64,
     /// When its container started.
     pub from: Timestamp,
-    /// When the attempt ended, if it has.
-    pub until: Option<Timestamp>,
 }
 
+/// What a share used in one part of the window. With the first moment an integral that falls in a straight line is
+/// exact, but for the part at the window's end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    /// Thousandths of a vCPU times seconds.
+    amount: f64,
+    /// The same times seconds since the part began.
+    moment: f64,
+}
+
+/// How many parts a window has.
+const PARTS: f64 = 256.0;
+
 impl Ledger {
-    /// True if this use is known and over: nothing about it changes any more.
-    pub fn is_closed(&self, pod_uid: &str) -> bool {
-        self.0.get(pod_uid).is_some_and(|known| known.until.is_some())
+    /// Nothing was used.
+    pub fn new(window: SignedDuration) -> Self {
+        Self { window, open: BTreeMap::new(), past: BTreeMap::new() }
     }
 
-    /// True if this use is known, over or not.
-    pub fn knows(&self, pod_uid: &str) -> bool {
-        self.0.contains_key(pod_uid)
+    /// True if what ended then still counts.
+    pub fn reaches(&self, until: Timestamp, now: Timestamp) -> bool {
+        now.duration_since(until) < self.window
     }
 
-    /// Notes the use by a pod; said twice, it counts once. One that is over stays so: an older view of the pod
-    /// changes nothing.
-    pub fn note(&mut self, pod_uid: &str, used: Use) {
-        if !self.is_closed(pod_uid) {
-            self.0.insert(pod_uid.to_owned(), used);
+    /// The window is another one from now on. What was used stays as well as the parts of the old one tell.
+    pub fn set_window(&mut self, window: SignedDuration) {
+        if window == self.window {
+            return;
+        }
+        let (width, past) = (self.width(), std::mem::take(&mut self.past));
+        self.window = window;
+        for (share, parts) in past {
+            for (index, part) in parts {
+                let from = index as f64 * width;
+                self.fold(&share, part.amount / width, from, from + width);
+            }
         }
     }
 
-    /// Ends every use but those by these pods: a job that is deleted while it runs tells no end.
-    pub fn close_all_but(&mut self, running: &BTreeSet<String>, now: Timestamp) {
-        let over = self.0.iter_mut().filter(|(pod, _)| !running.contains(*pod));
-        over.for_each(|(_, used)| _ = used.until.get_or_insert(now));
+    /// A pod uses vCPUs from now on; said twice, it counts once.
+    pub fn begin(&mut self, pod_uid: &str, used: Use) {
+        self.open.insert(pod_uid.to_owned(), used);
     }
 
-    /// Forgets what is older than the window.
-    pub fn prune(&mut self, window: SignedDuration, now: Timestamp) {
-        self.0.retain(|_, used| used.until.is_none_or(|until| now.duration_since(until) < window));
+    /// True if a pod has begun to use vCPUs and has not ended.
+    pub fn is_open(&self, pod_uid: &str) -> bool {
+        self.open.contains_key(pod_uid)
     }
 
-    /// The average use of each share over the window, in thousandths of a vCPU; a share without any is absent.
-    pub fn averages(&self, window: SignedDuration, now: Timestamp) -> BTreeMap<String, f64> {
-        let mut averages = BTreeMap::new();
-        for used in self.0.values() {
-            let average = used.vcpus_milli as f64 * used.part_of(window, now);
-            match averages.get_mut(&used.share) {
+    /// A pod uses nothing from then on.
+    pub fn end(&mut self, pod_uid: &str, until: Timestamp) {
+        if let Some(used) = self.open.remove(pod_uid) {
+            self.add(&used, until);
+        }
+    }
+
+    /// What a pod used that is over. Said twice, it counts twice.
+    pub fn add(&mut self, used: &Use, until: Timestamp) {
+        self.fold(&used.share, used.vcpus_milli as f64, seconds(used.from), seconds(until));
+    }
+
+    /// The average use of each share over the window, in thousandths of a vCPU; a share without any is absent. What
+    /// is older than the window is forgotten.
+    pub fn averages(&mut self, now: Timestamp) -> BTreeMap<String, f64> {
+        let (now, window, width) = (seconds(now), self.window.as_secs_f64(), self.width());
+        self.past.retain(|_, parts| {
+            parts.retain(|index, _| (*index + 1) as f64 * width > now - window);
+            !parts.is_empty()
+        });
+        let of_part = |(index, part): (&i64, &Part)| {
+            let age = now - *index as f64 * width;
+            (part.amount * (1.0 - age / window) + part.moment / window).clamp(0.0, part.amount)
+        };
+        let past = self.past.iter().map(|(share, parts)| (share, parts.iter().map(of_part).sum::<f64>()));
+        let open = self.open.values().map(|used| {
+            let age = (now - seconds(used.from)).clamp(0.0, window);
+            // The integral of 1 - age / window.
+            (&used.share, used.vcpus_milli as f64 * (age - age * age / (2.0 * window)))
+        });
+        let mut averages: BTreeMap<String, f64> = BTreeMap::new();
+        for (share, weighted) in past.chain(open).filter(|(_, weighted)| *weighted > 0.0) {
+            // Its value for the whole window is half of that.
+            let average = weighted / (window / 2.0);
+            match averages.get_mut(share) {
                 Some(sum) => *sum += average,
-                None if average > 0.0 => drop(averages.insert(used.share.clone(), average)),
-                None => {}
+                None => drop(averages.insert(share.clone(), average)),
             }
         }
         averages
     }
+
+    fn width(&self) -> f64 {
+        self.window.as_secs_f64() / PARTS
+    }
+
+    /// Adds a use at this rate, between these seconds since 1970.
+    fn fold(&mut self, share: &str, rate: f64, from: f64, until: f64) {
+        let width = self.width();
+        let from = from.max(until - self.window.as_secs_f64());
+        if from >= until {
+            return;
+        }
+        let parts = self.past.entry(share.to_owned()).or_default();
+        for index in (from / width).floor() as i64..=(until / width).floor() as i64 {
+            let begin = index as f64 * width;
+            let (from, until) = (from.max(begin), until.min(begin + width));
+            let amount = rate * (until - from).max(0.0);
+            let part = parts.entry(index).or_default();
+            part.amount += amount;
+            part.moment += amount * ((from + until) / 2.0 - begin);
+        }
+    }
 }
 
-impl Use {
-    /// Which part of the window the use fills, from 0 to 1, where the recent past counts more.
-    fn part_of(&self, window: SignedDuration, now: Timestamp) -> f64 {
-        let window = window.as_secs_f64();
-        let age = |at: Timestamp| now.duration_since(at).as_secs_f64().clamp(0.0, window);
-        let (oldest, newest) = (age(self.from), age(self.until.unwrap_or(now)));
-        // The integral of 1 - age / window, over its value for the whole window.
-        let weighted = |age: f64| age - age * age / (2.0 * window);
-        ((weighted(oldest) - weighted(newest)) / (window / 2.0)).max(0.0)
-    }
+fn seconds(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
 }

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::order::Rank;
 use super::resources::Resources;
 use super::share::Shares;
+use super::waiting::Waiting;
 use crate::waits::Wait;
 
 /// Queues with the jobs that wait in them, the environments they share, and the room on nodes.
@@ -37,14 +38,16 @@ pub struct Queue {
     pub max_running: Option<u32>,
     /// How many have one.
     pub running: u32,
+    /// What keeps all of its jobs, wherever they could go.
+    pub held: Option<Wait>,
     /// Why the queue has no environment to use, where the reason is not that none exists.
     pub obstacle: Option<Wait>,
     /// How its shares divide it; `None` for a FIFO queue.
     pub shares: Option<Shares>,
     /// The job that was at its head when the last cycle ended, by uid, and since when.
     pub head: Option<(String, Timestamp)>,
-    /// The jobs that wait, by rank.
-    pub waiting: BTreeMap<Rank, Candidate>,
+    /// The jobs that wait.
+    pub waiting: Waiting,
 }
 
 impl Queue {

@@ -197,7 +197,7 @@ fn a_place_counts_who_comes_before() {
         .job("equal-1", 1)
         .queue("n/apart", 9, &["r"])
         .job("apart-1", 1);
-    let line = line_up(&stage.snapshot.queues);
+    let line = line_up(&stage.snapshot.queues, |_| false);
     let place =
         |p: &Place| format!("{} is {} of {}, behind {}", p.rank.uid, p.position, p.queue, p.ahead_elsewhere);
     assert_eq!(
@@ -307,9 +307,9 @@ proptest! {
         let looked_at: BTreeSet<_> = verdicts.iter().filter(|(_, v)| matches!(v, Verdict::Admit { .. })).map(|(uid, _)| uid).chain(heads).collect();
         prop_assert_eq!(verdicts.keys().collect::<BTreeSet<_>>(), looked_at);
         for queue in &snapshot.queues {
-            let order: Vec<_> = queue.waiting.keys().map(|rank| admitted(&verdicts, &rank.uid).is_some()).collect();
+            let order: Vec<_> = queue.waiting.ranks().map(|rank| admitted(&verdicts, &rank.uid).is_some()).collect();
             prop_assert!(order.is_sorted_by_key(|admitted| !admitted), "{}: {:?}", queue.id, order);
-            let left: Vec<_> = queue.waiting.keys().map(|r| &r.uid).filter(|uid| admitted(&verdicts, uid).is_none()).collect();
+            let left: Vec<_> = queue.waiting.ranks().map(|r| &r.uid).filter(|uid| admitted(&verdicts, uid).is_none()).collect();
             prop_assert_eq!(fronts.get(&queue.id).into_iter().flatten().collect::<Vec<_>>(), left);
         }
     }
@@ -368,11 +368,9 @@ proptest! {
         stage.snapshot.queues = snapshot.queues;
         for queue in &mut stage.snapshot.queues {
             (queue.environments, queue.max_running) = (vec!["p".to_owned()], None);
-            queue.waiting.values_mut().for_each(|job| {
-                *job = one_vcpu();
-            });
+            queue.waiting = queue.waiting.ranks().map(|rank| (rank.clone(), one_vcpu())).collect();
         }
-        let line = line_up(&stage.snapshot.queues);
+        let line = line_up(&stage.snapshot.queues, |_| false);
         let verdicts = schedule(stage.snapshot).verdicts;
         for (index, place) in line.iter().enumerate() {
             prop_assert_eq!(place.position - 1 + place.ahead_elsewhere, index);
@@ -385,7 +383,7 @@ proptest! {
     #[test]
     fn progress(snapshot in snapshots()) {
         let verdicts = schedule(snapshot.clone()).verdicts;
-        let heads = snapshot.queues.iter().filter_map(|q| q.waiting.first_key_value().map(|(r, j)| (q, r, j)));
+        let heads = snapshot.queues.iter().filter_map(|q| q.waiting.iter().next().map(|(r, j)| (q, r, j)));
         let first = heads.clone().min_by_key(|(q, rank, _)| (-q.priority, rank.created_at, &rank.uid));
         if let Some((queue, rank, job)) = first {
             prop_assert_eq!(admitted(&verdicts, &rank.uid).is_some(), fits(&snapshot, queue, job));

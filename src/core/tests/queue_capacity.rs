@@ -308,7 +308,7 @@ mod capacity_timeout {
         for (why, stage) in cases {
             let decisions = stage.schedule();
             assert!(decisions.withdraw.is_empty(), "{why}");
-            assert_eq!(decisions.stranded["late"].kind, Kind::InsufficientInstanceCapacity, "{why}");
+            assert_eq!(decisions.stranded["late"].wait.kind, Kind::InsufficientInstanceCapacity, "{why}");
         }
     }
 

@@ -15,7 +15,7 @@ mod stage;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use batchyard_core::queue::{Candidate, Policy};
+use batchyard_core::queue::{Candidate, Policy, Stranded};
 use jiff::{SignedDuration, Timestamp};
 use simulation::{Cloud, Dice, Simulation};
 use stage::{Stage, amounts};
@@ -107,7 +107,7 @@ fn day() -> String {
         cloud.limit = if (17..21).contains(&hour) { 1 } else { NODES };
         arrivals(&mut simulation, &mut dice, minute, &mut count);
         let decisions = simulation.tick(60);
-        for (uid, wait) in &decisions.stranded {
+        for (uid, Stranded { wait, .. }) in &decisions.stranded {
             simulation.told.push(format!("{uid} is told: {}", wait.text));
         }
         let now = clock(simulation.idle.now);

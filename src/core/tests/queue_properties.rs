@@ -9,7 +9,7 @@ mod invariants;
 mod stage;
 
 use batchyard_core::queue::{
-    Candidate, Environment, NodeRoom, Policy, Provisioned, Queue, Resources, Shares, Snapshot, Tenant,
+    Candidate, Environment, NodeRoom, Policy, Provisioned, Queue, Rank, Resources, Shares, Snapshot, Tenant,
     Unbound, Usage, schedule,
 };
 use cases::cases;
@@ -142,9 +142,8 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             }
             for (index, mut queue) in queues.into_iter().enumerate() {
                 queue.id = format!("{}/q{index}", NAMESPACES[index % 2]);
-                let named = std::mem::take(&mut queue.waiting).into_iter().map(|(mut rank, job)| {
-                    rank.uid = format!("q{index}-{}", rank.uid);
-                    (rank, job)
+                let named = queue.waiting.iter().map(|(rank, job)| {
+                    (Rank { uid: format!("q{index}-{}", rank.uid), ..rank.clone() }, job.clone())
                 });
                 queue.waiting = named.collect();
                 let first = line_of(&queue).into_iter().next();

@@ -174,7 +174,7 @@ fn the_room_of_one_cycle_is_divided() {
 }
 
 fn order(stage: &Stage) -> Vec<String> {
-    line_up(&stage.snapshot.queues).into_iter().map(|place| place.rank.uid).collect()
+    line_up(&stage.snapshot.queues, |_| false).into_iter().map(|place| place.rank.uid).collect()
 }
 
 #[test]
@@ -259,55 +259,68 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
 }
 
-fn used(share: &str, vcpus: i64, from: i64, until: Option<i64>) -> Use {
-    Use { share: share.to_owned(), vcpus_milli: vcpus * 1000, from: at(from), until: until.map(at) }
+fn used(share: &str, vcpus: i64, from: i64) -> Use {
+    Use { share: share.to_owned(), vcpus_milli: vcpus * 1000, from: at(from) }
 }
 
 const WINDOW: SignedDuration = SignedDuration::from_secs(600);
 
 #[test]
-fn a_use_counts_once_however_often_it_is_noted() {
-    let mut ledger = Ledger::default();
+fn a_use_counts_once_however_often_its_beginning_is_noted() {
+    let mut ledger = Ledger::new(WINDOW);
     for _ in 0..3 {
-        ledger.note("pod-1", used("a", 4, 0, None));
+        ledger.begin("pod-1", used("a", 4, 0));
     }
-    assert!(!ledger.is_closed("pod-1") && !ledger.is_closed("pod-2"));
-    let averages = ledger.averages(WINDOW, at(600));
-    assert_eq!(averages, BTreeMap::from([("a".to_owned(), 4000.0)]), "all of the window");
-    ledger.note("pod-1", used("a", 4, 0, Some(600)));
-    assert!(ledger.is_closed("pod-1"));
-    // An older view of the pod, from before its end, changes nothing any more.
-    ledger.note("pod-1", used("a", 4, 0, None));
-    assert!(ledger.is_closed("pod-1"));
-    assert!(ledger.averages(WINDOW, at(1200)).is_empty());
+    assert!(ledger.is_open("pod-1") && !ledger.is_open("pod-2"));
+    let all = BTreeMap::from([("a".to_owned(), 4000.0)]);
+    assert_eq!(ledger.averages(at(600)), all, "all of the window");
+    for _ in 0..2 {
+        ledger.end("pod-1", at(600));
+    }
+    assert!(!ledger.is_open("pod-1"));
+    let average = ledger.averages(at(600))["a"];
+    assert!((average - 4000.0).abs() < 1e-6, "what is over counts as much: {average}");
+    assert!(ledger.averages(at(1200)).is_empty());
 }
 
 #[test]
 fn what_is_older_than_the_window_is_forgotten() {
-    let mut ledger = Ledger::default();
-    ledger.note("over", used("a", 4, 0, Some(100)));
-    ledger.note("open", used("b", 4, 0, None));
-    ledger.prune(WINDOW, at(699));
-    assert!(ledger.is_closed("over"));
-    let before = ledger.averages(WINDOW, at(699));
+    let mut ledger = Ledger::new(WINDOW);
+    ledger.add(&used("a", 4, 0), at(100));
+    ledger.begin("open", used("b", 4, 0));
+    let before = ledger.averages(at(699));
     assert!(before.contains_key("a"), "a second of it is within the window: {before:?}");
-    ledger.prune(WINDOW, at(700));
-    assert!(!ledger.is_closed("over"));
-    assert_eq!(ledger.averages(WINDOW, at(10_000)), BTreeMap::from([("b".to_owned(), 4000.0)]));
+    let later = ledger.averages(at(703));
+    assert_eq!(later.keys().collect::<Vec<_>>(), ["b"]);
+    assert!(!ledger.averages(at(650)).contains_key("a"), "it is not remembered either");
+    assert_eq!(ledger.averages(at(10_000)), BTreeMap::from([("b".to_owned(), 4000.0)]));
 }
 
 #[test]
 fn the_recent_past_counts_more() {
     let average = |from, until| {
-        let mut ledger = Ledger::default();
-        ledger.note("pod", used("a", 1, from, Some(until)));
-        ledger.averages(WINDOW, at(600)).get("a").copied().unwrap_or_default()
+        let mut ledger = Ledger::new(WINDOW);
+        ledger.add(&used("a", 1, from), at(until));
+        ledger.averages(at(600)).get("a").copied().unwrap_or_default()
     };
     assert!(average(500, 600) > average(400, 500) && average(100, 200) > average(0, 100));
     // The window's newer half has three quarters of the weight.
-    assert!((average(300, 600) - 750.0).abs() < 1e-9, "{}", average(300, 600));
+    assert!((average(300, 600) - 750.0).abs() < 1e-6, "{}", average(300, 600));
     assert_eq!(average(-500, 0), 0.0);
     assert_eq!(policy(0, 0, &[]).window(), WINDOW, "shareDecaySeconds 0 is the default");
+}
+
+/// The policy of a queue that works may be changed: what was used is not forgotten.
+#[test]
+fn another_window_keeps_what_was_used() {
+    let (mut ledger, mut want) = (Ledger::new(WINDOW), Ledger::new(WINDOW * 2));
+    for (from, until) in [(100, 250), (250, 251), (400, 600)] {
+        ledger.add(&used("a", 3, from), at(until));
+        want.add(&used("a", 3, from), at(until));
+    }
+    ledger.set_window(WINDOW * 2);
+    let (got, want) = (ledger.averages(at(700))["a"], want.averages(at(700))["a"]);
+    assert!((got / want - 1.0).abs() < 0.01, "{got} is not {want}");
 }
 
 proptest! {
@@ -320,12 +333,13 @@ proptest! {
         window in 60..900i64,
     ) {
         let now = 600;
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(SignedDuration::from_secs(window));
         let mut want = [0.0, 0.0];
         let steps = 2000;
         for (number, (share, vcpus, from, length, is_open)) in uses.into_iter().enumerate() {
             let until = (!is_open).then(|| (from + length).min(now));
-            ledger.note(&number.to_string(), used(["a", "b"][share], vcpus, from, until));
+            ledger.begin(&number.to_string(), used(["a", "b"][share], vcpus, from));
+            until.into_iter().for_each(|until| ledger.end(&number.to_string(), at(until)));
             for step in 0..steps {
                 let age = (f64::from(step) + 0.5) / f64::from(steps);
                 let second = now as f64 - age * window as f64;
@@ -334,7 +348,7 @@ proptest! {
                 }
             }
         }
-        let got = ledger.averages(SignedDuration::from_secs(window), at(now));
+        let got = ledger.averages(at(now));
         for (share, want) in ["a", "b"].into_iter().zip(want) {
             let got = got.get(share).copied().unwrap_or_default();
             prop_assert!((got - want).abs() < 100.0, "{}: {} is not {}", share, got, want);

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 
-use super::rank;
+use super::jobs::rank;
 use crate::controllers::compute_environment::allowed;
 use crate::crd::ComputeEnvironment;
 use crate::crd::compute_environment::EnvironmentType;
@@ -36,10 +36,11 @@ pub(super) fn environments(
     caches: &Caches,
     dispatch: &Dispatch,
     nodes: &[Arc<Node>],
+    pods: &[Arc<AttemptPod>],
     notices: &Notices,
 ) -> (BTreeMap<String, Environment>, Pools) {
     let leaving: Vec<_> = nodes.iter().filter(|node| notices.on(node)).map(|node| node.name_any()).collect();
-    let used = vcpus_in_use(caches);
+    let used = vcpus_in_use(pods);
     let mut environments = BTreeMap::new();
     let mut pools = HashMap::new();
     for object in caches.environments.state() {
@@ -53,7 +54,7 @@ pub(super) fn environments(
         let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));
         let managed = object.spec.type_ == EnvironmentType::Managed;
         let max = object.spec.compute_resources.as_ref().map(|found| milli(found.maxv_cpus));
-        let used_here = used.get(&name);
+        let used_here = used.get(name.as_str());
         let environment = Environment {
             closed: environment_closed(&object, dispatch),
             // What the API server refuses today it is asked again, and may take tomorrow.
@@ -81,7 +82,7 @@ fn milli(vcpus: i32) -> i64 {
 fn tenants(
     environment: &ComputeEnvironment,
     caches: &Caches,
-    used: Option<&HashMap<String, i64>>,
+    used: Option<&HashMap<&str, i64>>,
 ) -> Option<BTreeMap<String, Tenant>> {
     if environment.spec.allowed_namespaces.is_empty() {
         return None;
@@ -91,7 +92,7 @@ fn tenants(
         let entry = allowed(environment, namespace, caches)?;
         Some(Tenant {
             max_vcpus_milli: entry.maxv_cpus.map(milli),
-            used_vcpus_milli: used.and_then(|used| used.get(namespace)).copied().unwrap_or(0),
+            used_vcpus_milli: used.and_then(|used| used.get(namespace.as_str())).copied().unwrap_or(0),
             max_priority: entry.max_priority.map(i64::from),
             weight: entry.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
         })
@@ -141,11 +142,11 @@ pub fn environment_closed(environment: &ComputeEnvironment, dispatch: &Dispatch)
 }
 
 /// vCPUs in use, in thousandths, by environment and namespace.
-fn vcpus_in_use(caches: &Caches) -> HashMap<String, HashMap<String, i64>> {
-    let mut used: HashMap<String, HashMap<String, i64>> = HashMap::new();
-    for pod in caches.pods.attempts().into_iter().filter(|pod| !pod.finished) {
-        let namespace = pod.pod.namespace().unwrap_or_default();
-        let used = used.entry(pod.environment).or_default().entry(namespace).or_default();
+fn vcpus_in_use(pods: &[Arc<AttemptPod>]) -> HashMap<&str, HashMap<&str, i64>> {
+    let mut used: HashMap<&str, HashMap<&str, i64>> = HashMap::new();
+    for pod in pods.iter().filter(|pod| !pod.finished) {
+        let namespace = pod.pod.metadata.namespace.as_deref().unwrap_or_default();
+        let used = used.entry(&pod.environment).or_default().entry(namespace).or_default();
         *used = used.saturating_add(pod.vcpus_milli);
     }
     used
@@ -167,14 +168,19 @@ pub(super) fn rooms(caches: &Caches, nodes: &[Arc<Node>]) -> Vec<NodeRoom> {
 
 /// Pods that are not bound yet, or not even seen, will take room on some node of their pool; where nodes come for
 /// them, they take one of so many places.
-pub(super) fn take_room_of_unbound(snapshot: &mut Snapshot, caches: &Caches, dispatch: &Dispatch) {
-    for attempt in caches.pods.attempts() {
+pub(super) fn take_room_of_unbound(
+    snapshot: &mut Snapshot,
+    caches: &Caches,
+    dispatch: &Dispatch,
+    pods: &[Arc<AttemptPod>],
+) {
+    for attempt in pods {
         if attempt.finished || observe::node_name(&attempt.pod).is_some() {
             continue;
         }
         let Some(environment) = snapshot.environments.get_mut(&attempt.environment) else { continue };
         let requests = observe::requests(&attempt.pod);
-        match unbound(&attempt, requests, environment, caches) {
+        match unbound(attempt, requests, environment, caches) {
             _ if environment.provisioned.is_none() => {
                 charge_tightest(environment, &mut snapshot.nodes, &requests);
             }

@@ -1,6 +1,7 @@
 //! ConsumableResources as a cycle sees them: what is left of each.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use batchyard_core::name;
 use kube::ResourceExt;
@@ -8,6 +9,7 @@ use kube::ResourceExt;
 use crate::crd::convert::Plan;
 use crate::dispatcher::Dispatch;
 use crate::k8s::caches::Caches;
+use crate::k8s::pods::AttemptPod;
 use crate::k8s::tokens;
 use crate::k8s::watch::key;
 
@@ -27,15 +29,14 @@ pub(super) fn of(plan: &Plan, namespace: &str, caches: &Caches) -> Vec<(String, 
 }
 
 /// What is left of each resource.
-pub(super) fn left(caches: &Caches, dispatch: &Dispatch) -> BTreeMap<String, i64> {
+pub(super) fn left(caches: &Caches, dispatch: &Dispatch, pods: &[Arc<AttemptPod>]) -> BTreeMap<String, i64> {
     let resources = caches.consumable_resources.state();
     if resources.is_empty() {
         return BTreeMap::new();
     }
-    let pods = caches.pods.attempts();
     let mut left: BTreeMap<String, i64> = resources
         .iter()
-        .map(|resource| (key(resource.as_ref()), tokens::Standing::of(resource, &pods).left()))
+        .map(|resource| (key(resource.as_ref()), tokens::Standing::of(resource, pods).left()))
         .collect();
     for creating in dispatch.creating().into_values() {
         for (resource, quantity) in creating.candidate.tokens {

@@ -16,7 +16,7 @@ pub(crate) fn admitted<'a>(verdicts: &'a BTreeMap<String, Verdict>, uid: &str) -
 
 /// The uids of a queue's jobs that wait, in its order.
 pub(crate) fn line_of(queue: &Queue) -> Vec<String> {
-    line_up(std::slice::from_ref(queue)).into_iter().map(|place| place.rank.uid).collect()
+    line_up(std::slice::from_ref(queue), |_| false).into_iter().map(|place| place.rank.uid).collect()
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
@@ -108,7 +108,7 @@ fn withdrawals_serve_a_head(snapshot: &Snapshot, decisions: &Decisions) -> Resul
         let is_late = timeout.is_some_and(|timeout| snapshot.now.duration_since(pod.since) >= timeout);
         let mut heads = snapshot.queues.iter().filter_map(|queue| {
             let uid = decisions.fronts.get(&queue.id)?.first()?;
-            let head = queue.waiting.keys().find(|rank| rank.uid == *uid)?;
+            let head = queue.waiting.ranks().find(|rank| rank.uid == *uid)?;
             queue.environments.contains(name).then_some((queue, head))
         });
         let serves = is_late || heads.any(|(queue, head)| comes_before(queue, head, environment, pod));

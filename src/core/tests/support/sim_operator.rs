@@ -321,7 +321,7 @@ impl World {
         let snapshot = self.snapshot();
         for queue in &snapshot.queues {
             let behind = waits::behind_head(queue.name());
-            verdicts.extend(queue.waiting.keys().map(|rank| (rank.uid.clone(), behind.clone())));
+            verdicts.extend(queue.waiting.ranks().map(|rank| (rank.uid.clone(), behind.clone())));
         }
         for (uid, verdict) in schedule(snapshot).verdicts {
             let job = self.jobs.iter().find(|(_, j)| j.uid == uid).map(|(n, _)| n.clone()).expect("known");

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use batchyard_core::queue::{
-    Candidate, Decisions, Ledger, NodeRoom, Queue, Rank, Resources, Snapshot, Unbound, Usage, Use, Verdict,
+    Candidate, Decisions, Ledger, NodeRoom, Policy, Queue, Rank, Resources, Snapshot, Unbound, Usage, Use, Verdict,
     room, schedule,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -165,8 +165,11 @@ impl Simulation {
         let job = &self.jobs[uid];
         let Some((pod, (_, from))) = job.pod.as_ref().and_then(|pod| Some((pod, pod.bound?))) else { return };
         let (share, vcpus_milli) = (job.candidate.share.clone(), job.candidate.vcpus_milli);
-        let ledger = self.ledgers.entry(job.queue.clone()).or_default();
-        ledger.note(&pod.uid, Use { share, vcpus_milli, from, until });
+        let ledger = ledger(&mut self.ledgers, &job.queue);
+        match until {
+            None => ledger.begin(&pod.uid, Use { share, vcpus_milli, from }),
+            Some(until) => ledger.end(&pod.uid, until),
+        }
     }
 
     fn nodes_come_and_go(&mut self) {
@@ -268,7 +271,7 @@ impl Simulation {
         let mut snapshot = Snapshot { nodes: self.nodes(), ..self.idle.clone() };
         for queue in &mut snapshot.queues {
             queue.head = self.heads.get(&queue.id).cloned();
-            let ledger = self.ledgers.entry(queue.id.clone()).or_default();
+            let ledger = ledger(&mut self.ledgers, &queue.id);
             for job in self.jobs.values().filter(|job| job.queue == queue.id) {
                 match &job.pod {
                     None => drop(queue.waiting.insert(job.rank.clone(), job.candidate.clone())),
@@ -320,12 +323,15 @@ impl Simulation {
     }
 }
 
+fn ledger<'l>(ledgers: &'l mut BTreeMap<String, Ledger>, queue: &str) -> &'l mut Ledger {
+    ledgers.entry(queue.to_owned()).or_insert_with(|| Ledger::new(Policy::default().window()))
+}
+
 /// The usage of a queue's active shares: those with a job, and those that ran one within the window.
 fn usage(queue: &mut Queue, ledger: &mut Ledger, jobs: &BTreeMap<String, Job>, now: Timestamp) {
     let Some(shares) = &mut queue.shares else { return };
-    let window = shares.policy.window();
-    ledger.prune(window, now);
-    let averages = ledger.averages(window, now).into_iter();
+    ledger.set_window(shares.policy.window());
+    let averages = ledger.averages(now).into_iter();
     shares.active = averages.map(|(share, past_milli)| (share, Usage { now_milli: 0, past_milli })).collect();
     for job in jobs.values().filter(|job| job.queue == queue.id) {
         let usage = shares.active.entry(job.candidate.share.clone()).or_default();

@@ -163,7 +163,10 @@ impl Stage {
     /// Changes the last job.
     pub(crate) fn edit(mut self, change: impl FnOnce(&mut Candidate)) -> Self {
         let rank = self.last.clone().expect("a job");
-        change(self.last_queue().waiting.get_mut(&rank).expect("in the last queue"));
+        let waiting = &mut self.last_queue().waiting;
+        let mut job = waiting.get(&rank).expect("in the last queue").clone();
+        change(&mut job);
+        waiting.insert(rank, job);
         self
     }
 
@@ -171,7 +174,7 @@ impl Stage {
     pub(crate) fn head_since(mut self, seconds: i64) -> Self {
         let since = self.snapshot.now - SignedDuration::from_secs(seconds);
         let queue = self.last_queue();
-        queue.head = queue.waiting.keys().next().map(|rank| (rank.uid.clone(), since));
+        queue.head = queue.waiting.ranks().next().map(|rank| (rank.uid.clone(), since));
         self
     }
 
