@@ -144,6 +144,8 @@ fn api_server(local: &Local) -> Result<Command> {
         "--allow-privileged=true".to_owned(),
         format!("--audit-policy-file={}", local.folder.join("audit-policy.json").display()),
         format!("--audit-log-path={}", local.audit_log().display()),
+        // Who counts writes reads on from a place in this one file: it is not turned over, in megabytes.
+        "--audit-log-maxsize=100000".to_owned(),
     ];
     kubernetes(local, "kube-apiserver", &flags)
 }
