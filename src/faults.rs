@@ -20,7 +20,7 @@ use crate::k8s::watch::Change;
 use crate::k8s::{meta, observe, pods};
 
 /// Caches that nobody feeds but the test.
-fn caches() -> (Caches, Feeds, Triggers) {
+pub(crate) fn caches() -> (Caches, Feeds, Triggers) {
     let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
     let (caches, mut feeds) = prepare(&kube::Client::try_from(nowhere).expect("a client"));
     let triggers = triggers::wire(&mut feeds, &caches, &Dispatch::default());
@@ -33,7 +33,7 @@ fn job(uid: &str, version: u32) -> BatchJob {
     serde_json::from_value(job).expect("a job")
 }
 
-fn pod(uid: &str, job: &str, more: Value) -> Pod {
+pub(crate) fn pod(uid: &str, job: &str, more: Value) -> Pod {
     let owner = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob", "name": "render", "uid": job,
         "controller": true});
     let mut pod = json!({"metadata": {"name": uid, "namespace": "ns", "uid": uid, "ownerReferences": [owner],

@@ -3,6 +3,8 @@
 pub mod environments;
 mod jobs;
 mod line;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
