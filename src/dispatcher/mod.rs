@@ -407,7 +407,16 @@ mod tests {
     fn creating(pod: &str) -> Creating {
         let (pod, environment) = (pod.to_owned(), "spot".to_owned());
         let (queue, candidate) = ("ns/q".to_owned(), Candidate::default());
-        Creating { pod, attempt: 1, placement: 0, environment, queue, candidate, answered: None, waited: None }
+        Creating {
+            pod,
+            attempt: 1,
+            placement: 0,
+            environment,
+            queue,
+            candidate,
+            answered: None,
+            waited: None,
+        }
     }
 
     fn found<'c>(decisions: &'c Decisions, others: &'c BTreeMap<String, waits::Wait>) -> Found<'c> {

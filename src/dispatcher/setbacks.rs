@@ -149,8 +149,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::dispatcher::{Creating, Found};
     use crate::dispatcher::index::environment_closed;
+    use crate::dispatcher::{Creating, Found};
 
     fn environment(generation: i64, observed: i64, status: &str) -> ComputeEnvironment {
         let object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "ComputeEnvironment",
@@ -163,7 +163,16 @@ mod tests {
     fn creating(pod: &str) -> Creating {
         let (pod, environment) = (pod.to_owned(), "spot".to_owned());
         let (queue, candidate) = ("ns/q".to_owned(), Candidate::default());
-        Creating { pod, attempt: 1, placement: 0, environment, queue, candidate, answered: None, waited: None }
+        Creating {
+            pod,
+            attempt: 1,
+            placement: 0,
+            environment,
+            queue,
+            candidate,
+            answered: None,
+            waited: None,
+        }
     }
 
     /// An environment that was edited a moment ago is not used by what was said of it before.

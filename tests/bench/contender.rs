@@ -5,6 +5,8 @@ use kube::core::GroupVersionKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::round::Shape;
+
 /// Who runs the jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -41,8 +43,9 @@ impl Contender {
         if self == Self::Indexed { 1 } else { jobs }
     }
 
-    /// The object with this number that runs `jobs` jobs if it runs all of them.
-    pub(crate) fn object(self, number: usize, jobs: usize, queues: usize) -> Made {
+    /// The object with this number.
+    pub(crate) fn object(self, number: usize, shape: Shape) -> Made {
+        let jobs = shape.jobs;
         let name = format!("job-{number}");
         let metadata = json!({"name": name});
         let (group, version, kind, body) = match self {
@@ -59,8 +62,12 @@ impl Contender {
                 ("batch", "v1", "Job", json!({"metadata": metadata, "spec": spec}))
             }
             Self::Batchyard => {
-                let spec = json!({"jobQueue": queue(number % queues),
+                let mut spec = json!({"jobQueue": queue(number % shape.queues),
                     "containerProperties": {"image": "kwok", "vcpus": 1, "memory": 64}});
+                if shape.shares > 0 {
+                    let share = number / shape.queues % shape.shares;
+                    spec["shareIdentifier"] = json!(format!("share{share}"));
+                }
                 ("batchyard.io", "v1alpha1", "BatchJob", json!({"metadata": metadata, "spec": spec}))
             }
         };

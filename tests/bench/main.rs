@@ -22,7 +22,7 @@ struct Args {
     /// Jobs that are submitted at once
     #[arg(long, default_value_t = 2_000)]
     jobs: usize,
-    /// Jobs that wait for the room of 2,000; 0 leaves this out
+    /// Jobs that wait behind others in 1,000 shares; 0 leaves this out
     #[arg(long, default_value_t = 0)]
     backlog: usize,
     /// Where the numbers are written as JSON
@@ -30,6 +30,8 @@ struct Args {
     json: Option<std::path::PathBuf>,
 }
 
+/// The shares of the third shape: as many as may be active in two queues.
+const SHARES: usize = 1_000;
 /// The queues of the second shape.
 const QUEUES: usize = 20;
 /// How many jobs of one vCPU run at a time at most, as long as there are so many nodes.
@@ -38,22 +40,25 @@ const SLOTS: usize = 2_000;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let at_once = Shape { jobs: args.jobs, queues: 1 };
+    let at_once = Shape { jobs: args.jobs, queues: 1, ..Shape::default() };
     let mut outcomes = Vec::new();
     for contender in Contender::ALL {
         outcomes.push(play(contender, at_once).await);
     }
-    let many_queues = play(Contender::Batchyard, Shape { jobs: args.jobs, queues: QUEUES }).await;
+    let many_queues = play(Contender::Batchyard, Shape { queues: QUEUES, ..at_once }).await;
     let backlog = match args.backlog {
         0 => None,
-        jobs => Some(play(Contender::Batchyard, Shape { jobs, queues: 1 }).await),
+        waiting => {
+            let shape = Shape { queues: 2, shares: SHARES / 2, waiting, ..at_once };
+            Some(play(Contender::Batchyard, shape).await)
+        }
     };
     println!("{}", table::machine());
     println!("{}", table::comparison(&format!("{} jobs at once", args.jobs), &outcomes));
     let title = format!("{} jobs in {QUEUES} queues", args.jobs);
     println!("{}", table::comparison(&title, &beside_pods(&outcomes, &many_queues)));
     if let Some(backlog) = &backlog {
-        let title = format!("{} jobs for {SLOTS} slots", args.backlog);
+        let title = format!("{} jobs, and {} behind them in {SHARES} shares", args.jobs, args.backlog);
         println!("{}", table::comparison(&title, &beside_pods(&outcomes, backlog)));
     }
     println!("{}", table::goals(&outcomes, backlog.as_ref()));

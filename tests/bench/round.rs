@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use batchyard::crd::{ComputeEnvironment, JobQueue};
+use batchyard::crd::{BatchJob, ComputeEnvironment, JobQueue, SchedulingPolicy};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -27,12 +27,23 @@ const CREATES: usize = 64;
 const LIMIT: Duration = Duration::from_secs(1_800);
 
 /// What is to be run.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Shape {
     /// How many jobs.
     pub(crate) jobs: usize,
     /// In how many queues, for who has queues.
     pub(crate) queues: usize,
+    /// Into how many shares each queue is divided, if so.
+    pub(crate) shares: usize,
+    /// How many jobs more wait from the beginning to the end.
+    pub(crate) waiting: usize,
+}
+
+impl Shape {
+    /// How many jobs there are.
+    fn all(self) -> usize {
+        self.jobs + self.waiting
+    }
 }
 
 /// What it took.
@@ -66,11 +77,12 @@ impl Outcome {
 
 /// Lets a contender run the jobs in a namespace of their own, and removes it.
 pub(crate) async fn play(contender: Contender, shape: Shape) -> Outcome {
-    eprintln!("{}: {} jobs, {} queues …", contender.name(), shape.jobs, shape.queues);
+    let behind = if shape.waiting > 0 { format!(", {} behind them", shape.waiting) } else { String::new() };
+    eprintln!("{}: {} jobs, {} queues{behind} …", contender.name(), shape.jobs, shape.queues);
     let user = connect(Actor::User).await;
     let namespace = namespace(&user, "bench").await;
     let operator = match contender {
-        Contender::Batchyard => Some(furnished(&user, &namespace, shape.queues).await),
+        Contender::Batchyard => Some(furnished(&user, &namespace, shape).await),
         _ => None,
     };
     let meter = Meter::begin(operator.as_ref().map(|operator| operator.pid().into()));
@@ -82,10 +94,13 @@ pub(crate) async fn play(contender: Contender, shape: Shape) -> Outcome {
     let taken = meter.taken();
     let cycle_ms = operator.as_ref().and_then(Operator::metrics).and_then(|text| cycles(&text));
     let writes = match &mark {
-        Some(mark) => written(&user, mark, &namespace).await,
+        Some(mark) => written(&user, mark, &namespace, shape).await,
         None => BTreeMap::new(),
     };
-    remove(&user, &namespace).await;
+    // Those that wait are many, and go with the cluster: nothing is measured after them.
+    if shape.waiting == 0 {
+        remove(&user, &namespace).await;
+    }
     if let Some(operator) = operator {
         operator.stop().await;
     }
@@ -93,8 +108,20 @@ pub(crate) async fn play(contender: Contender, shape: Shape) -> Outcome {
     Outcome { contender, shape, seconds, writes, taken, cycle_ms }
 }
 
-/// An operator that leads, with the environment and the queues that the jobs need.
-async fn furnished(user: &Client, namespace: &str, queues: usize) -> Operator {
+/// An operator that leads, with the environment and the queues that the jobs need, and jobs that wait already.
+async fn furnished(user: &Client, namespace: &str, shape: Shape) -> Operator {
+    let operator = furniture(user, namespace, shape).await;
+    if shape.waiting == 0 {
+        return operator;
+    }
+    operator.stop().await;
+    backlog(user, namespace, shape).await;
+    let operator = Operator::start(NAME);
+    operator.leads().await;
+    operator
+}
+
+async fn furniture(user: &Client, namespace: &str, shape: Shape) -> Operator {
     let operator = Operator::start(NAME);
     operator.leads().await;
     let environment = json!({"metadata": {"name": format!("{namespace}.pool")}, "spec": {
@@ -104,13 +131,18 @@ async fn furnished(user: &Client, namespace: &str, queues: usize) -> Operator {
         "podDefaults": {"tolerations": tolerations(), "annotations": annotations()},
     }});
     apply(&Api::<ComputeEnvironment>::all(user.clone()), &environment).await;
+    let policies = Api::<SchedulingPolicy>::namespaced(user.clone(), namespace);
+    apply(&policies, &json!({"metadata": {"name": "fair"}, "spec": {"fairsharePolicy": {}}})).await;
     let api = Api::<JobQueue>::namespaced(user.clone(), namespace);
-    for number in 0..queues {
-        let spec =
+    for number in 0..shape.queues {
+        let mut spec =
             json!({"priority": 1, "computeEnvironmentOrder": [{"order": 1, "computeEnvironment": "pool"}]});
+        if shape.shares > 0 {
+            spec["schedulingPolicyArn"] = json!("fair");
+        }
         apply(&api, &json!({"metadata": {"name": queue(number)}, "spec": spec})).await;
     }
-    for number in 0..queues {
+    for number in 0..shape.queues {
         wait::until(&api, &queue(number), "a VALID queue", |queue| {
             let status = queue.status.as_ref().and_then(|status| status.status_reason.as_deref());
             status == Some("JobQueue Healthy")
@@ -120,15 +152,40 @@ async fn furnished(user: &Client, namespace: &str, queues: usize) -> Operator {
     operator
 }
 
-/// Makes the objects and waits until each has succeeded.
+/// Jobs that the operator accepted in an earlier life.
+async fn backlog(user: &Client, namespace: &str, shape: Shape) {
+    let api: Api<BatchJob> = Api::namespaced(user.clone(), namespace);
+    stream::iter(0..shape.all())
+        .for_each_concurrent(CREATES, |number| {
+            let api = api.clone();
+            async move {
+                let (_, object) = Contender::Batchyard.object(number, shape);
+                let object = serde_json::to_value(object).and_then(serde_json::from_value).expect("a job");
+                let made = api.create(&PostParams::default(), &object).await;
+                let made = made.unwrap_or_else(|e| panic!("job {number} cannot be made: {e}"));
+                let (name, queue) = (made.name_any(), &made.spec.job_queue);
+                let status = json!({"status": {"phase": "RUNNABLE", "jobId": made.uid(), "jobDefinition": name,
+                    "jobQueue": queue, "statusReason": format!("Waiting behind the head of JobQueue {queue}"),
+                    "waiting": {"for": "Turn", "since": made.creation_timestamp()},
+                    "createdAt": made.creation_timestamp(), "runnableAt": made.creation_timestamp(),
+                    "observedGeneration": 1}});
+                let told = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+                told.unwrap_or_else(|e| panic!("{name} cannot be accepted: {e}"));
+            }
+        })
+        .await;
+}
+
+/// Makes the objects and waits until so many have succeeded.
 async fn run(user: &Client, namespace: &str, contender: Contender, shape: Shape) {
     let objects = contender.objects(shape.jobs);
-    let (resource, _) = contender.object(0, shape.jobs, shape.queues);
+    let made = if shape.waiting > 0 { 0 } else { objects };
+    let (resource, _) = contender.object(0, shape);
     let api: Api<DynamicObject> = Api::namespaced_with(user.clone(), namespace, &resource);
-    let creates = stream::iter(0..objects).for_each_concurrent(CREATES, |number| {
+    let creates = stream::iter(0..made).for_each_concurrent(CREATES, |number| {
         let api = api.clone();
         async move {
-            let (_, object) = contender.object(number, shape.jobs, shape.queues);
+            let (_, object) = contender.object(number, shape);
             let made = api.create(&PostParams::default(), &object).await;
             made.unwrap_or_else(|e| panic!("{} cannot be made: {e}", object.name_any()));
         }
@@ -152,13 +209,20 @@ async fn run(user: &Client, namespace: &str, contender: Contender, shape: Shape)
 }
 
 /// The successful writes once nothing more is written: the last is the one that lets go of a job's pod.
-async fn written(user: &Client, mark: &audit::Mark, namespace: &str) -> BTreeMap<String, usize> {
+async fn written(
+    user: &Client,
+    mark: &audit::Mark,
+    namespace: &str,
+    shape: Shape,
+) -> BTreeMap<String, usize> {
     let pods: Api<Pod> = Api::namespaced(user.clone(), namespace);
-    wait::answer("pods that nobody holds", namespace, || async {
-        let pods = pods.list_metadata(&ListParams::default()).await.ok()?;
-        pods.iter().all(|pod| pod.finalizers().is_empty()).then_some(())
-    })
-    .await;
+    if shape.waiting == 0 {
+        wait::answer("pods that nobody holds", namespace, || async {
+            let pods = pods.list_metadata(&ListParams::default()).await.ok()?;
+            pods.iter().all(|pod| pod.finalizers().is_empty()).then_some(())
+        })
+        .await;
+    }
     // The log may lag behind; it is complete when it has a write that came after all others.
     let last = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "last"}});
     let last: ConfigMap = serde_json::from_value(last).expect("a ConfigMap");
@@ -173,7 +237,9 @@ async fn written(user: &Client, mark: &audit::Mark, namespace: &str) -> BTreeMap
     let mut counts = BTreeMap::new();
     // Queues and environments are not jobs, and Events are counted nowhere.
     let of_others = |write: &audit::Write| {
-        ["events", "jobqueues", "configmaps"].iter().any(|other| write.resource.starts_with(other))
+        ["events", "jobqueues", "configmaps", "schedulingpolicies"]
+            .iter()
+            .any(|other| write.resource.starts_with(other))
     };
     for write in writes.iter().filter(|write| write.is_done() && !of_others(write)) {
         *counts.entry(format!("{} {}", write.verb, write.resource)).or_default() += 1;

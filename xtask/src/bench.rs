@@ -19,7 +19,7 @@ pub struct BenchArgs {
     /// Jobs that are submitted at once
     #[arg(long, default_value_t = 2_000)]
     jobs: usize,
-    /// Jobs that wait for the room of 2,000; 50,000 take a quarter of an hour
+    /// Jobs that wait behind others in 1,000 shares; making 50,000 takes some minutes
     #[arg(long, default_value_t = 0)]
     backlog: usize,
     /// Where the numbers are written as JSON

@@ -1,13 +1,12 @@
 //! The jobs of one queue in the order in which they get their turn.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, btree_map};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::iter::Peekable;
-use std::sync::Arc;
 
 use super::order::Rank;
 use super::snapshot::{Candidate, Queue};
-use super::waiting::{self, ShareLine};
+use super::waiting::{self, ShareIter, ShareLine};
 
 /// What is left of a queue's line.
 pub(super) enum Line<'q> {
@@ -56,7 +55,7 @@ pub(super) struct Fair<'q> {
 
 /// A share with the jobs that still wait.
 struct Share<'q> {
-    jobs: Peekable<btree_map::Iter<'q, (Reverse<i64>, Arc<Rank>), Arc<Candidate>>>,
+    jobs: Peekable<ShareIter<'q>>,
     weight: f64,
     usage: f64,
 }

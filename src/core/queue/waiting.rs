@@ -19,7 +19,10 @@ struct Lines {
 }
 
 /// The jobs of one share: schedulingPriority acts within a share only, and before everything else there.
-pub(super) type ShareLine = BTreeMap<(Reverse<i64>, Arc<Rank>), Arc<Candidate>>;
+pub(super) type ShareLine = BTreeMap<ShareRank, Arc<Candidate>>;
+type ShareRank = (Reverse<i64>, Arc<Rank>);
+/// Goes along one.
+pub(super) type ShareIter<'q> = btree_map::Iter<'q, ShareRank, Arc<Candidate>>;
 
 /// The jobs of a queue by rank.
 #[derive(Clone, Debug)]

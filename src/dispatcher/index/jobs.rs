@@ -69,9 +69,15 @@ pub(super) struct World<'w> {
 
 /// What a job that may have a pod made waits for, or what the pod is made from.
 enum Standing {
-    InLine { plan: Arc<Plan>, candidate: Candidate },
+    InLine {
+        plan: Arc<Plan>,
+        candidate: Candidate,
+    },
     /// It waits for something else; if it is passing, for time to pass.
-    Other { wait: Wait, passing: bool },
+    Other {
+        wait: Wait,
+        passing: bool,
+    },
     /// It can never run, which its controller says.
     Never,
 }
@@ -114,7 +120,8 @@ impl Jobs {
         if before.queue.is_some() && before.queue != queue {
             self.end_use(&mut before, world.now);
         }
-        let mut entry = Entry { queue, counted: before.counted, open: before.open.take(), ..Entry::default() };
+        let mut entry =
+            Entry { queue, counted: before.counted, open: before.open.take(), ..Entry::default() };
         let mut plan = before.waits.map(|waits| waits.plan);
         let line = entry.queue.as_ref().and_then(|queue| self.lines.get_mut(queue));
         if let Some(line) = line.filter(|line| line.ledger.is_some()) {
@@ -311,9 +318,7 @@ pub(super) fn rank(job: &BatchJob, uid: &str) -> Rank {
 pub fn is_waiting(job: &BatchJob, caches: &Caches) -> bool {
     let record = job.status.as_ref().map(|status| &status.record);
     is_wanted(job)
-        && record
-            .zip(job.uid())
-            .is_some_and(|(record, uid)| !has_open_pod(record, &caches.pods.of_job(&uid)))
+        && record.zip(job.uid()).is_some_and(|(record, uid)| !has_open_pod(record, &caches.pods.of_job(&uid)))
         && !caches.is_terminating(&job.namespace().unwrap_or_default())
 }
 

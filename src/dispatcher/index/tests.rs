@@ -121,7 +121,9 @@ impl World {
             }
             Step::Assume(job) => self.dispatch.assume(&uid(job), creating(job)),
             Step::Settle(job) => self.dispatch.settle(&uid(job), &pod_uid(job)),
-            Step::HoldBack(job) => self.dispatch.hold_back(&uid(job), &pod_uid(job), waits::api_refuses("no")),
+            Step::HoldBack(job) => {
+                self.dispatch.hold_back(&uid(job), &pod_uid(job), waits::api_refuses("no"))
+            }
             Step::Refuse(job) => self.dispatch.refuse(&uid(job), &pod_uid(job), "never".into()),
             Step::Forget(job) => self.dispatch.forget(&uid(job)),
         }
@@ -173,7 +175,8 @@ impl World {
             queues.insert(queue.id.clone(), json!([queue.running, shares, jobs]));
         }
         let others = index.others().iter().map(|(uid, wait)| (uid, &wait.text));
-        let mut in_line: Vec<_> = index.in_line().map(|(uid, queue, _)| format!("{uid} in {queue}")).collect();
+        let mut in_line: Vec<_> =
+            index.in_line().map(|(uid, queue, _)| format!("{uid} in {queue}")).collect();
         in_line.sort();
         json!({"queues": queues, "others": others.collect::<BTreeMap<_, _>>(), "moved": view.moved, "in line": in_line})
     }

@@ -7,7 +7,8 @@ use std::time::Instant;
 use batchyard::crd::{BatchJob, JobQueue};
 use batchyard_core::job::phase::Phase;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use super::world::{World, job};
 use crate::cli::program::taken;
 use crate::support::client::object;
 use crate::support::operator::{self, Operator};
+use crate::support::wait;
 
 /// As many jobs have ended, and as many wait: 25,000 each in a long run.
 fn jobs() -> usize {
@@ -190,4 +192,58 @@ async fn look(world: &World) {
         println!("kubectl batch {}: {taken:.1?}", line.join(" "));
         assert!(taken.lines > 0 && taken.memory <= MEMORY, "{line:?}: {taken:?}");
     }
+}
+
+/// How many vCPUs the jobs of a round may use.
+const ROOM: usize = 8;
+/// How many they would.
+const WANTED: usize = 12;
+
+/// The operator is killed while it places jobs. The next one finds in use what there are pods for, and places as many
+/// as there is room for, not one more: five times, a hundred in a long run.
+#[tokio::test]
+async fn killed_while_it_places_jobs_it_knows_what_is_in_use() {
+    let rounds = if std::env::var_os("BATCHYARD_LONG").is_some() { 100 } else { 5 };
+    let _exclusive = operator::exclusive().await;
+    let world = World::without_operator("midcycle").await;
+    let mut leader = Operator::start(operator::NAME);
+    world.furnish().await;
+    world.node("wide", "pool", 2 * ROOM as u32).await;
+    world.changed_environment("pool", json!({"computeResources": {"maxvCpus": ROOM}})).await;
+    let (jobs, pods) = (world.api::<BatchJob>(), world.api::<Pod>());
+    for round in 0..rounds {
+        let submit = |number| {
+            let world = &world;
+            async move { drop(world.submit(&format!("round-{round}-{number}"), job(json!({}))).await) }
+        };
+        stream::iter(0..WANTED).for_each_concurrent(WANTED, submit).await;
+        // Each time after another pod.
+        wait::answer("pods in the making", &world.namespace, || async {
+            (world.pods().await.len() > round % ROOM).then_some(())
+        })
+        .await;
+        leader.kill();
+        leader = Operator::start(operator::NAME);
+        wait::answer("as many pods as there is room for", &world.namespace, || async {
+            let pods = world.pods().await.len();
+            assert!(pods <= ROOM, "round {round}: {pods} pods");
+            let environment = world.environments().get(&world.environment_name("pool")).await.ok()?;
+            let in_use = environment.status?.vcpus_in_use;
+            let phases = jobs.list(&ListParams::default()).await.ok()?;
+            let accepted = phases.iter().all(|job| {
+                job.status.as_ref().is_some_and(|status| status.record.phase() == Phase::Runnable)
+            });
+            (pods == ROOM && accepted && in_use == Some(ROOM as i32)).then_some(())
+        })
+        .await;
+        jobs.delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await
+            .expect("jobs can be deleted");
+        wait::answer("the end of all pods", &world.namespace, || async {
+            let left = pods.list_metadata(&ListParams::default()).await.ok()?;
+            left.items.is_empty().then_some(())
+        })
+        .await;
+    }
+    leader.stop().await;
 }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use batchyard_core::queue::{
-    Candidate, Decisions, Ledger, NodeRoom, Policy, Queue, Rank, Resources, Snapshot, Unbound, Usage, Use, Verdict,
-    room, schedule,
+    Candidate, Decisions, Ledger, NodeRoom, Policy, Queue, Rank, Resources, Snapshot, Unbound, Usage, Use,
+    Verdict, room, schedule,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -274,7 +274,7 @@ impl Simulation {
             let ledger = ledger(&mut self.ledgers, &queue.id);
             for job in self.jobs.values().filter(|job| job.queue == queue.id) {
                 match &job.pod {
-                    None => drop(queue.waiting.insert(job.rank.clone(), job.candidate.clone())),
+                    None => queue.waiting.insert(job.rank.clone(), job.candidate.clone()),
                     Some(_) => queue.running += 1,
                 }
             }
