@@ -71,8 +71,20 @@ pub fn resource(reference: &str) -> &str {
 /// The object names that a reference to a queue or environment may mean, most likely first.
 pub fn candidates(reference: &str) -> Vec<String> {
     let name = resource(reference);
-    let slug = slug(name);
-    if slug == name { vec![slug] } else { vec![slug, name.to_owned()] }
+    if is_slug(name) { vec![name.to_owned()] } else { vec![slug(name), name.to_owned()] }
+}
+
+/// True if a reference may mean the object of this name. Nothing is built where the reference is a plain name, as most
+/// are.
+pub fn may_mean(reference: &str, object: &str) -> bool {
+    reference == object || (!is_slug(reference) && candidates(reference).iter().any(|name| name == object))
+}
+
+/// True if a name is its own slug.
+fn is_slug(name: &str) -> bool {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+    let bounded = (1..=SLUG).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-');
+    bounded && name.chars().all(allowed)
 }
 
 /// The object names that a queue's reference to an environment may mean, most likely first:

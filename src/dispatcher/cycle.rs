@@ -146,9 +146,9 @@ impl Dispatcher {
             let Context { caches, dispatch, settings, .. } = self.context.as_ref();
             self.index.view(caches, dispatch, &settings.notices, now)
         };
-        let open: usize =
-            snapshot.queues.iter().map(|queue| queue.running as usize + queue.waiting.len()).sum();
-        self.context.dispatch.note_load(open);
+        let waiting = snapshot.queues.iter().map(|queue| queue.waiting.len()).sum();
+        let running = snapshot.queues.iter().map(|queue| queue.running).sum();
+        self.context.dispatch.note_load(waiting, running);
         let askers = self.context.dispatch.take_askers();
         let queues = (!askers.is_empty()).then(|| snapshot.queues.clone());
         let shares = active_shares(&snapshot.queues);

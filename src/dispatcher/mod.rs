@@ -55,6 +55,8 @@ struct State {
     /// Environments whose entry in `refusals` has changed.
     news: BTreeSet<String>,
     busy_until: Option<Instant>,
+    /// How many jobs have a pod.
+    running: u32,
     /// Who wants to know of the line.
     askers: Vec<Asker>,
 }
@@ -124,6 +126,9 @@ pub(crate) struct Creating {
 
 /// Jobs that wait or have a pod at a time, from which on the cluster counts as busy.
 const BUSY: usize = 20;
+/// So many jobs that run make a step of progress wait for so much longer, and never longer than that.
+const PATIENT: u32 = 200;
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(12));
 /// How long it counts as busy after that.
 const BUSY_FOR: Duration = Duration::from_secs(15);
 /// How long an environment that got no node for a pod is not asked for another like it.
@@ -193,10 +198,13 @@ impl Dispatch {
         self.lock().placed.environments.get(environment).copied()
     }
 
-    /// True while so many jobs wait or run that steps of progress are worth saving, and for a
-    /// while after.
-    pub fn is_busy(&self) -> bool {
-        self.lock().busy_until.is_some_and(|until| until > Instant::now())
+    /// How long a step of progress has to last to be worth a write, while so many jobs wait or run that writes are
+    /// worth saving, and for a while after: `at_least` so long, and the longer the more jobs run.
+    pub fn patience(&self, at_least: Duration) -> Option<Duration> {
+        let state = self.lock();
+        let more = PATIENCE.0.saturating_mul(state.running / PATIENT).min(PATIENCE.1);
+        let is_busy = state.busy_until.is_some_and(|until| until > Instant::now());
+        is_busy.then_some(if at_least.is_zero() { at_least } else { at_least + more })
     }
 
     /// The jobs that wait for their turn, in order, as the next cycle leaves them; nothing if that
@@ -246,9 +254,11 @@ impl Dispatch {
         changed.take()
     }
 
-    fn note_load(&self, open_jobs: usize) {
-        if open_jobs >= BUSY {
-            self.lock().busy_until = Some(Instant::now() + BUSY_FOR);
+    fn note_load(&self, waiting: usize, running: u32) {
+        let mut state = self.lock();
+        state.running = running;
+        if waiting + running as usize >= BUSY {
+            state.busy_until = Some(Instant::now() + BUSY_FOR);
         }
     }
 

@@ -386,10 +386,8 @@ pub fn queue_reference(job: &BatchJob) -> &str {
 
 /// True if the job is in this queue.
 pub fn names_queue(job: &BatchJob, queue: &JobQueue) -> bool {
-    let reference = queue_reference(job);
     let queue_name = queue.metadata.name.as_deref().unwrap_or_default();
-    job.metadata.namespace == queue.metadata.namespace
-        && (reference == queue_name || name::candidates(reference).iter().any(|name| name == queue_name))
+    job.metadata.namespace == queue.metadata.namespace && name::may_mean(queue_reference(job), queue_name)
 }
 
 /// Images are most of a node's status, and nobody looks at them.

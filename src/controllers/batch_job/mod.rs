@@ -126,9 +126,9 @@ fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Durat
     }
     let uid = job.uid()?;
     let lasting = Duration::from_secs(u64::from(context.settings.busy_progress_seconds));
-    let (limit, since) = match context.dispatch.is_busy() {
-        true => (lasting, context.caches.since_noticed(&uid)),
-        false => (PROGRESS, context.caches.since_own_write(&uid)?),
+    let (limit, since) = match context.dispatch.patience(lasting) {
+        Some(patience) => (patience, context.caches.since_noticed(&uid)),
+        None => (PROGRESS, context.caches.since_own_write(&uid)?),
     };
     limit.checked_sub(since).filter(|pause| !pause.is_zero())
 }
