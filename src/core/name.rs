@@ -83,7 +83,7 @@ pub fn may_mean(reference: &str, object: &str) -> bool {
 /// True if a name is its own slug.
 fn is_slug(name: &str) -> bool {
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
-    let bounded = (1..=SLUG).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-');
+    let bounded = name.len() <= SLUG && !name.starts_with('-') && !name.ends_with('-');
     bounded && name.chars().all(allowed)
 }
 
@@ -190,6 +190,21 @@ mod tests {
         }
         assert_ne!(slug("randomEC"), slug("RandomEC"));
         assert_eq!(slug(&"x".repeat(128)).len(), SLUG);
+    }
+
+    #[test]
+    fn a_reference_means_what_its_candidates_are() {
+        let (long, longer) = ("x".repeat(SLUG), "x".repeat(SLUG + 1));
+        let arn = "arn:aws:batch:eu-west-1:123456789012:job-queue/jq";
+        for reference in ["q", "a--b", "-q", "q-", "Q", "a.b", "", "é", &long, &longer, arn] {
+            assert_eq!(is_slug(reference), slug(reference) == reference, "{reference}");
+            for object in
+                candidates(reference).iter().map(String::as_str).chain(["q", "jq", reference, "other"])
+            {
+                let means = reference == object || candidates(reference).iter().any(|name| name == object);
+                assert_eq!(may_mean(reference, object), means, "{reference} {object}");
+            }
+        }
     }
 
     #[test]

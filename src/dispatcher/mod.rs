@@ -505,6 +505,22 @@ mod tests {
     }
 
     #[test]
+    fn patience_grows_with_the_jobs_that_run() {
+        let dispatch = Dispatch::default();
+        let seconds = Duration::from_secs;
+        let patience = |waiting, running| {
+            dispatch.note_load(waiting, running);
+            dispatch.patience(seconds(3))
+        };
+        assert_eq!(patience(10, 9), None, "each step is written");
+        assert_eq!(patience(10, 10), Some(seconds(3)));
+        assert_eq!(patience(0, 1_000), Some(seconds(8)));
+        assert_eq!(patience(0, 100_000), Some(seconds(15)));
+        assert_eq!(dispatch.patience(Duration::ZERO), Some(Duration::ZERO), "each step, whatever the load");
+        assert_eq!(patience(0, 0), Some(seconds(3)), "busy for a while after");
+    }
+
+    #[test]
     fn a_share_more_than_may_be_active_waits() {
         let dispatch = Dispatch::default();
         assert!(dispatch.may_be_active("ns/q", "new"), "before the first cycle nobody knows");
