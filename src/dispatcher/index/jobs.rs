@@ -120,15 +120,15 @@ impl Jobs {
         if before.queue.is_some() && before.queue != queue {
             self.end_use(&mut before, world.now);
         }
-        let mut entry =
-            Entry { queue, counted: before.counted, open: before.open.take(), ..Entry::default() };
+        let mut entry = Entry { queue, ..Entry::default() };
         let mut plan = before.waits.map(|waits| waits.plan);
         let line = entry.queue.as_ref().and_then(|queue| self.lines.get_mut(queue));
+        // Without a ledger nothing is noted, and all is when there is one again.
         if let Some(line) = line.filter(|line| line.ledger.is_some()) {
             entry.load = load(&job, record, uid, &pods, world.dispatch);
             let vcpus_milli = || vcpus_milli(&mut plan, &job, world.caches);
             let share = job.spec.share_identifier.as_deref().unwrap_or_default();
-            let noted = (entry.counted, entry.open.take());
+            let noted = (before.counted, before.open.take());
             (entry.counted, entry.open) = line.note_use(record, share, noted, vcpus_milli, world.now);
         }
         let wanted = is_wanted(&job);

@@ -79,9 +79,11 @@ pub struct Waiting {
 impl Index {
     /// Looks at what changed in the caches, all of it if the terms did.
     pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch, notices: &Notices, now: Timestamp) -> View {
-        let mut queues: Vec<Queue> =
-            caches.queues.state().iter().map(|object| queue(object, caches, dispatch)).collect();
-        self.look(&queues, World { caches, dispatch, now });
+        let objects = caches.queues.state();
+        let mut queues: Vec<Queue> = objects.iter().map(|object| queue(object, caches, dispatch)).collect();
+        // Of the same objects, and before the jobs are looked at: what comes meanwhile shows in the next cycle.
+        let terms = Terms::of(&objects, caches);
+        self.look(&queues, terms, World { caches, dispatch, now });
         for queue in &mut queues {
             if let Some(line) = self.jobs.lines.get_mut(&queue.id) {
                 line.tell(queue, now);
@@ -113,10 +115,9 @@ impl Index {
         Some(Waiting { job: waits.job.clone(), queue, plan: waits.plan.clone(), candidate })
     }
 
-    fn look(&mut self, queues: &[Queue], world: World<'_>) {
+    fn look(&mut self, queues: &[Queue], terms: Terms, world: World<'_>) {
         let changed: HashSet<String> = &world.caches.changed.take() | &world.dispatch.take_changed();
-        let terms = Some(Terms::now(world.caches));
-        let uids: HashSet<String> = if self.terms == terms {
+        let uids: HashSet<String> = if self.terms.as_ref() == Some(&terms) {
             changed.into_iter().chain(self.jobs.passing.iter().cloned()).collect()
         } else {
             let exists = |id: &String| queues.iter().any(|queue| queue.id == *id);
@@ -134,19 +135,19 @@ impl Index {
         for uid in &uids {
             self.jobs.look(uid, world);
         }
-        self.terms = terms;
+        self.terms = Some(terms);
     }
 }
 
 impl Terms {
-    fn now(caches: &Caches) -> Self {
-        let queue = |queue: Arc<JobQueue>| {
+    fn of(queues: &[Arc<JobQueue>], caches: &Caches) -> Self {
+        let queue = |queue: &Arc<JobQueue>| {
             let namespace = queue.namespace().unwrap_or_default();
             let policy = queue.spec.scheduling_policy_arn.clone();
             let terms = QueueTerms {
                 uid: queue.uid(),
-                is_failing_jobs: is_failing_jobs(&queue),
-                closed: closed(&queue, "").map(|wait| wait.text),
+                is_failing_jobs: is_failing_jobs(queue),
+                closed: closed(queue, "").map(|wait| wait.text),
                 policy: policy.map(|policy| {
                     let exists = caches.policy(&namespace, &policy).is_some();
                     (policy, exists)
@@ -156,7 +157,7 @@ impl Terms {
         };
         let resources = caches.consumable_resources.state();
         Self {
-            queues: caches.queues.state().into_iter().map(queue).collect(),
+            queues: queues.iter().map(queue).collect(),
             consumable_resources: resources.iter().map(|resource| key(resource.as_ref())).collect(),
         }
     }

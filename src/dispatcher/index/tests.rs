@@ -182,6 +182,68 @@ impl World {
     }
 }
 
+impl World {
+    /// What job 1 used of late on average, by its queue's ledger, in thousandths of a vCPU.
+    fn past_use(&mut self) -> i64 {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let view = self.kept.view(&self.caches, &self.dispatch, &Notices::default(), now);
+        let shares = view.snapshot.queues[0].shares.clone().unwrap_or_default();
+        shares.active.get("share-1").map_or(0, |usage| usage.past_milli.round() as i64)
+    }
+
+    /// Job 1 with more in its status, seen by the watch.
+    fn tell(&mut self, phase: &str, more: Value) {
+        self.version += 1;
+        let mut job = serde_json::to_value(self.job(1, phase, 0, false)).expect("plain data");
+        for (key, value) in more.as_object().into_iter().flatten() {
+            job["status"][key] = value.clone();
+        }
+        self.feeds.jobs.deliver([Event::Apply(serde_json::from_value(job).expect("a job"))]);
+    }
+}
+
+/// What a job uses counts once, however often it is looked at, and also if it is deleted while it runs or its queue
+/// has no policy for a while.
+#[tokio::test]
+async fn what_a_job_used_counts_once() {
+    let mut world = World::new();
+    world.take(&Step::Policy(true));
+    world.take(&Step::Queue { queue: 0, fair: true, enabled: true });
+    assert_eq!(world.past_use(), 0);
+    // The last five of the ten minutes that count: three quarters of the weight, of two vCPUs.
+    let (begin, end) = ("1970-01-01T00:55:00Z", "1970-01-01T01:00:00Z");
+    let pod = json!({"attempt": 1, "podName": "p", "podUid": "u", "startedAt": begin});
+    for _ in 0..2 {
+        world.tell("RUNNING", json!({"current": pod}));
+        assert_eq!(world.past_use(), 1500);
+    }
+    let mut attempt = pod.clone();
+    (attempt["stoppedAt"], attempt["statusReason"]) =
+        (json!(end), json!("Essential container in task exited"));
+    let ended = json!({"attempts": [attempt]});
+    for _ in 0..2 {
+        world.tell("RUNNABLE", ended.clone());
+        assert_eq!(world.past_use(), 1500);
+    }
+    world.take(&Step::Queue { queue: 0, fair: false, enabled: true });
+    assert_eq!(world.past_use(), 0);
+    world.take(&Step::Queue { queue: 0, fair: true, enabled: true });
+    assert_eq!(world.past_use(), 1500, "it is known again from the job");
+    world.take(&Step::JobGone(1));
+    assert_eq!(world.past_use(), 1500, "also when the job is gone");
+
+    let mut world = World::new();
+    world.take(&Step::Policy(true));
+    world.take(&Step::Queue { queue: 0, fair: true, enabled: true });
+    world.tell("RUNNING", json!({"current": pod}));
+    assert_eq!(world.past_use(), 1500);
+    world.take(&Step::JobGone(1));
+    assert_eq!(world.past_use(), 1500, "it ended when it was deleted");
+    let later = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(2);
+    let view = world.kept.view(&world.caches, &world.dispatch, &Notices::default(), later);
+    assert!(view.snapshot.queues[0].shares.as_ref().is_some_and(|shares| shares.active.is_empty()));
+}
+
 fn uid(job: usize) -> String {
     format!("job-{job}")
 }
