@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use batchyard_core::job::decide::TimeLimit;
 use batchyard_core::job::phase::Phase;
+use batchyard_core::name;
 use batchyard_core::reason::resources;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, Resource, ResourceExt};
@@ -129,7 +130,7 @@ fn blocked(queue: &JobQueue, context: &Context) -> Option<Blocked> {
     if context.clock.now().duration_since(wait.since) < DWELL {
         return None;
     }
-    let job = context.caches.job_ref(&job)?.name;
+    let job = context.caches.job_ref(name::whole(&job).0)?.name;
     Some(Blocked { reason: wait.what.kind.as_str(), message: resources::blocked_by(&job, &wait.what.text) })
 }
 
@@ -146,9 +147,13 @@ fn last_placed(queue: &JobQueue) -> Option<Timestamp> {
 /// The jobs that are next, by the dispatcher's word, once it has one.
 fn front(queue: &JobQueue, context: &Context) -> Option<Vec<FrontJob>> {
     let next = context.dispatch.front(&key(queue))?.into_iter();
-    let known = next.filter_map(|next| Some((context.caches.job(&next.uid)?, next.since)));
-    let told = known.map(|(job, since)| FrontJob {
-        job_id: job.status.as_ref().and_then(|status| status.record.job_id.clone()).unwrap_or_default(),
+    let known = next.filter_map(|next| {
+        let (uid, index) = name::whole(&next.key);
+        Some((context.caches.job(uid)?, index, next.since))
+    });
+    let id = |job: &BatchJob| job.status.as_ref().and_then(|status| status.record.job_id.clone());
+    let told = known.map(|(job, index, since)| FrontJob {
+        job_id: name::part(&id(&job).unwrap_or_default(), index),
         name: job.name_any(),
         earliest_time_at_position: Some(since),
     });

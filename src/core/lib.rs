@@ -1,6 +1,7 @@
 //! The decisions of Batchyard as functions over plain data.
 #![deny(missing_docs)]
 
+pub mod array;
 pub mod capacity;
 pub mod definition;
 pub mod job;

@@ -144,17 +144,36 @@ pub fn revision(resolved: &str) -> Option<String> {
     Some(format!("{}-{number}", slug(name)))
 }
 
-/// The name of an attempt's pod: `<job, ≤30>-<8 hex of uid>-<attempt>[-<placement>]`.
+/// What the operator knows a job by, or one part of it, a child of an array or a node of a multi-node job: the uid, or
+/// `uid:index`.
+///
+/// ```
+/// use batchyard_core::name::{part, whole};
+/// assert_eq!((part("uid", None), part("uid", Some(7))), ("uid".into(), "uid:7".into()));
+/// assert_eq!((whole("uid"), whole("uid:7")), (("uid", None), ("uid", Some(7))));
+/// ```
+pub fn part(uid: &str, index: Option<u32>) -> String {
+    index.map_or_else(|| uid.to_owned(), |index| format!("{uid}:{index}"))
+}
+
+/// Takes a key apart that [`part`] made.
+pub fn whole(key: &str) -> (&str, Option<u32>) {
+    let parts = key.split_once(':').and_then(|(uid, index)| Some((uid, index.parse().ok()?)));
+    parts.map_or((key, None), |(uid, index)| (uid, Some(index)))
+}
+
+/// The name of an attempt's pod: `<job, ≤30>-<8 hex of uid>[-<index>]-<attempt>[-<placement>]`.
 ///
 /// The name is a function of the job's uid, the attempt and the placement, so that creating the
 /// same pod twice is refused by the API server instead of running the job twice.
-pub fn pod(job: &str, uid: &str, attempt: u32, placement: u32) -> String {
+pub fn pod(job: &str, uid: &str, index: Option<u32>, attempt: u32, placement: u32) -> String {
     let stem: String = job.chars().take(JOB_PART).map(|c| if c == '.' { '-' } else { c }).collect();
     let stem = stem.trim_end_matches('-');
     let hex: String = uid.chars().filter(char::is_ascii_hexdigit).take(8).collect();
+    let index = index.map_or_else(String::new, |index| format!("-{index}"));
     match placement {
-        0 => format!("{stem}-{hex}-{attempt}"),
-        n => format!("{stem}-{hex}-{attempt}-{n}"),
+        0 => format!("{stem}-{hex}{index}-{attempt}"),
+        n => format!("{stem}-{hex}{index}-{attempt}-{n}"),
     }
 }
 
@@ -229,9 +248,9 @@ mod tests {
     #[test]
     fn pod_names_fit_a_label() {
         let uid = "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e";
-        assert_eq!(pod("spot", uid, 1, 0), "spot-0f8b3c1a-1");
-        assert_eq!(pod("spot", uid, 2, 3), "spot-0f8b3c1a-2-3");
-        let long = pod(&"a.".repeat(120), uid, 10, 99);
+        assert_eq!(pod("spot", uid, None, 1, 0), "spot-0f8b3c1a-1");
+        assert_eq!(pod("spot", uid, None, 2, 3), "spot-0f8b3c1a-2-3");
+        let long = pod(&"a.".repeat(120), uid, Some(9999), 10, 99);
         assert!(long.len() <= 63 && !long.contains('.'), "{long}");
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -227,7 +228,12 @@ pub struct BatchJobSpec {
 const ARRAY: &[Rule] = &[
     own("size", "self >= 2 && self <= 10000", "array size must be between 2 and 10000"),
     rule("has(self.size) || has(self.rerunFailedOf)", "arrayProperties needs a size"),
-    own("toleratedFailures", "self >= 0", "toleratedFailures must not be negative"),
+    own(
+        "toleratedFailures",
+        "type(self) == int ? self >= 0 : self.matches('^(100|[0-9]{1,2})%$')",
+        "toleratedFailures must be a number that is not negative, or a percentage such as 10%",
+    ),
+    own("maxRunning", "self >= 1", "maxRunning must be at least 1"),
 ];
 
 /// An array of jobs that differ by their index only.
@@ -238,9 +244,15 @@ pub struct ArrayProperties {
     /// How many children, 2 to 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
-    /// How many children may fail while the array still succeeds; default 0. Not in AWS.
+    /// How many children may fail while the array still succeeds: a number, or 10% of them; default 0. Not in AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tolerated_failures: Option<i32>,
+    pub tolerated_failures: Option<IntOrString>,
+    /// For dependencies of type SEQUENTIAL: a child that fails does not hold up the next. Not in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continue_on_failure: Option<bool>,
+    /// How many children may have a pod at a time. Not in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<i32>,
     /// Name or id of an array job that ended: only its failed indexes run again. Not in AWS.
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -421,6 +433,10 @@ pub struct ArrayStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub struct PhaseIndexes {
+    /// Waiting for other children, or for those of another array.
+    #[schemars(length(max = 4096))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
     /// Waiting for room.
     #[schemars(length(max = 4096))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

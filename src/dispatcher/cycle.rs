@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use batchyard_core::job::decide::Deletion;
+use batchyard_core::job::record::Record;
 use batchyard_core::name;
 use batchyard_core::queue::{Queue, Rank, Verdict, line_up, schedule};
 use batchyard_core::waits;
@@ -89,6 +90,7 @@ pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken)
 
 /// Answers those who asked for the line: it has no job that was admitted just now.
 fn tell_the_line(queues: &[Queue], verdicts: &BTreeMap<String, Verdict>, askers: Vec<Asker>) {
+    // Of an array that stands in line more children wait than are admitted at a time.
     let is_admitted = |rank: &Rank| matches!(verdicts.get(&rank.uid), Some(Verdict::Admit { .. }));
     let line = Arc::new(line_up(queues, is_admitted));
     for asker in askers {
@@ -109,8 +111,9 @@ fn active_shares(queues: &[Queue]) -> BTreeMap<String, BTreeSet<String>> {
 /// The fronts as the process before this one wrote them.
 fn remembered_fronts(caches: &Caches) -> Fronts {
     let next = |job: &FrontJob| {
-        let object = caches.jobs_with_id(&job.job_id).into_iter().next()?;
-        Some(Next { uid: object.uid()?, since: job.earliest_time_at_position? })
+        let (id, index) = name::whole(&job.job_id);
+        let object = caches.jobs_with_id(id).into_iter().next()?;
+        Some(Next { key: name::part(&object.uid()?, index), since: job.earliest_time_at_position? })
     };
     let front = |queue: &Arc<JobQueue>| {
         let front: Vec<_> = queue.status.as_ref()?.front.iter().map_while(next).collect();
@@ -129,7 +132,7 @@ struct Dispatcher {
     index: Index,
     creates: Arc<Semaphore>,
     tasks: TaskTracker,
-    /// Jobs whose pods are being withdrawn.
+    /// Jobs whose pods are being withdrawn, by key.
     withdrawing: Arc<Mutex<HashSet<String>>>,
     /// When waits were last compared with what is told of them.
     told_at: Option<Instant>,
@@ -163,17 +166,17 @@ impl Dispatcher {
             tell_the_line(&queues, &decisions.verdicts, askers);
         }
         self.context.metrics.cycle(begun.elapsed());
-        for uid in decisions.withdraw.iter().chain(&moved) {
-            self.withdraw(uid);
+        for key in decisions.withdraw.iter().chain(&moved) {
+            self.withdraw(key);
         }
-        let admitted = decisions.verdicts.into_iter().filter_map(|(uid, verdict)| match verdict {
-            Verdict::Admit { environment } => Some((uid, environment)),
+        let admitted = decisions.verdicts.into_iter().filter_map(|(key, verdict)| match verdict {
+            Verdict::Admit { environment } => Some((key, environment)),
             Verdict::Wait(_) => None,
         });
-        for (uid, environment) in admitted {
-            let waiting = self.index.waiting(&uid, &self.context.caches);
+        for (key, environment) in admitted {
+            let waiting = self.index.waiting(&key, &self.context.caches);
             let Some((waiting, (object, pool))) = waiting.zip(pools.get(&environment)) else { continue };
-            self.admit(Placing { uid, waiting, environment: object.clone(), pool: pool.clone() });
+            self.admit(Placing { key, waiting, environment: object.clone(), pool: pool.clone() });
         }
         self.tell_all(now);
     }
@@ -181,41 +184,39 @@ impl Dispatcher {
     /// Forgets creates whose pod is seen, or whose job has moved on; looks for pods that were
     /// created and never showed up.
     fn settle_creates(&self) {
-        for (uid, creating) in self.context.dispatch.creating() {
-            let pods = self.context.caches.pods.of_job(&uid);
-            let seen = pods.iter().any(|pod| pod.pod.name_any() == creating.pod);
-            let moved_on = self.context.caches.job(&uid).is_none_or(|job| {
-                let record = job.status.as_ref().map(|status| &status.record);
-                record.is_some_and(|record| {
-                    (record.next_attempt(), record.next_placement()) > (creating.attempt, creating.placement)
-                        || record.phase().is_terminal()
-                })
-            });
+        for (key, creating) in self.context.dispatch.creating() {
+            let (uid, _) = name::whole(&key);
+            let pods = self.context.caches.pods.of_part(&key);
+            let seen = pods.iter().any(|pod| pod.pod.metadata.name.as_ref() == Some(&creating.pod));
+            let is_over = |record: Record| {
+                (record.next_attempt(), record.next_placement()) > (creating.attempt, creating.placement)
+                    || record.phase().is_terminal()
+            };
+            let caches = &self.context.caches;
+            let moved_on = caches.job_ref(uid).is_none() || caches.record_of(&key).is_some_and(is_over);
             if seen || moved_on {
                 // The watch may be faster than the answer, which then finds nothing to note.
                 if seen {
-                    self.context.dispatch.created(&uid, &creating.pod, self.context.clock.now());
+                    self.context.dispatch.created(&key, &creating.pod, self.context.clock.now());
                 }
-                self.context.dispatch.settle(&uid, &creating.pod);
+                self.context.dispatch.settle(&key, &creating.pod);
                 // The job controller may have waited for the create's answer.
-                if let Some(job) = self.context.caches.job_ref(&uid) {
+                if let Some(job) = self.context.caches.job_ref(uid) {
                     self.wakers.job(job);
                 }
             } else if creating.answered.is_some_and(|at| at.elapsed() > UNSEEN) {
-                self.context.dispatch.created(&uid, &creating.pod, self.context.clock.now());
+                self.context.dispatch.created(&key, &creating.pod, self.context.clock.now());
                 let context = self.context.clone();
-                self.tasks.spawn(async move { place::look_again(&context, &uid, &creating.pod).await });
+                self.tasks.spawn(async move { place::look_again(&context, &key, &creating.pod).await });
             }
         }
     }
 
     fn admit(&mut self, placing: Placing) {
-        let record = placing.waiting.job.status.clone().unwrap_or_default().record;
-        let (attempt, placement) = (record.next_attempt(), record.next_placement());
         let creating = Creating {
-            pod: name::pod(&placing.waiting.job.name_any(), &placing.uid, attempt, placement),
-            attempt,
-            placement,
+            pod: placing.pod_name(),
+            attempt: placing.waiting.attempt,
+            placement: placing.waiting.placement,
             environment: placing.environment.name_any(),
             queue: key(placing.waiting.queue.as_ref()),
             candidate: placing.waiting.candidate.clone(),
@@ -223,14 +224,14 @@ impl Dispatcher {
             waited: None,
         };
         let pod = creating.pod.clone();
-        self.context.dispatch.assume(&placing.uid, creating);
+        self.context.dispatch.assume(&placing.key, creating);
         let (context, creates, wakers) = (self.context.clone(), self.creates.clone(), self.wakers.clone());
         self.tasks.spawn(async move {
-            let (uid, job) = (placing.uid.clone(), ObjectRef::from_obj(placing.waiting.job.as_ref()));
+            let (key, job) = (placing.key.clone(), ObjectRef::from_obj(placing.waiting.job.as_ref()));
             let placed = AssertUnwindSafe(place::place(&context, placing, &creates)).catch_unwind().await;
             if placed.is_err() {
                 error!(pod, "making a pod panicked; the others go on");
-                context.dispatch.hold_back(&uid, &pod, waits::api_refuses("internal error"));
+                context.dispatch.hold_back(&key, &pod, waits::api_refuses("internal error"));
             }
             context.dispatch.poke();
             wakers.job(job);
@@ -238,23 +239,23 @@ impl Dispatcher {
     }
 
     /// Takes back the pod of a job, which waits for a node: the scheduler may be faster.
-    fn withdraw(&self, uid: &str) {
+    fn withdraw(&self, key: &str) {
         let unbound = |pod: &Arc<AttemptPod>| observe::node_name(&pod.pod).is_none();
-        let pods = self.context.caches.pods.of_job(uid).into_iter().filter(unbound);
+        let pods = self.context.caches.pods.of_part(key).into_iter().filter(unbound);
         for pod in pods.filter(|pod| pod.pod.metadata.deletion_timestamp.is_none()) {
             // Asked for once, however many cycles pass until it is answered.
-            if !lock(&self.withdrawing).insert(uid.to_owned()) {
+            if !lock(&self.withdrawing).insert(key.to_owned()) {
                 continue;
             }
-            let (context, withdrawing, uid) =
-                (self.context.clone(), self.withdrawing.clone(), uid.to_owned());
+            let (context, withdrawing, key) =
+                (self.context.clone(), self.withdrawing.clone(), key.to_owned());
             self.tasks.spawn(async move {
                 let name = pod.pod.name_any();
                 match context.writer.delete_pod(&pod.pod, Deletion::IfUnbound).await {
                     Ok(()) => info!(pod = name, "withdrawn: it makes room, or goes where there is room"),
                     Err(error) => info!(pod = name, "not withdrawn: {}", chain(&error)),
                 }
-                lock(&withdrawing).remove(&uid);
+                lock(&withdrawing).remove(&key);
             });
         }
     }
@@ -281,8 +282,13 @@ impl Dispatcher {
         }
     }
 
-    fn tell(&self, uid: &str, wait: &waits::Wait) {
+    fn tell(&self, key: &str, wait: &waits::Wait) {
+        let (uid, _) = name::whole(key);
         let Some(job) = self.context.caches.job(uid) else { return };
+        // An array says what its children wait for while none of them has a pod.
+        if job.spec.array_properties.is_some() && self.context.caches.pods.has_work(uid) {
+            return;
+        }
         if job.status.as_ref().is_some_and(|status| !status.record.says(wait)) {
             self.wakers.job(ObjectRef::from_obj(job.as_ref()));
         }

@@ -11,12 +11,13 @@ pub mod place;
 mod setbacks;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use batchyard_core::queue::share::ACTIVE_SHARES;
 use batchyard_core::queue::{Candidate, Decisions, Place, Resources, Verdict};
-use batchyard_core::waits;
+use batchyard_core::{name, waits};
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
@@ -46,7 +47,7 @@ struct State {
     shares: BTreeMap<String, BTreeSet<String>>,
     /// For what environments got no nodes of late.
     shortages: Vec<Shortage>,
-    /// None before the first cycle, which must not be taken for queues in which nobody waits.
+    /// `None` before the first cycle, which must not be taken for queues in which nobody waits.
     fronts: Option<Fronts>,
     placed: Placed,
     held_back: BTreeMap<String, HeldBack>,
@@ -76,8 +77,8 @@ struct Found<'c> {
 /// A job that is next in its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
-    /// The job's uid.
-    pub uid: String,
+    /// The job's uid, or the child of an array: see [`name::part`].
+    pub key: String,
     /// When it came to this place.
     pub since: Timestamp,
 }
@@ -139,10 +140,15 @@ impl Dispatch {
         self.wake.notify_one();
     }
 
-    /// What a job waits for, by its object's uid: a job that keeps its queue waiting, or is not in line.
+    /// What a job or a child waits for, by its key ([`name::part`]): a job that keeps its queue waiting, or is not in line.
     /// The others wait for their turn: [`Dispatch::turn_of`].
-    pub fn waits_for(&self, job_uid: &str) -> Option<Wait> {
-        self.lock().waits.get(job_uid).cloned()
+    pub fn waits_for(&self, key: &str) -> Option<Wait> {
+        self.lock().waits.get(key).cloned()
+    }
+
+    /// What the first child of an array waits for of which there is something to say.
+    pub fn child_waits_for(&self, job_uid: &str) -> Option<Wait> {
+        self.lock().waits.range(children_of(job_uid)).next().map(|(_, wait)| wait.clone())
     }
 
     /// What every job waits for of which there is more to say than that it waits for its turn, by its object's uid.
@@ -157,14 +163,14 @@ impl Dispatch {
         Some(Wait { what: waits::behind_head(name), since: runnable_at.map_or(since, |at| at.max(since)) })
     }
 
-    /// The job at the head of a queue, given as `namespace/name`, by its uid, and since when it is there and waits.
+    /// The job at the head of a queue, given as `namespace/name`, by its key, and since when it is there and waits.
     pub fn head(&self, queue: &str) -> Option<(String, Timestamp)> {
         let state = self.lock();
         let head = state.fronts.as_ref()?.get(queue)?.first()?;
-        Some((head.uid.clone(), head.since))
+        Some((head.key.clone(), head.since))
     }
 
-    /// The job that blocks a queue, given as `namespace/name`, by its uid, and what it waits for: its head, or one
+    /// The job that blocks a queue, given as `namespace/name`, by its key, and what it waits for: its head, or one
     /// whose pod waits for a node in vain.
     pub fn blocking(&self, queue: &str) -> Option<(String, Wait)> {
         let state = self.lock();
@@ -178,9 +184,15 @@ impl Dispatch {
         state.shares.get(queue).is_none_or(|active| active.contains(share) || active.len() < ACTIVE_SHARES)
     }
 
-    /// True while a pod of the job may be on its way.
-    pub fn is_creating(&self, job_uid: &str) -> bool {
-        self.lock().creating.contains_key(job_uid)
+    /// True while a pod of the job, or of the child that the key names, may be on its way.
+    pub fn is_creating(&self, key: &str) -> bool {
+        self.lock().creating.contains_key(key)
+    }
+
+    /// The children of an array whose pods may be on their way.
+    pub fn creating_children(&self, job_uid: &str) -> Vec<u32> {
+        let state = self.lock();
+        state.creating.range(children_of(job_uid)).filter_map(|(key, _)| name::whole(key).1).collect()
     }
 
     /// The jobs that are next in a queue, given as `namespace/name`, and wait; none before the first cycle.
@@ -231,9 +243,10 @@ impl Dispatch {
         environment_exists: impl Fn(&str) -> bool,
     ) {
         let mut state = self.lock();
-        state.waits.retain(|uid, _| job_exists(uid));
-        state.refused.retain(|uid, _| job_exists(uid));
-        state.held_back.retain(|uid, _| job_exists(uid));
+        let job_exists = |key: &String| job_exists(name::whole(key).0);
+        state.waits.retain(|key, _| job_exists(key));
+        state.refused.retain(|key, _| job_exists(key));
+        state.held_back.retain(|key, _| job_exists(key));
         state.refusals.retain(|name, _| environment_exists(name));
         state.placed.queues.retain(|queue, _| queue_exists(queue));
         state.placed.environments.retain(|name, _| environment_exists(name));
@@ -242,9 +255,9 @@ impl Dispatch {
     /// The job is over or gone.
     pub fn forget(&self, job_uid: &str) {
         let mut state = self.lock();
-        state.waits.remove(job_uid);
-        state.refused.remove(job_uid);
-        state.held_back.remove(job_uid);
+        remove_job(&mut state.waits, job_uid);
+        remove_job(&mut state.refused, job_uid);
+        remove_job(&mut state.held_back, job_uid);
         state.changed.mark(job_uid);
     }
 
@@ -267,11 +280,11 @@ impl Dispatch {
     }
 
     /// Takes room for a pod before it is asked for.
-    fn assume(&self, job_uid: &str, creating: Creating) {
+    fn assume(&self, key: &str, creating: Creating) {
         let mut state = self.lock();
-        let waited = state.waits.remove(job_uid);
-        state.creating.insert(job_uid.to_owned(), Creating { waited, ..creating });
-        state.changed.mark(job_uid);
+        let waited = state.waits.remove(key);
+        state.creating.insert(key.to_owned(), Creating { waited, ..creating });
+        state.changed.mark(name::whole(key).0);
     }
 
     /// The pod is seen, or will not come. A late word on an earlier pod changes nothing.
@@ -307,8 +320,12 @@ impl Dispatch {
         short.map(|shortage| shortage.requests).collect()
     }
 
-    fn creating_of(&self, job_uid: &str) -> Option<Creating> {
-        self.lock().creating.get(job_uid).cloned()
+    /// The pods of a job that may be on their way, with the indexes of the children that they are for.
+    fn creating_of(&self, job_uid: &str) -> Vec<(Option<u32>, Creating)> {
+        let state = self.lock();
+        let children = state.creating.range(children_of(job_uid));
+        let own = state.creating.get_key_value(job_uid).into_iter();
+        own.chain(children).map(|(key, creating)| (name::whole(key).1, creating.clone())).collect()
     }
 
     fn creating(&self) -> BTreeMap<String, Creating> {
@@ -358,6 +375,18 @@ impl Dispatch {
     }
 }
 
+/// The keys of the children of an array, which stand together: `:` comes before `;`.
+fn children_of(job_uid: &str) -> Range<String> {
+    format!("{job_uid}:")..format!("{job_uid};")
+}
+
+/// Forgets a job and its children.
+fn remove_job<T>(map: &mut BTreeMap<String, T>, job_uid: &str) {
+    map.remove(job_uid);
+    let children: Vec<_> = map.range(children_of(job_uid)).map(|(key, _)| key.clone()).collect();
+    children.iter().for_each(|key| drop(map.remove(key)));
+}
+
 /// The job that blocks each queue: of those that wait for nodes in vain the first, else its head.
 fn blocking(decisions: &Decisions) -> BTreeMap<String, String> {
     let head = |(queue, front): (&String, &Vec<String>)| {
@@ -370,11 +399,11 @@ fn blocking(decisions: &Decisions) -> BTreeMap<String, String> {
 }
 
 /// Who is next in a queue now, and since when.
-fn advance(known: &[Next], uids: &[String], now: Timestamp) -> Vec<Next> {
-    let stood = |place: usize, uid: &String| known.get(place).filter(|next| next.uid == *uid);
-    let next = uids.iter().enumerate().map(|(place, uid)| Next {
-        uid: uid.clone(),
-        since: stood(place, uid).map_or(now, |next| next.since),
+fn advance(known: &[Next], keys: &[String], now: Timestamp) -> Vec<Next> {
+    let stood = |place: usize, key: &String| known.get(place).filter(|next| next.key == *key);
+    let next = keys.iter().enumerate().map(|(place, key)| Next {
+        key: key.clone(),
+        since: stood(place, key).map_or(now, |next| next.since),
     });
     next.collect()
 }
@@ -404,7 +433,7 @@ impl State {
             self.creating.remove(job_uid);
         }
         // Also for what is noted next to it, in the same breath.
-        self.changed.mark(job_uid);
+        self.changed.mark(name::whole(job_uid).0);
     }
 }
 
@@ -441,7 +470,7 @@ mod tests {
         let cycle = |uids: &[&str], now| {
             let front: Vec<_> = uids.iter().map(|uid| (*uid).to_owned()).collect();
             let fronts = if front.is_empty() { [].into() } else { [("ns/q".to_owned(), front)].into() };
-            let before = || [("ns/q".to_owned(), vec![Next { uid: "a".into(), since: at(0) }])].into();
+            let before = || [("ns/q".to_owned(), vec![Next { key: "a".into(), since: at(0) }])].into();
             let decisions = Decisions { fronts, ..Decisions::default() };
             let told = dispatch.publish(found(&decisions, &BTreeMap::new()), before, at(now));
             let front = dispatch.front("ns/q").expect("a cycle has run");

@@ -15,11 +15,11 @@ use kube::{Api, ResourceExt};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::index::{Waiting, environment_closed, is_waiting};
+use super::index::{Waiting, environment_closed, has_open_pod, is_wanted};
 use crate::controllers::Context;
 use crate::controllers::batch_job::identity;
 use crate::crd::{BatchJob, ComputeEnvironment};
-use crate::k8s::build::{self, Attempt};
+use crate::k8s::build::{self, Attempt, Child};
 use crate::k8s::error::{Error, chain};
 use crate::k8s::pods;
 use crate::k8s::pool::Pool;
@@ -28,8 +28,8 @@ use crate::seeded_bugs::{Bug, has};
 
 /// A job that was admitted to an environment.
 pub struct Placing {
-    /// The job's uid.
-    pub uid: String,
+    /// The job's uid, or the child of it that is placed: see [`name::part`].
+    pub key: String,
     /// The job.
     pub waiting: Waiting,
     /// The environment.
@@ -38,31 +38,43 @@ pub struct Placing {
     pub pool: Arc<Pool>,
 }
 
+impl Placing {
+    /// The name that the pod has.
+    pub fn pod_name(&self) -> String {
+        let Waiting { job, index, attempt, placement, .. } = &self.waiting;
+        name::pod(&job.name_any(), self.job_uid(), *index, *attempt, *placement)
+    }
+
+    fn job_uid(&self) -> &str {
+        name::whole(&self.key).0
+    }
+}
+
 /// Creates the pod. Afterwards the job is either known to have one, held back, or refused.
 pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
-    let uid = placing.uid.clone();
+    let key = placing.key.clone();
     let pod = match build_pod(context, &placing).await {
         Ok(pod) if has(Bug::RandomNames) => with_random_name(pod),
         Ok(pod) => pod,
-        Err(Unbuildable::Later(text)) => return context.dispatch.hold_back(&uid, &pod_name(&placing), text),
-        Err(Unbuildable::Never(why)) => return context.dispatch.refuse(&uid, &pod_name(&placing), why),
+        Err(Unbuildable::Later(text)) => return context.dispatch.hold_back(&key, &placing.pod_name(), text),
+        Err(Unbuildable::Never(why)) => return context.dispatch.refuse(&key, &placing.pod_name(), why),
     };
     let answer = {
         // The semaphore is never closed.
         let _permit = creates.acquire().await;
         if let Err(error) = read_unless_certain(context, &placing).await {
             let text = waits::api_refuses(&chain(&error));
-            return context.dispatch.hold_back(&uid, &pod.name_any(), text);
+            return context.dispatch.hold_back(&key, &pod.name_any(), text);
         }
         if !is_still_wanted(context, &placing) {
-            return context.dispatch.settle(&uid, &pod.name_any());
+            return context.dispatch.settle(&key, &pod.name_any());
         }
         context.writer.create_pod(&pod).await
     };
     match answer {
         Ok(pod) => {
             info!(pod = pod.name_any(), environment = placing.environment.name_any(), "pod created");
-            context.dispatch.created(&uid, &pod.name_any(), context.clock.now());
+            context.dispatch.created(&key, &pod.name_any(), context.clock.now());
         }
         Err(error) => answer_refusal(context, &placing, &pod, &error).await,
     }
@@ -93,24 +105,24 @@ async fn read_unless_certain(context: &Context, placing: &Placing) -> Result<(),
 /// environment takes it. An order to end either may have come since it was admitted; one that comes
 /// later finds the create announced.
 fn is_still_wanted(context: &Context, placing: &Placing) -> bool {
-    let next = |job: &BatchJob| {
-        let record = job.status.as_ref().map(|status| &status.record);
-        record.map(|record| (record.next_attempt(), record.next_placement()))
-    };
+    let Waiting { index, attempt, placement, .. } = placing.waiting;
+    let caches = &context.caches;
     let environment = context.caches.environments.get(&ObjectRef::from_obj(placing.environment.as_ref()));
     let open = environment.is_some_and(|object| environment_closed(&object, &context.dispatch).is_none());
-    let job = context.caches.job(&placing.uid).filter(|_| open);
+    let may_run = index.is_none_or(|index| {
+        let known = caches.arrays.get(placing.job_uid());
+        known.is_some_and(|known| known.waiting.fresh.contains(index) || known.waiting.again.contains(index))
+    });
+    let job = caches.job(placing.job_uid()).filter(|_| open && may_run);
     job.is_some_and(|job| {
-        context.caches.vouches_for(&job)
-            && is_waiting(&job, &context.caches)
-            && next(&job) == next(&placing.waiting.job)
+        caches.vouches_for(&job)
+            && is_wanted(&job)
+            && !caches.is_terminating(&job.namespace().unwrap_or_default())
+            && caches.record_of(&placing.key).is_some_and(|record| {
+                (record.next_attempt(), record.next_placement()) == (attempt, placement)
+                    && !has_open_pod(&record, &caches.pods.of_part(&placing.key))
+            })
     })
-}
-
-fn pod_name(placing: &Placing) -> String {
-    let record = placing.waiting.job.status.clone().unwrap_or_default().record;
-    let job = placing.waiting.job.name_any();
-    name::pod(&job, &placing.uid, record.next_attempt(), record.next_placement())
 }
 
 enum Unbuildable {
@@ -135,15 +147,16 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
     Ok(build::pod(&Attempt {
         namespace: &namespace,
         job_name: &job.name_any(),
-        job_uid: &placing.uid,
-        job_id: record.job_id.as_deref().unwrap_or(&placing.uid),
+        job_uid: placing.job_uid(),
+        job_id: record.job_id.as_deref().unwrap_or(placing.job_uid()),
+        child: child(job, placing.waiting.index),
         queue_name: queue.spec.job_queue_name.as_deref().unwrap_or(&queue_object),
         queue: &queue_object,
         share: job.spec.share_identifier.as_deref(),
         tokens: &placing.waiting.candidate.tokens,
         definition: record.job_definition.as_deref().unwrap_or_default(),
-        number: record.next_attempt(),
-        placement: record.next_placement(),
+        number: placing.waiting.attempt,
+        placement: placing.waiting.placement,
         environment: &placing.environment.name_any(),
         environment_spec: &placing.environment.spec,
         pool: &placing.pool,
@@ -155,34 +168,40 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
     }))
 }
 
+fn child(job: &BatchJob, index: Option<u32>) -> Option<Child> {
+    let array = job.status.as_ref().and_then(|status| status.array_properties.as_ref());
+    let size = array.and_then(|array| u32::try_from(array.size?).ok());
+    index.map(|index| Child { index, size: size.unwrap_or_default() })
+}
+
 async fn answer_refusal(context: &Context, placing: &Placing, pod: &Pod, error: &Error) {
-    let (uid, name) = (placing.uid.as_str(), pod.name_any());
+    let (key, name) = (placing.key.as_str(), pod.name_any());
     let (code, reason, message) = error
         .status()
         .map_or((0, "", ""), |status| (status.code, status.reason.as_str(), status.message.as_str()));
     let refusal = classify_create(code, reason, message);
     warn!(pod = pod.name_any(), ?refusal, "pod not created: {}", chain(error));
     if has(Bug::NoReadBack) && refusal == CreateRefusal::Transient {
-        return context.dispatch.refuse(uid, &name, "no answer".to_owned());
+        return context.dispatch.refuse(key, &name, "no answer".to_owned());
     }
     if let Some(verdict) = refusal.verdict() {
         let members = build::pod_members(&placing.environment.spec);
         if let Some(fault) = environments_fault(message, &members) {
             return wait_for_environment(context, placing, &name, &fault, message);
         }
-        return context.dispatch.refuse(uid, &name, verdict);
+        return context.dispatch.refuse(key, &name, verdict);
     }
     match refusal {
         CreateRefusal::Quota(text) => {
-            context.dispatch.hold_namespace(uid, pod, waits::quota(&text));
+            context.dispatch.hold_namespace(key, pod, waits::quota(&text));
         }
         CreateRefusal::ServiceAccountMissing => {
-            context.dispatch.hold_back(uid, &name, waits::api_refuses(message));
+            context.dispatch.hold_back(key, &name, waits::api_refuses(message));
         }
         CreateRefusal::Exists | CreateRefusal::Transient if !matches!(error, Error::NotLeading { .. }) => {
-            look_back(context, uid, pod, &chain(error)).await;
+            look_back(context, key, pod, &chain(error)).await;
         }
-        _ => context.dispatch.hold_back(uid, &name, waits::api_refuses(&chain(error))),
+        _ => context.dispatch.hold_back(key, &name, waits::api_refuses(&chain(error))),
     }
 }
 
@@ -197,19 +216,19 @@ fn wait_for_environment(
     let why = clean::line(message, clean::REASON_LIMIT);
     let environment = placing.environment.as_ref();
     if fault.everywhere {
-        context.dispatch.refuse_environment(&placing.uid, pod, environment, fault.member, why);
+        context.dispatch.refuse_environment(&placing.key, pod, environment, fault.member, why);
     } else {
         let text = waits::environment_refused(&environment.name_any(), fault.member, &why);
-        context.dispatch.hold_back(&placing.uid, pod, text);
+        context.dispatch.hold_back(&placing.key, pod, text);
     }
 }
 
 /// The create may have been carried out although its answer was lost, or an earlier one was:
 /// reads the pod back, for as long as it takes to know.
-async fn look_back(context: &Context, uid: &str, pod: &Pod, why: &str) {
+async fn look_back(context: &Context, key: &str, pod: &Pod, why: &str) {
     let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
     let mut pause = Duration::from_millis(200);
-    while let Err(error) = judge(context, uid, &namespace, &name, why).await {
+    while let Err(error) = judge(context, key, &namespace, &name, why).await {
         warn!(pod = name, "whether the pod was made is not known: {}", chain(&error));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(10));
@@ -217,24 +236,26 @@ async fn look_back(context: &Context, uid: &str, pod: &Pod, why: &str) {
 }
 
 /// A pod that was made and that no watch has shown may be gone already.
-pub async fn look_again(context: &Context, uid: &str, pod: &str) {
-    let Some(namespace) = context.caches.job(uid).and_then(|job| job.namespace()) else { return };
+pub async fn look_again(context: &Context, key: &str, pod: &str) {
+    let Some(namespace) = context.caches.job(name::whole(key).0).and_then(|job| job.namespace()) else {
+        return;
+    };
     let gone = "its pod was made and is gone";
-    if let Err(error) = judge(context, uid, &namespace, pod, gone).await {
+    if let Err(error) = judge(context, key, &namespace, pod, gone).await {
         warn!(pod, "whether the pod exists is not known: {}", chain(&error));
     }
 }
 
 /// Reads a pod and says what its being there means.
-async fn judge(context: &Context, uid: &str, namespace: &str, pod: &str, why: &str) -> Result<(), Error> {
+async fn judge(context: &Context, key: &str, namespace: &str, pod: &str, why: &str) -> Result<(), Error> {
     let api: Api<Pod> = Api::namespaced(context.writer.client().clone(), namespace);
     match read(format!("get Pod {namespace}/{pod}"), || api.get_opt(pod)).await? {
         // It is there and ours: the watch will show it.
-        Some(found) if pods::owner(&found) == Some(uid) => {
-            context.dispatch.created(uid, pod, context.clock.now())
+        Some(found) if pods::owner(&found) == Some(name::whole(key).0) => {
+            context.dispatch.created(key, pod, context.clock.now())
         }
-        Some(_) => context.dispatch.hold_back(uid, pod, waits::name_taken(pod)),
-        None => context.dispatch.hold_back(uid, pod, waits::api_refuses(why)),
+        Some(_) => context.dispatch.hold_back(key, pod, waits::name_taken(pod)),
+        None => context.dispatch.hold_back(key, pod, waits::api_refuses(why)),
     }
     Ok(())
 }

@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use batchyard_core::name;
 use batchyard_core::waits::{self, Wait};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use roaring::RoaringBitmap;
 
-use super::Dispatch;
+use super::{Dispatch, children_of};
 use crate::crd::ComputeEnvironment;
 
 /// A job whose last create failed for a reason that may pass, or a namespace that has no room.
@@ -57,9 +59,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 const QUOTA_PAUSE: Duration = Duration::from_secs(5);
 
 impl Dispatch {
-    /// Why the API server will never accept a job's pod.
+    /// Why the API server will never accept a job's pod, or that of a child of an array: they are alike.
     pub fn refused(&self, job_uid: &str) -> Option<String> {
-        self.lock().refused.get(job_uid).cloned()
+        let state = self.lock();
+        let child = || state.refused.range(children_of(job_uid)).next().map(|(_, why)| why);
+        state.refused.get(job_uid).or_else(child).cloned()
     }
 
     /// What the API server says of the pods of an environment as it is now.
@@ -127,6 +131,13 @@ impl Dispatch {
     /// Why a job is not tried now.
     pub(super) fn held_back(&self, job_uid: &str) -> Option<Wait> {
         self.lock().held_back.get(job_uid).and_then(HeldBack::is_on)
+    }
+
+    /// The children of an array that are not tried now.
+    pub(super) fn held_back_of(&self, job_uid: &str) -> RoaringBitmap {
+        let state = self.lock();
+        let held = state.held_back.range(children_of(job_uid)).filter(|(_, held)| held.is_on().is_some());
+        held.filter_map(|(key, _)| name::whole(key).1).collect()
     }
 
     /// Why no job of a namespace is tried now.

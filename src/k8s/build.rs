@@ -40,6 +40,8 @@ pub struct Attempt<'a> {
     pub job_uid: &'a str,
     /// The job's id, which may differ from the uid.
     pub job_id: &'a str,
+    /// Which child of an array the pod runs, if it does.
+    pub child: Option<Child>,
     /// The queue's AWS name.
     pub queue_name: &'a str,
     /// The queue's object name.
@@ -70,6 +72,15 @@ pub struct Attempt<'a> {
     pub fenced: bool,
     /// Whether the last lines of a failed container's output are kept in its status.
     pub log_tail: bool,
+}
+
+/// A child of an array.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// Its index, from 0.
+    pub index: u32,
+    /// How many children the array has.
+    pub size: u32,
 }
 
 /// Builds the pod of an attempt.
@@ -124,6 +135,9 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         (text(meta::COMPUTE_ENVIRONMENT), name::slug(attempt.environment)),
         (text(meta::ATTEMPT), attempt.number.to_string()),
     ]);
+    if let Some(child) = attempt.child {
+        labels.insert(text(meta::INDEX), child.index.to_string());
+    }
     if let Some((definition, _)) = attempt.definition.split_once(':') {
         labels.insert(text(meta::JOB_DEFINITION), name::slug(definition));
     }
@@ -140,9 +154,16 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     ]);
     annotations
         .extend(tokens::annotation(attempt.tokens).map(|held| (text(meta::CONSUMABLE_RESOURCES), held)));
+    annotations.extend(attempt.child.map(|child| (text(meta::INDEX), child.index.to_string())));
     annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
     ObjectMeta {
-        name: Some(name::pod(attempt.job_name, attempt.job_uid, attempt.number, attempt.placement)),
+        name: Some(name::pod(
+            attempt.job_name,
+            attempt.job_uid,
+            attempt.child.map(|child| child.index),
+            attempt.number,
+            attempt.placement,
+        )),
         namespace: Some(text(attempt.namespace)),
         labels: Some(labels),
         annotations: Some(annotations),
@@ -223,12 +244,16 @@ fn environment(attempt: &Attempt<'_>) -> Vec<EnvVar> {
         value: Some(literal(value)),
         ..EnvVar::default()
     };
-    let ours = [
-        ("AWS_BATCH_JOB_ID", attempt.job_id.to_owned()),
+    let mut ours = vec![
+        ("AWS_BATCH_JOB_ID", name::part(attempt.job_id, attempt.child.map(|child| child.index))),
         ("AWS_BATCH_JOB_ATTEMPT", attempt.number.to_string()),
         ("AWS_BATCH_JQ_NAME", attempt.queue_name.to_owned()),
         ("AWS_BATCH_CE_NAME", environment_name(attempt)),
     ];
+    if let Some(child) = attempt.child {
+        ours.push(("AWS_BATCH_JOB_ARRAY_INDEX", child.index.to_string()));
+        ours.push(("AWS_BATCH_JOB_ARRAY_SIZE", child.size.to_string()));
+    }
     let theirs = attempt.effective.properties.environment.iter().map(|(name, value)| var(name, value));
     theirs.chain(ours.iter().map(|(name, value)| var(name, value))).collect()
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::Record;
 use batchyard_core::name;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
+use super::arrays::Arrays;
 use super::karpenter::{self, Ec2NodeClass, NodePool};
 use super::marks::Marks;
 use super::meta;
@@ -41,6 +43,8 @@ pub struct Caches {
     pub changed: Marks,
     /// Pods, by job and by node.
     pub pods: PodIndex,
+    /// The children of arrays.
+    pub arrays: Arrays,
     /// Nodes.
     pub nodes: Store<Node>,
     /// Namespaces.
@@ -125,6 +129,7 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         own: Arc::default(),
         by_uid: Arc::default(),
         by_id: Arc::default(),
+        arrays: Arrays::default(),
         pods: PodIndex::marking(changed.clone()),
         changed,
         nodes: feeds.nodes.store(),
@@ -248,6 +253,7 @@ impl Caches {
     pub fn prune(&self) {
         let by_uid = self.by_uid.read().unwrap_or_else(PoisonError::into_inner);
         self.own.retain(|uid| by_uid.contains_key(uid));
+        self.arrays.retain(|uid| by_uid.contains_key(uid));
     }
 
     /// The newer of a cached job and what this process wrote of it.
@@ -283,6 +289,14 @@ impl Caches {
     /// How long ago it was first noticed that a job's status is behind.
     pub fn since_noticed(&self, job_uid: &str) -> Duration {
         self.own.since_noticed(job_uid)
+    }
+
+    /// What is recorded of a job, or of the child of an array that the key names ([`name::part`]).
+    pub fn record_of(&self, key: &str) -> Option<Record> {
+        match name::whole(key) {
+            (uid, None) => Some(self.job(uid)?.status.as_ref()?.record.clone()),
+            (uid, Some(index)) => Some(self.arrays.get(uid)?.children.record(index)),
+        }
     }
 
     /// The queue that a reference in a namespace means, if it exists.
@@ -365,6 +379,7 @@ impl Caches {
             Change::Deleted(_) => {
                 by_uid.remove(&uid);
                 self.own.forget(&uid);
+                self.arrays.forget(&uid);
                 if let Some(id) = id
                     && let Some(uids) = by_id.get_mut(id)
                 {

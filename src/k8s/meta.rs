@@ -22,6 +22,10 @@ pub const ATTEMPT: &str = "batchyard.io/attempt";
 /// Annotation: the job that the pod was made for, as `name/uid`: what is left to tell it by when
 /// somebody takes the owner reference off.
 pub const JOB: &str = "batchyard.io/job";
+/// Label and annotation: which child of an array the pod runs, or which node of a multi-node job it is.
+pub const INDEX: &str = "batchyard.io/index";
+/// Label of records: the uid of the BatchJob whose children they are about.
+pub const JOB_UID: &str = "batchyard.io/job-uid";
 /// Annotation: which pod of the attempt it is.
 pub const PLACEMENT: &str = "batchyard.io/placement";
 /// Label and annotation: the environment that the pod was placed in. Label, and key of a taint: the

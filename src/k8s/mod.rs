@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod apply;
+pub mod arrays;
 pub mod backoff;
 pub mod build;
 pub mod caches;

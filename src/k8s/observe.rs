@@ -69,9 +69,22 @@ pub fn placed(pod: &core::Pod) -> Option<(u32, u32)> {
     number(meta::ATTEMPT).zip(number(meta::PLACEMENT))
 }
 
+/// Which child of an array a pod runs, or which node of a multi-node job it is. Users can edit the annotation: one that
+/// makes no sense reads as an index that no job has.
+pub fn index(pod: &core::Pod) -> Option<u32> {
+    pod.annotations().get(meta::INDEX).map(|text| text.parse().unwrap_or(u32::MAX))
+}
+
 /// The node that a pod is bound to.
 pub fn node_name(pod: &core::Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// When the first of a pod's containers started, as long as one runs.
+pub fn started_at(pod: &core::Pod) -> Option<jiff::Timestamp> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let running = statuses.iter().filter_map(|status| status.state.as_ref()?.running.as_ref());
+    running.filter_map(|running| running.started_at.as_ref().map(|time| time.0)).min()
 }
 
 /// True while our gate keeps a pod from being bound.

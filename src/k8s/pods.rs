@@ -31,6 +31,8 @@ pub struct PodIndex {
 pub struct AttemptPod {
     /// The uid of the BatchJob that owns it.
     pub job_uid: String,
+    /// Which child of an array it runs, or which node of a multi-node job it is.
+    pub index: Option<u32>,
     /// The environment it was placed in.
     pub environment: String,
     /// vCPUs as the job states them, in thousandths.
@@ -51,13 +53,23 @@ struct Entry {
     attempt: Option<Arc<AttemptPod>>,
 }
 
+/// The pods of a job, by index and uid.
+type JobPods = BTreeMap<(Option<u32>, String), Arc<AttemptPod>>;
+
 #[derive(Debug, Default)]
 struct Inner {
     pods: HashMap<String, Entry>,
-    by_job: HashMap<String, BTreeMap<String, Arc<AttemptPod>>>,
+    by_job: HashMap<String, JobPods>,
     by_node: HashMap<String, Resources>,
     orphans: HashMap<String, Arc<Pod>>,
     placeholders: HashMap<String, Arc<Pod>>,
+}
+
+impl AttemptPod {
+    /// What the operator knows by it: the job, or the child or node of one that it runs.
+    pub fn key(&self) -> String {
+        name::part(&self.job_uid, self.index)
+    }
 }
 
 impl PodIndex {
@@ -88,9 +100,23 @@ impl PodIndex {
         now.or(before)
     }
 
-    /// The pods that a job owns, by uid.
+    /// The pods that a job owns: those of a child of an array one after another.
     pub fn of_job(&self, job_uid: &str) -> Vec<Arc<AttemptPod>> {
         self.read().by_job.get(job_uid).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The pods of a job, or of the child or node of it that the key names ([`name::part`]).
+    pub fn of_part(&self, key: &str) -> Vec<Arc<AttemptPod>> {
+        let (uid, index) = name::whole(key);
+        let inner = self.read();
+        let Some(pods) = inner.by_job.get(uid) else { return Vec::new() };
+        let from = pods.range((index, String::new())..);
+        from.take_while(|((found, _), _)| *found == index).map(|(_, pod)| pod.clone()).collect()
+    }
+
+    /// True while a pod of the job takes room.
+    pub fn has_work(&self, job_uid: &str) -> bool {
+        self.read().by_job.get(job_uid).is_some_and(|pods| pods.values().any(|pod| !pod.finished))
     }
 
     /// Uids of the jobs that own pods on a node.
@@ -148,7 +174,7 @@ impl Inner {
         }
         let job = entry.attempt.as_ref().map(|attempt| {
             let pods = self.by_job.entry(attempt.job_uid.clone()).or_default();
-            pods.insert(uid.clone(), attempt.clone());
+            pods.insert((attempt.index, uid.clone()), attempt.clone());
             attempt.job_uid.clone()
         });
         if is_placeholder(pod) {
@@ -174,9 +200,10 @@ impl Inner {
                 self.by_node.remove(&node);
             }
         }
-        let job = entry.attempt?.job_uid.clone();
+        let attempt = entry.attempt?;
+        let job = attempt.job_uid.clone();
         if let Some(pods) = self.by_job.get_mut(&job) {
-            pods.remove(uid);
+            pods.remove(&(attempt.index, uid.to_owned()));
             if pods.is_empty() {
                 self.by_job.remove(&job);
             }
@@ -188,6 +215,7 @@ impl Inner {
 fn attempt(pod: &Arc<Pod>, finished: bool) -> Option<Arc<AttemptPod>> {
     Some(Arc::new(AttemptPod {
         job_uid: owner(pod)?.to_owned(),
+        index: observe::index(pod),
         environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned().unwrap_or_default(),
         vcpus_milli: vcpus_milli(pod),
         tokens: tokens::held_by(pod),
@@ -220,7 +248,8 @@ pub fn job_of(pod: &Pod) -> Option<(&str, &str)> {
     }
     let (job, uid) = pod.annotations().get(meta::JOB)?.split_once('/')?;
     let (attempt, placement) = observe::placed(pod)?;
-    (pod.metadata.name.as_ref() == Some(&name::pod(job, uid, attempt, placement))).then_some((job, uid))
+    (pod.metadata.name.as_ref() == Some(&name::pod(job, uid, observe::index(pod), attempt, placement)))
+        .then_some((job, uid))
 }
 
 /// True if our finalizer keeps the pod.
@@ -329,7 +358,7 @@ mod tests {
             pod.metadata.name = Some(name.to_owned());
             Arc::new(pod)
         };
-        let name = name::pod("render", "job", 2, 0);
+        let name = name::pod("render", "job", None, 2, 0);
         let index = PodIndex::default();
         index.take(&Change::Applied(made_for(&pod("a", Some("job"), "n1", "1", "Running"), &name)));
         let bare = made_for(&pod("a", None, "n1", "1", "Running"), &name);

@@ -72,7 +72,7 @@ async fn vanished(scenario: &Scenario<'_>) -> Result<()> {
 async fn name_taken(scenario: &Scenario<'_>) -> Result<()> {
     scenario.submit("job", in_queue("later", shell("exit 0"))).await;
     let job = scenario.until("job", "to be there", |_| true).await?;
-    let name = batchyard_core::name::pod("job", &job.uid().unwrap_or_default(), 1, 0);
+    let name = batchyard_core::name::pod("job", &job.uid().unwrap_or_default(), None, 1, 0);
     let container = json!({"name": "foreign", "image": "alpine:latest",
         "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]});
     let foreign = json!({"metadata": {"name": name}, "spec": {"containers": [container]}});

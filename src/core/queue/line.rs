@@ -2,27 +2,42 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::iter::Peekable;
+
+use roaring::bitmap;
 
 use super::order::Rank;
 use super::snapshot::{Candidate, Queue};
 use super::waiting::{self, ShareIter, ShareLine};
+use crate::name;
 
 /// What is left of a queue's line.
 pub(super) enum Line<'q> {
     /// First in, first out.
-    Fifo(Peekable<waiting::Iter<'q>>),
+    Fifo(Unfolded<'q, waiting::Iter<'q>>),
     /// By share.
     Fair(Fair<'q>),
 }
 
-/// A job in line.
-pub(super) type Entry<'q> = (&'q Rank, &'q Candidate);
+/// A job in line, or one of the children of an array that stands there.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'q> {
+    pub(super) rank: &'q Rank,
+    pub(super) job: &'q Candidate,
+    /// The index of the child.
+    pub(super) child: Option<u32>,
+}
+
+impl Entry<'_> {
+    /// What verdicts know it by.
+    pub(super) fn key(&self) -> String {
+        name::part(&self.rank.uid, self.child)
+    }
+}
 
 impl<'q> Line<'q> {
     pub(super) fn of(queue: &'q Queue) -> Self {
         match &queue.shares {
-            None => Self::Fifo(queue.waiting.iter().peekable()),
+            None => Self::Fifo(Unfolded::new(queue.waiting.iter())),
             Some(shares) => Self::Fair(Fair::new(queue, shares.weights())),
         }
     }
@@ -30,7 +45,7 @@ impl<'q> Line<'q> {
     /// The job that is next.
     pub(super) fn head(&mut self) -> Option<Entry<'q>> {
         match self {
-            Self::Fifo(jobs) => jobs.peek().copied(),
+            Self::Fifo(jobs) => jobs.head(),
             Self::Fair(fair) => {
                 let share = fair.next.peek()?.share;
                 fair.shares[share].head()
@@ -45,6 +60,61 @@ impl<'q> Line<'q> {
             Self::Fair(fair) => fair.advance(),
         }
     }
+
+    /// Takes the head out with all the children of its array that stand with it. Returns how many that are.
+    pub(super) fn advance_all(&mut self) -> Option<(Entry<'q>, usize)> {
+        match self {
+            Self::Fifo(jobs) => jobs.next_all(),
+            Self::Fair(fair) => fair.advance_all(),
+        }
+    }
+}
+
+/// Jobs in their order, an array as its children one after another.
+pub(super) struct Unfolded<'q, I> {
+    jobs: I,
+    head: Option<Entry<'q>>,
+    children: Option<bitmap::Iter<'q>>,
+}
+
+impl<'q, I: Iterator<Item = (&'q Rank, &'q Candidate)>> Unfolded<'q, I> {
+    fn new(jobs: I) -> Self {
+        let mut line = Self { jobs, head: None, children: None };
+        line.next_job();
+        line
+    }
+
+    fn head(&self) -> Option<Entry<'q>> {
+        self.head
+    }
+
+    fn next(&mut self) -> Option<Entry<'q>> {
+        let head = self.head?;
+        match self.children.as_mut().and_then(Iterator::next) {
+            Some(child) => self.head = Some(Entry { child: Some(child), ..head }),
+            None => self.next_job(),
+        }
+        Some(head)
+    }
+
+    fn next_all(&mut self) -> Option<(Entry<'q>, usize)> {
+        let head = self.head?;
+        let behind = self.children.take().map_or(0, |children| children.len());
+        self.next_job();
+        Some((head, 1 + behind))
+    }
+
+    fn next_job(&mut self) {
+        self.children = None;
+        self.head = self.jobs.find_map(|(rank, job)| {
+            let Some(children) = &job.children else { return Some(Entry { rank, job, child: None }) };
+            let mut children = children.iter();
+            // An array without children that wait does not stand in line.
+            let child = Some(children.next()?);
+            self.children = Some(children);
+            Some(Entry { rank, job, child })
+        });
+    }
 }
 
 /// The line of a fair-share queue: its order depends on who was served before.
@@ -55,18 +125,29 @@ pub(super) struct Fair<'q> {
 
 /// A share with the jobs that still wait.
 struct Share<'q> {
-    jobs: Peekable<ShareIter<'q>>,
+    jobs: Unfolded<'q, ShareJobs<'q>>,
     weight: f64,
     usage: f64,
 }
 
 impl<'q> Share<'q> {
     fn new(jobs: &'q ShareLine, weight: f64, usage: f64) -> Self {
-        Self { jobs: jobs.iter().peekable(), weight, usage }
+        Self { jobs: Unfolded::new(ShareJobs(jobs.iter())), weight, usage }
     }
 
-    fn head(&mut self) -> Option<Entry<'q>> {
-        self.jobs.peek().copied().map(|((_, rank), job)| (rank.as_ref(), job.as_ref()))
+    fn head(&self) -> Option<Entry<'q>> {
+        self.jobs.head()
+    }
+}
+
+/// The jobs of a share in their order.
+struct ShareJobs<'q>(ShareIter<'q>);
+
+impl<'q> Iterator for ShareJobs<'q> {
+    type Item = (&'q Rank, &'q Candidate);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|((_, rank), job)| (rank.as_ref(), job.as_ref()))
     }
 }
 
@@ -93,22 +174,30 @@ impl<'q> Fair<'q> {
 
     fn queue_up(&mut self, index: usize) {
         let share = &mut self.shares[index];
-        if let Some((head, job)) = share.head() {
+        if let Some(Entry { rank, job, .. }) = share.head() {
             // Else a share would on average be above its part by half a job, which is much for those whose part
             // is small. One that uses nothing is first, however large its job.
             let half = share.usage.min(job.vcpus_milli as f64) / 2.0;
-            self.next.push(Turn { usage: (share.usage + half) * share.weight, head, share: index });
+            self.next.push(Turn { usage: (share.usage + half) * share.weight, head: rank, share: index });
         }
     }
 
     fn advance(&mut self) -> Option<Entry<'q>> {
         let index = self.next.pop()?.share;
         let share = &mut self.shares[index];
-        let entry = share.head()?;
-        share.jobs.next();
-        share.usage += entry.1.vcpus_milli as f64;
+        let entry = share.jobs.next()?;
+        share.usage += entry.job.vcpus_milli as f64;
         self.queue_up(index);
         Some(entry)
+    }
+
+    fn advance_all(&mut self) -> Option<(Entry<'q>, usize)> {
+        let index = self.next.pop()?.share;
+        let share = &mut self.shares[index];
+        let (entry, count) = share.jobs.next_all()?;
+        share.usage += entry.job.vcpus_milli as f64 * count as f64;
+        self.queue_up(index);
+        Some((entry, count))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::line::Line;
+use super::line::{Entry, Line};
 use super::order::Rank;
 use super::snapshot::Queue;
 use super::turns::{self, Turns, turn};
@@ -16,6 +16,8 @@ pub struct Place {
     pub queue: String,
     /// Its place in its queue; 1 is next.
     pub position: usize,
+    /// How many stand here: more than one if it is an array, whose children do.
+    pub count: usize,
     /// How many jobs of other queues that share an environment with its queue get their turn before it.
     pub ahead_elsewhere: usize,
 }
@@ -27,25 +29,26 @@ pub fn line_up(queues: &[Queue], is_admitted: impl Fn(&Rank) -> bool) -> Vec<Pla
     let mut lines: Vec<_> = queues.iter().map(Line::of).collect();
     let mut turns = Turns::default();
     for (index, (queue, line)) in queues.iter().zip(&mut lines).enumerate() {
-        if let Some((head, _)) = line.head() {
-            turns.push(turn(queue.priority, 0, index, head));
+        if let Some(head) = line.head() {
+            turns.push(turn(queue.priority, 0, index, head.rank));
         }
     }
     let mut served = vec![0; queues.len()];
     let mut places = Vec::new();
     while let Some(index) = turns.pop().as_ref().map(turns::index) {
-        let Some((rank, _)) = lines[index].advance() else { continue };
+        let Some((Entry { rank, .. }, count)) = lines[index].advance_all() else { continue };
         if !is_admitted(rank) {
-            served[index] += 1;
             places.push(Place {
                 rank: rank.clone(),
                 queue: queues[index].id.clone(),
-                position: served[index],
+                position: served[index] + 1,
+                count,
                 ahead_elsewhere: rivals[index].iter().map(|rival| served[*rival]).sum(),
             });
+            served[index] += count;
         }
-        if let Some((head, _)) = lines[index].head() {
-            turns.push(turn(queues[index].priority, 0, index, head));
+        if let Some(head) = lines[index].head() {
+            turns.push(turn(queues[index].priority, 0, index, head.rank));
         }
     }
     places

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::order::Rank;
+use super::line::Entry;
 use super::resources::Resources;
 use super::snapshot::{Candidate, Environment, NodeRoom, Provisioned, Queue, Unbound};
 use crate::waits::{self, Kind, Wait};
@@ -105,27 +105,23 @@ impl Room {
 
     /// The jobs whose pods, which wait for nodes, have to go so that a job gets room that comes before them; none if
     /// that would not do.
-    pub(super) fn make_way(
-        &mut self,
-        name: &str,
-        queue: &Queue,
-        rank: &Rank,
-        job: &Candidate,
-    ) -> Option<Vec<String>> {
+    pub(super) fn make_way(&mut self, name: &str, queue: &Queue, head: Entry<'_>) -> Option<Vec<String>> {
         let environment = self.environments.get_mut(name)?;
         let priority = environment.priority_of(queue);
         let max = environment.most_for(queue);
-        let then = environment.used_vcpus_milli.saturating_add(job.vcpus_milli);
+        let then = environment.used_vcpus_milli.saturating_add(head.job.vcpus_milli);
         let provisioned = environment.provisioned.as_mut()?;
         let freed = std::mem::take(&mut provisioned.leaving_milli);
         let mut missing = then.saturating_sub(max).saturating_sub(freed);
         let waiting = provisioned.unbound.len() + provisioned.unseen + 1;
         let mut too_many = waiting as i64 - provisioned.window as i64;
         let comes_later = |pod: &Unbound| {
-            pod.priority < priority || queue.shares.is_none() && pod.queue == queue.id && pod.rank > *rank
+            let is_behind = || (&pod.rank, pod.child) > (head.rank, head.child);
+            pod.priority < priority || queue.shares.is_none() && pod.queue == queue.id && is_behind()
         };
         // The last in line go first.
-        provisioned.unbound.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.rank.cmp(&b.rank)));
+        let place = |pod: &Unbound| (pod.rank.clone(), pod.child);
+        provisioned.unbound.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| place(a).cmp(&place(b))));
         let mut going = Vec::new();
         for (index, pod) in provisioned.unbound.iter().enumerate().rev().filter(|(_, pod)| comes_later(pod)) {
             if missing <= 0 && too_many <= 0 {
@@ -148,7 +144,7 @@ impl Room {
         }
         // Their places in the window are for this job, not for those who come later in this cycle.
         provisioned.unseen += going.len();
-        Some(going.into_iter().map(|index| provisioned.unbound.remove(index).uid).collect())
+        Some(going.into_iter().map(|index| provisioned.unbound.remove(index).key).collect())
     }
 
     /// Keeps what the head of a queue lacks for it, in the first environment that could take it. Those who come

@@ -25,15 +25,15 @@ pub const FRONT: usize = 100;
 /// What one cycle decided.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decisions {
-    /// The answer for each job whose turn came, by uid: those that are admitted, and the head of each queue that
-    /// finds no room. The others wait for their turn.
+    /// The answer for each job whose turn came, by its key ([`crate::name::part`]): those that are admitted, and the
+    /// head of each queue that finds no room. The others wait for their turn.
     pub verdicts: BTreeMap<String, Verdict>,
-    /// The uids of the jobs that are next in each queue and still wait, at most [`FRONT`], by the queue's id. The
+    /// The keys of the jobs that are next in each queue and still wait, at most [`FRONT`], by the queue's id. The
     /// first is the head that found no room.
     pub fronts: BTreeMap<String, Vec<String>>,
-    /// The jobs whose pods, which wait for nodes, are to be taken back, by uid.
+    /// The jobs whose pods, which wait for nodes, are to be taken back, by key.
     pub withdraw: Vec<String>,
-    /// The jobs whose pods wait for nodes in vain and can go nowhere else, and what they are told, by uid.
+    /// The jobs whose pods wait for nodes in vain and can go nowhere else, and what they are told, by key.
     pub stranded: BTreeMap<String, Stranded>,
     /// For what no node came in time, by environment.
     pub short_of: Vec<(String, Resources)>,
@@ -96,7 +96,7 @@ impl<'q> Lane<'q> {
         if self.queue.max_running.is_some_and(|max| self.running >= max) {
             return Some(waits::queue_at_max_running(self.queue.name(), self.running));
         }
-        room.lacks_tokens(head.1)
+        room.lacks_tokens(head.job)
     }
 
     /// What its head waits for when it found room nowhere.
@@ -150,7 +150,7 @@ impl Cycle<'_> {
 
     fn turn_of(&mut self, index: usize) -> Option<Turn> {
         let lane = &mut self.lanes[index];
-        let (head, _) = lane.line.head()?;
+        let head = lane.line.head()?.rank;
         let environment =
             lane.environments.get(lane.stage).and_then(|name| self.room.environments.get(*name));
         let (priority, load) = environment.map_or((lane.queue.priority, 0), |environment| {
@@ -169,7 +169,7 @@ impl Cycle<'_> {
         }
         while let Some(name) = self.lanes[index].environments.get(self.lanes[index].stage).copied() {
             let lane = &mut self.lanes[index];
-            match self.room.take(name, lane.queue, head.1) {
+            match self.room.take(name, lane.queue, head.job) {
                 Ok(()) => return self.admit(index, name),
                 Err(obstacle) => {
                     lane.crowded.extend(obstacle.crowded.then_some(name));
@@ -190,18 +190,18 @@ impl Cycle<'_> {
         lane.running += 1;
         (lane.stage, lane.obstacle) = (0, None);
         lane.crowded.clear();
-        if let Some((rank, _)) = lane.line.advance() {
+        if let Some(entry) = lane.line.advance() {
             let environment = environment.to_owned();
-            self.decisions.verdicts.insert(rank.uid.clone(), Verdict::Admit { environment });
+            self.decisions.verdicts.insert(entry.key(), Verdict::Admit { environment });
         }
         self.take_turn(index);
     }
 
     /// Takes back pods of jobs that come later, in the first environment where that helps.
-    fn make_way(&mut self, index: usize, (rank, job): Entry<'_>) -> Wait {
+    fn make_way(&mut self, index: usize, head: Entry<'_>) -> Wait {
         let lane = &mut self.lanes[index];
         for name in &lane.crowded {
-            if let Some(mut going) = self.room.make_way(name, lane.queue, rank, job) {
+            if let Some(mut going) = self.room.make_way(name, lane.queue, head) {
                 self.decisions.withdraw.append(&mut going);
                 return waits::withdrawing(name);
             }
@@ -210,17 +210,18 @@ impl Cycle<'_> {
     }
 
     /// The head waits, and all behind it.
-    fn block(&mut self, index: usize, (rank, job): Entry<'_>, wait: Wait) {
+    fn block(&mut self, index: usize, head: Entry<'_>, wait: Wait) {
         let lane = &mut self.lanes[index];
-        let since = lane.queue.head.as_ref().filter(|(uid, _)| *uid == rank.uid).map(|(_, since)| *since);
+        let key = head.key();
+        let since = lane.queue.head.as_ref().filter(|(known, _)| *known == key).map(|(_, since)| *since);
         let is_late = since.is_some_and(|since| self.now.duration_since(since) >= OVERTAKING);
         // Nothing that others leave would help a head that waits for jobs of its own queue, or for its namespace.
         if is_late && !matches!(wait.kind, Kind::MaxRunning | Kind::ResourceQuota) {
-            self.room.hold(&lane.environments, lane.queue, job);
+            self.room.hold(&lane.environments, lane.queue, head.job);
         }
-        self.decisions.verdicts.insert(rank.uid.clone(), Verdict::Wait(wait));
+        self.decisions.verdicts.insert(key, Verdict::Wait(wait));
         let line = std::iter::from_fn(|| lane.line.advance());
-        let front = line.take(FRONT).map(|(rank, _)| rank.uid.clone()).collect();
+        let front = line.take(FRONT).map(|entry| entry.key()).collect();
         self.decisions.fronts.insert(lane.queue.id.clone(), front);
     }
 
@@ -244,12 +245,12 @@ impl Cycle<'_> {
             };
             if queue.is_some_and(open) {
                 let provisioned = self.room.environments.get_mut(&name).and_then(|e| e.provisioned.as_mut());
-                provisioned.into_iter().for_each(|found| found.unbound.retain(|other| other.uid != pod.uid));
-                self.decisions.withdraw.push(pod.uid);
+                provisioned.into_iter().for_each(|found| found.unbound.retain(|other| other.key != pod.key));
+                self.decisions.withdraw.push(pod.key);
                 self.decisions.short_of.push((name, pod.pod));
             } else {
                 let stranded = Stranded { queue: pod.queue, wait: waits::no_capacity(&name) };
-                self.decisions.stranded.insert(pod.uid, stranded);
+                self.decisions.stranded.insert(pod.key, stranded);
             }
         }
     }

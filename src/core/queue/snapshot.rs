@@ -1,8 +1,10 @@
 //! The world as one cycle sees it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use roaring::RoaringBitmap;
 
 use super::order::Rank;
 use super::resources::Resources;
@@ -44,7 +46,7 @@ pub struct Queue {
     pub obstacle: Option<Wait>,
     /// How its shares divide it; `None` for a FIFO queue.
     pub shares: Option<Shares>,
-    /// The job that was at its head when the last cycle ended, by uid, and since when.
+    /// The job that was at its head when the last cycle ended, by its key, and since when.
     pub head: Option<(String, Timestamp)>,
     /// The jobs that wait.
     pub waiting: Waiting,
@@ -63,7 +65,7 @@ impl Queue {
 }
 
 /// A job that waits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Candidate {
     /// vCPUs as the job states them, in thousandths: what `maxvCpus` bounds.
     pub vcpus_milli: i64,
@@ -75,9 +77,17 @@ pub struct Candidate {
     pub priority: i64,
     /// How many tokens it takes of each ConsumableResource, by `namespace/name`.
     pub tokens: Vec<(String, i64)>,
+    /// The children of an array that wait at this place, by index: each takes what is said here. `None` for a job that
+    /// is no array.
+    pub children: Option<Arc<RoaringBitmap>>,
 }
 
 impl Candidate {
+    /// How many pods wait here.
+    pub fn count(&self) -> usize {
+        self.children.as_ref().map_or(1, |children| usize::try_from(children.len()).unwrap_or(usize::MAX))
+    }
+
     /// What its pod requests in an environment.
     pub fn requests_in(&self, environment: &Environment) -> Resources {
         let percent = environment.cpu_percent.unwrap_or(100);
@@ -166,14 +176,16 @@ pub struct Provisioned {
 /// A pod that waits for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbound {
-    /// The uid of its job.
-    pub uid: String,
+    /// Its job, or which child of an array it runs: see [`crate::name::part`].
+    pub key: String,
     /// Its queue, as `namespace/name`.
     pub queue: String,
     /// The priority of its queue here.
     pub priority: i64,
     /// The rank of its job, as it waited.
     pub rank: Rank,
+    /// The index of the child that it runs, of an array.
+    pub child: Option<u32>,
     /// Its vCPUs, in thousandths.
     pub vcpus_milli: i64,
     /// What it requests.

@@ -9,11 +9,13 @@ use super::snapshot::Candidate;
 
 /// The jobs that wait in one queue, by rank and by share, so that a cycle looks at heads only, however many stand
 /// behind them. Cheap to clone: who keeps one from cycle to cycle lends it to each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Waiting(Arc<Lines>);
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Lines {
+    /// Counted, not in entries: an array stands for its children.
+    count: usize,
     all: BTreeMap<Arc<Rank>, Arc<Candidate>>,
     shares: BTreeMap<String, ShareLine>,
 }
@@ -39,6 +41,7 @@ impl Waiting {
             None => lines.shares.entry(job.share.clone()).or_default(),
         };
         line.insert((Reverse(job.priority), rank.clone()), job.clone());
+        lines.count += job.count();
         lines.all.insert(rank, job);
     }
 
@@ -49,6 +52,7 @@ impl Waiting {
         }
         let lines = Arc::make_mut(&mut self.0);
         let (rank, job) = lines.all.remove_entry(rank)?;
+        lines.count -= job.count();
         let line = lines.shares.get_mut(&job.share)?;
         line.remove(&(Reverse(job.priority), rank));
         if line.is_empty() {
@@ -62,9 +66,9 @@ impl Waiting {
         self.0.all.get(rank).map(AsRef::as_ref)
     }
 
-    /// How many wait.
+    /// How many wait, each child of an array counted.
     pub fn len(&self) -> usize {
-        self.0.all.len()
+        self.0.count
     }
 
     /// True if none waits.

@@ -43,7 +43,8 @@ fn provisioned() -> impl Strategy<Value = Option<Provisioned>> {
     prop::option::of((parts, prop::option::of(3..6i64)).prop_map(
         |((window, unseen, pods, timeout), short)| {
             let unbound = pods.into_iter().map(|(queue, priority, vcpus, age, waits)| Unbound {
-                uid: String::new(),
+                key: String::new(),
+                child: None,
                 queue: format!("{}/q{queue}", NAMESPACES[queue % 2]),
                 priority,
                 rank: rank("", true, age),
@@ -87,7 +88,11 @@ fn candidate() -> impl Strategy<Value = (bool, i64, Candidate)> {
         |(fresh, age, vcpus, token, share, priority)| {
             let tokens = token.map(|(name, quantity)| (name.to_owned(), quantity)).into_iter().collect();
             let (vcpus_milli, pod) = (vcpus * 1000, amounts(vcpus, 1, 0, 1));
-            (fresh, age, Candidate { vcpus_milli, pod, share: share.to_owned(), priority, tokens })
+            (
+                fresh,
+                age,
+                Candidate { vcpus_milli, pod, share: share.to_owned(), priority, tokens, children: None },
+            )
         },
     )
 }
@@ -134,8 +139,8 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
                 let pods =
                     environment.provisioned.iter_mut().flat_map(|provisioned| &mut provisioned.unbound);
                 for (number, pod) in pods.enumerate() {
-                    pod.uid = format!("u{index}-{number}");
-                    pod.rank.uid = pod.uid.clone();
+                    pod.key = format!("u{index}-{number}");
+                    pod.rank.uid = pod.key.clone();
                     environment.used_vcpus_milli += pod.vcpus_milli;
                 }
                 snapshot.environments.insert(format!("e{index}"), environment);

@@ -77,7 +77,8 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
             DefinitionRef::parse(spec.job_definition.as_deref().unwrap_or_default()).ok();
             name::candidates(&spec.job_queue);
             name::environments("ns", &spec.job_queue);
-            let pod = name::pod(&spec.job_queue, "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e", 10, 9999);
+            let pod =
+                name::pod(&spec.job_queue, "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e", Some(9999), 10, 9999);
             assert!(pod.chars().count() <= 63, "{pod}");
         }
     }

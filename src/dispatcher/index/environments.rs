@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use batchyard_core::queue::room::tightest;
-use batchyard_core::queue::{Environment, NodeRoom, Provisioned, Resources, Snapshot, Tenant, Unbound};
+use batchyard_core::queue::{Environment, NodeRoom, Provisioned, Rank, Resources, Snapshot, Tenant, Unbound};
 use batchyard_core::waits::{self, Wait};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
@@ -223,11 +223,16 @@ fn unbound(
     let priority = i64::from(queue.spec.priority);
     let at_most = environment.tenants.as_ref().and_then(|tenants| tenants.get(&namespace)?.max_priority);
     let since = attempt.pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let rank = rank(&job, &attempt.job_uid);
+    let child = attempt.index.filter(|_| job.spec.array_properties.is_some());
+    let again =
+        child.is_some() && caches.record_of(&attempt.key()).is_some_and(|record| record.has_had_a_node());
     (!is_leaving).then(|| Unbound {
-        uid: attempt.job_uid.clone(),
+        key: attempt.key(),
         queue: key(queue.as_ref()),
         priority: at_most.map_or(priority, |max| priority.min(max)),
-        rank: rank(&job, &attempt.job_uid),
+        rank: Rank { fresh: rank.fresh && !again, ..rank },
+        child,
         vcpus_milli: attempt.vcpus_milli,
         pod: requests,
         since,

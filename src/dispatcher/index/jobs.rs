@@ -39,24 +39,24 @@ pub(super) struct Jobs {
 
 /// What a job is to its queue.
 #[derive(Default)]
-struct Entry {
-    queue: Option<String>,
-    /// In line there.
-    waits: Option<InLine>,
-    /// It has a pod, and counts as one that runs.
-    runs: bool,
-    load: Option<Load>,
+pub(super) struct Entry {
+    pub(super) queue: Option<String>,
+    /// In line there: once, but for an array, whose children may stand at two places.
+    pub(super) waits: Vec<InLine>,
+    /// Its pods, which count as jobs that run.
+    pub(super) runs: u32,
+    pub(super) load: Option<Load>,
     /// Attempts whose use of vCPUs is in the line's ledger.
-    counted: usize,
-    /// The pod that is noted there as one that runs.
-    open: Option<String>,
+    pub(super) counted: usize,
+    /// The pods that are noted there as ones that run.
+    pub(super) open: BTreeSet<String>,
 }
 
 /// A job in line.
 pub(super) struct InLine {
     pub(super) job: Arc<BatchJob>,
     pub(super) plan: Arc<Plan>,
-    rank: Rank,
+    pub(super) rank: Rank,
 }
 
 /// What the caches and the dispatcher say now.
@@ -68,7 +68,7 @@ pub(super) struct World<'w> {
 }
 
 /// What a job that may have a pod made waits for, or what the pod is made from.
-enum Standing {
+pub(super) enum Standing {
     InLine {
         plan: Arc<Plan>,
         candidate: Candidate,
@@ -86,17 +86,25 @@ impl Jobs {
     /// Those that are in line, with their uids and queues.
     pub(super) fn in_line(&self) -> impl Iterator<Item = (&str, &str, &BatchJob)> {
         self.entries.iter().filter_map(|(uid, entry)| {
-            let (queue, waits) = (entry.queue.as_deref()?, entry.waits.as_ref()?);
+            let (queue, waits) = (entry.queue.as_deref()?, entry.waits.first()?);
             Some((uid.as_str(), queue, waits.job.as_ref()))
         })
     }
 
-    /// A job in line, and what it takes.
-    pub(super) fn get(&self, uid: &str) -> Option<(&InLine, Candidate)> {
+    /// A job in line, or a child that stands there, by its key, and what it takes.
+    pub(super) fn get(&self, key: &str) -> Option<(&InLine, Candidate)> {
+        let (uid, index) = name::whole(key);
         let entry = self.entries.get(uid)?;
-        let waits = entry.waits.as_ref()?;
-        let candidate = self.lines.get(entry.queue.as_ref()?)?.waiting.get(&waits.rank)?;
-        Some((waits, candidate.clone()))
+        let line = &self.lines.get(entry.queue.as_ref()?)?.waiting;
+        entry.waits.iter().find_map(|waits| {
+            let candidate = line.get(&waits.rank)?;
+            let is_meant = match (&candidate.children, index) {
+                (None, None) => true,
+                (Some(children), Some(index)) => children.contains(index),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+            is_meant.then(|| (waits, candidate.clone()))
+        })
     }
 
     /// The uids of all jobs that are known.
@@ -111,6 +119,9 @@ impl Jobs {
             self.end_use(&mut before, world.now);
             return;
         };
+        if job.spec.array_properties.is_some() {
+            return self.look_at_array(uid, &job, before, world);
+        }
         let Some(record) = job.status.as_ref().map(|status| &status.record) else { return };
         let pods = world.caches.pods.of_job(uid);
         let is_creating = world.dispatch.is_creating(uid);
@@ -121,20 +132,21 @@ impl Jobs {
             self.end_use(&mut before, world.now);
         }
         let mut entry = Entry { queue, ..Entry::default() };
-        let mut plan = before.waits.map(|waits| waits.plan);
+        let mut plan = before.waits.pop().map(|waits| waits.plan);
         let line = entry.queue.as_ref().and_then(|queue| self.lines.get_mut(queue));
         // Without a ledger nothing is noted, and all is when there is one again.
         if let Some(line) = line.filter(|line| line.ledger.is_some()) {
             entry.load = load(&job, record, uid, &pods, world.dispatch);
             let vcpus_milli = || vcpus_milli(&mut plan, &job, world.caches);
             let share = job.spec.share_identifier.as_deref().unwrap_or_default();
-            let noted = (before.counted, before.open.take());
-            (entry.counted, entry.open) = line.note_use(record, share, noted, vcpus_milli, world.now);
+            let noted = (before.counted, before.open.pop_first());
+            let (counted, open) = line.note_use(record, share, noted, vcpus_milli, world.now);
+            (entry.counted, entry.open) = (counted, open.into_iter().collect());
         }
         let wanted = is_wanted(&job);
         let open_pod = wanted && has_open_pod(record, &pods);
         if has_pod {
-            entry.runs = true;
+            entry.runs = 1;
             if wanted && object.is_some_and(|queue| is_placed_from_elsewhere(&pods, &queue)) {
                 self.moved.insert(uid.to_owned());
             }
@@ -145,34 +157,37 @@ impl Jobs {
             match standing(&job, uid, object.as_deref(), plan, world) {
                 Standing::InLine { plan, candidate } => {
                     let rank = rank(&job, uid);
-                    entry.waits = Some(InLine { job, plan, rank: rank.clone() });
+                    entry.waits.push(InLine { job, plan, rank: rank.clone() });
                     self.put_in_line(&entry, rank, candidate);
                 }
-                Standing::Other { wait, passing } => {
-                    self.others.insert(uid.to_owned(), wait);
-                    if passing {
-                        self.passing.insert(uid.to_owned());
-                    }
-                }
+                Standing::Other { wait, passing } => self.stand_aside(uid, wait, passing),
                 Standing::Never => {}
             }
         }
         self.put_in(uid, entry);
     }
 
-    fn put_in_line(&mut self, entry: &Entry, rank: Rank, candidate: Candidate) {
+    /// A job in no line waits for this.
+    pub(super) fn stand_aside(&mut self, uid: &str, wait: Wait, passing: bool) {
+        self.others.insert(uid.to_owned(), wait);
+        if passing {
+            self.passing.insert(uid.to_owned());
+        }
+    }
+
+    pub(super) fn put_in_line(&mut self, entry: &Entry, rank: Rank, candidate: Candidate) {
         if let Some(line) = entry.queue.as_ref().and_then(|queue| self.lines.get_mut(queue)) {
             line.waiting.insert(rank, candidate);
         }
     }
 
-    fn put_in(&mut self, uid: &str, entry: Entry) {
+    pub(super) fn put_in(&mut self, uid: &str, entry: Entry) {
         if let Some(line) = entry.queue.as_ref().and_then(|queue| self.lines.get_mut(queue)) {
-            line.running += u32::from(entry.runs);
+            line.running += entry.runs;
             entry.load.iter().for_each(|load| line.add(load));
         }
         // Of most jobs that have ended nothing needs to be known.
-        if entry.waits.is_some() || entry.runs || entry.load.is_some() || entry.counted > 0 {
+        if !entry.waits.is_empty() || entry.runs > 0 || entry.load.is_some() || entry.counted > 0 {
             self.entries.insert(uid.to_owned(), entry);
         }
     }
@@ -184,7 +199,7 @@ impl Jobs {
         self.moved.remove(uid);
         let Some(entry) = self.entries.remove(uid) else { return Entry::default() };
         if let Some(line) = entry.queue.as_ref().and_then(|queue| self.lines.get_mut(queue)) {
-            line.running -= u32::from(entry.runs);
+            line.running -= entry.runs;
             entry.load.iter().for_each(|load| line.remove(load));
             entry.waits.iter().for_each(|waits| drop(line.waiting.remove(&waits.rank)));
         }
@@ -192,10 +207,11 @@ impl Jobs {
     }
 
     /// A job that is deleted while it runs tells no end.
-    fn end_use(&mut self, entry: &mut Entry, now: Timestamp) {
+    pub(super) fn end_use(&mut self, entry: &mut Entry, now: Timestamp) {
         let line = entry.queue.as_ref().and_then(|queue| self.lines.get_mut(queue));
-        if let Some((ledger, pod)) = line.and_then(|line| line.ledger.as_mut()).zip(entry.open.take()) {
-            ledger.end(&pod, now);
+        let open = std::mem::take(&mut entry.open);
+        if let Some(ledger) = line.and_then(|line| line.ledger.as_mut()) {
+            open.iter().for_each(|pod| ledger.end(pod, now));
         }
     }
 }
@@ -212,7 +228,7 @@ fn load(
     let phase = record.phase();
     let share = job.spec.share_identifier.clone().unwrap_or_default();
     let used: i64 = pods.iter().filter(|pod| !pod.finished).map(|pod| pod.vcpus_milli).sum();
-    let creating = dispatch.creating_of(uid).map_or(0, |creating| creating.candidate.vcpus_milli);
+    let creating: i64 = dispatch.creating_of(uid).iter().map(|(_, found)| found.candidate.vcpus_milli).sum();
     (!phase.is_terminal() && phase > Phase::Submitted).then_some(Load { share, now_milli: used + creating })
 }
 
@@ -224,7 +240,7 @@ fn vcpus_milli(known: &mut Option<Arc<Plan>>, job: &BatchJob, caches: &Caches) -
 }
 
 /// Where a job stands for which a pod may be made.
-fn standing(
+pub(super) fn standing(
     job: &BatchJob,
     uid: &str,
     queue: Option<&JobQueue>,
@@ -234,7 +250,10 @@ fn standing(
     if let Some(wait) = obstacle(job, queue, world.caches) {
         return Standing::Other { wait, passing: false };
     }
-    let pause = world.dispatch.held_back(uid).or_else(|| pause_after_placements(job, world.now));
+    let pause = world.dispatch.held_back(uid).or_else(|| {
+        let record = job.status.as_ref().map(|status| &status.record);
+        record.and_then(|record| pause_after_placements(record, world.now))
+    });
     if let Some(wait) = pause {
         return Standing::Other { wait, passing: true };
     }
@@ -269,8 +288,7 @@ fn obstacle(job: &BatchJob, queue: Option<&JobQueue>, caches: &Caches) -> Option
 }
 
 /// A job whose pods keep being lost before they start is tried less and less often.
-fn pause_after_placements(job: &BatchJob, now: Timestamp) -> Option<Wait> {
-    let record = &job.status.as_ref()?.record;
+pub(super) fn pause_after_placements(record: &Record, now: Timestamp) -> Option<Wait> {
     // One that was withdrawn had no node, and is placed again when its turn comes.
     let lost =
         record.placements.iter().filter(|p| p.attempt == record.next_attempt() && p.node_name.is_some());
@@ -302,6 +320,7 @@ fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> 
         share: job.spec.share_identifier.clone().unwrap_or_default(),
         priority,
         tokens: tokens::of(plan, &namespace, caches),
+        children: None,
     })
 }
 
@@ -314,18 +333,14 @@ pub(super) fn rank(job: &BatchJob, uid: &str) -> Rank {
     Rank { fresh: !has_run, created_at, sequence, uid: uid.to_owned() }
 }
 
-/// True for a job that a pod may be made: RUNNABLE, wanted, and without one.
-pub fn is_waiting(job: &BatchJob, caches: &Caches) -> bool {
-    let record = job.status.as_ref().map(|status| &status.record);
-    is_wanted(job)
-        && record.zip(job.uid()).is_some_and(|(record, uid)| !has_open_pod(record, &caches.pods.of_job(&uid)))
-        && !caches.is_terminating(&job.namespace().unwrap_or_default())
-}
-
-/// RUNNABLE, and nobody wants it to end.
-fn is_wanted(job: &BatchJob) -> bool {
+/// A job for which pods may be made: RUNNABLE, or an array whose children may run, and nobody wants it to end.
+pub fn is_wanted(job: &BatchJob) -> bool {
     let Some(record) = job.status.as_ref().map(|status| &status.record) else { return false };
-    record.phase() == Phase::Runnable
+    let may_run = match job.spec.array_properties {
+        None => record.phase() == Phase::Runnable,
+        Some(_) => record.phase() == Phase::Pending && record.runnable_at.is_some(),
+    };
+    may_run
         && record.current.is_none()
         && record.intent.is_none()
         && job.metadata.deletion_timestamp.is_none()
@@ -345,6 +360,6 @@ fn is_placed_from_elsewhere(pods: &[Arc<AttemptPod>], queue: &JobQueue) -> bool 
 }
 
 /// A pod whose outcome is not recorded yet.
-fn has_open_pod(record: &Record, pods: &[Arc<AttemptPod>]) -> bool {
+pub fn has_open_pod(record: &Record, pods: &[Arc<AttemptPod>]) -> bool {
     pods.iter().any(|pod| !record.has_counted(&pod.pod.uid().unwrap_or_default()))
 }

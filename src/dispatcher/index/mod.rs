@@ -1,5 +1,6 @@
 //! From the caches to a snapshot: what one scheduling cycle decides on.
 
+mod arrays;
 pub mod environments;
 mod jobs;
 mod line;
@@ -10,6 +11,7 @@ mod tokens;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use batchyard_core::name;
 use batchyard_core::queue::{Candidate, Queue, Snapshot};
 use batchyard_core::waits::{self, Wait};
 use jiff::Timestamp;
@@ -17,8 +19,8 @@ use kube::ResourceExt;
 
 pub use environments::environment_closed;
 use environments::{Pools, environments, rooms, take_room_of_unbound};
-pub use jobs::is_waiting;
 use jobs::{Jobs, World};
+pub use jobs::{has_open_pod, is_wanted};
 
 use super::Dispatch;
 use crate::controllers::compute_environment::allows;
@@ -59,7 +61,7 @@ pub struct View {
     pub snapshot: Snapshot,
     /// The environments with their pools, by name.
     pub pools: Pools,
-    /// Jobs that were moved to another queue while their pods wait for nodes, by uid: those pods go.
+    /// Jobs that were moved to another queue while their pods wait for nodes, by key: those pods go.
     pub moved: Vec<String>,
 }
 
@@ -74,6 +76,12 @@ pub struct Waiting {
     pub plan: Arc<Plan>,
     /// What it takes.
     pub candidate: Candidate,
+    /// Which child of it, if it is an array.
+    pub index: Option<u32>,
+    /// The attempt that the pod is for.
+    pub attempt: u32,
+    /// Which pod of this attempt it is.
+    pub placement: u32,
 }
 
 impl Index {
@@ -108,11 +116,18 @@ impl Index {
         self.jobs.in_line()
     }
 
-    /// A job that is a candidate.
-    pub fn waiting(&self, uid: &str, caches: &Caches) -> Option<Waiting> {
-        let (waits, candidate) = self.jobs.get(uid)?;
+    /// The job, or the child of an array, that a candidate's key names.
+    pub fn waiting(&self, key: &str, caches: &Caches) -> Option<Waiting> {
+        let (waits, candidate) = self.jobs.get(key)?;
         let queue = caches.queue_of(&waits.job)?;
-        Some(Waiting { job: waits.job.clone(), queue, plan: waits.plan.clone(), candidate })
+        let (_, index) = name::whole(key);
+        let record = match index {
+            None => waits.job.status.as_ref()?.record.clone(),
+            Some(_) => caches.record_of(key)?,
+        };
+        let (attempt, placement) = (record.next_attempt(), record.next_placement());
+        let (job, plan) = (waits.job.clone(), waits.plan.clone());
+        Some(Waiting { job, queue, plan, candidate, index, attempt, placement })
     }
 
     fn look(&mut self, queues: &[Queue], terms: Terms, world: World<'_>) {

@@ -101,7 +101,7 @@ async fn a_foreign_pod_with_the_name_is_never_touched() {
     // The queue comes last, so that the job's uid is known before its pod is made.
     let job = world.submit("job", job(json!({}))).await;
     let uid = job.get().await.uid().expect("a uid");
-    let name = batchyard_core::name::pod("job", &uid, 1, 0);
+    let name = batchyard_core::name::pod("job", &uid, None, 1, 0);
     let foreign = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
         "spec": {"containers": [{"name": "mine", "image": "busybox"}]}});
     let foreign: Pod = serde_json::from_value(foreign).expect("a pod");

@@ -102,7 +102,7 @@ fn withdrawals_serve_a_head(snapshot: &Snapshot, decisions: &Decisions) -> Resul
         });
         let (name, environment, pod) = unbound
             .into_iter()
-            .find(|(_, _, pod)| pod.uid == *uid)
+            .find(|(_, _, pod)| pod.key == *uid)
             .ok_or_else(|| format!("{uid} does not wait for a node"))?;
         let timeout = environment.provisioned.as_ref().and_then(|p| p.capacity_timeout);
         let is_late = timeout.is_some_and(|timeout| snapshot.now.duration_since(pod.since) >= timeout);

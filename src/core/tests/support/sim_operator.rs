@@ -344,7 +344,7 @@ impl World {
     fn pod(&self, name: &str, environment: String) -> (PodView, i64) {
         let job = &self.jobs[name];
         let (attempt, placement) = (job.record.next_attempt(), job.record.next_placement());
-        let pod = name::pod(name, &job.uid, attempt, placement);
+        let pod = name::pod(name, &job.uid, None, attempt, placement);
         let gated = self.queues.get(&job.queue).is_some_and(|queue| queue.strict_fencing);
         let compute_environment = Some(environment);
         let view =

@@ -298,7 +298,8 @@ impl Simulation {
                 continue;
             };
             provisioned.unbound.push(Unbound {
-                uid: job.rank.uid.clone(),
+                key: job.rank.uid.clone(),
+                child: None,
                 queue: job.queue.clone(),
                 priority: priorities[&job.queue],
                 rank: job.rank.clone(),

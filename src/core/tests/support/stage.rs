@@ -106,7 +106,8 @@ impl Stage {
         let environment = self.snapshot.environments.get_mut(pool).expect("known");
         environment.used_vcpus_milli += vcpus * 1000;
         environment.provisioned.as_mut().expect("provisioned").unbound.push(Unbound {
-            uid: uid.to_owned(),
+            key: uid.to_owned(),
+            child: None,
             queue: queue.to_owned(),
             priority: owner.priority,
             rank,

@@ -1,0 +1,45 @@
+//! What this process knows of the children of arrays, in memory: made from their records and pods by the job
+//! controller, who alone writes here, and read by the dispatcher.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use batchyard_core::array::{Children, Waiting};
+
+/// The children of every array that is at work, cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Arrays {
+    known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
+}
+
+/// The children of one array.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What is recorded of them, and what their pods show.
+    pub children: Arc<Children>,
+    /// Those that may be given a pod; who has one already is for the reader to say.
+    pub waiting: Waiting,
+}
+
+impl Arrays {
+    /// The children of an array, by its object's uid; nothing before its records were read.
+    pub fn get(&self, job_uid: &str) -> Option<Arc<Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(job_uid).cloned()
+    }
+
+    /// What is known from now on.
+    pub fn publish(&self, job_uid: &str, known: Known) {
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(job_uid.to_owned(), Arc::new(known));
+    }
+
+    /// The array has ended, is gone, or its records have to be read again.
+    pub fn forget(&self, job_uid: &str) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(job_uid);
+    }
+
+    /// Keeps what is about objects that exist.
+    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
+    }
+}
