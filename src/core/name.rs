@@ -167,14 +167,24 @@ pub fn whole(key: &str) -> (&str, Option<u32>) {
 /// The name is a function of the job's uid, the attempt and the placement, so that creating the
 /// same pod twice is refused by the API server instead of running the job twice.
 pub fn pod(job: &str, uid: &str, index: Option<u32>, attempt: u32, placement: u32) -> String {
-    let stem: String = job.chars().take(JOB_PART).map(|c| if c == '.' { '-' } else { c }).collect();
-    let stem = stem.trim_end_matches('-');
-    let hex: String = uid.chars().filter(char::is_ascii_hexdigit).take(8).collect();
+    let stem = stem(job, uid);
     let index = index.map_or_else(String::new, |index| format!("-{index}"));
     match placement {
-        0 => format!("{stem}-{hex}{index}-{attempt}"),
-        n => format!("{stem}-{hex}{index}-{attempt}-{n}"),
+        0 => format!("{stem}{index}-{attempt}"),
+        n => format!("{stem}{index}-{attempt}-{n}"),
     }
+}
+
+/// The name of a record of an array's children: `<job, ≤30>-<8 hex of uid>-<segment>`.
+pub fn record(job: &str, uid: &str, segment: u32) -> String {
+    format!("{}-{segment}", stem(job, uid))
+}
+
+/// What names of objects that belong to a job begin with.
+fn stem(job: &str, uid: &str) -> String {
+    let stem: String = job.chars().take(JOB_PART).map(|c| if c == '.' { '-' } else { c }).collect();
+    let hex: String = uid.chars().filter(char::is_ascii_hexdigit).take(8).collect();
+    format!("{}-{hex}", stem.trim_end_matches('-'))
 }
 
 /// The name of the Karpenter objects of an environment. It says whose they are, since clusters have

@@ -21,6 +21,8 @@ pub struct Wait {
 pub enum Kind {
     /// A JobQueue that takes the job.
     JobQueue,
+    /// Another job.
+    Dependency,
     /// A JobDefinition.
     JobDefinition,
     /// A ServiceAccount.
@@ -70,6 +72,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JobQueue => "JobQueue",
+            Self::Dependency => "Dependency",
             Self::JobDefinition => "JobDefinition",
             Self::ServiceAccount => "ServiceAccount",
             Self::SchedulingPolicy => "SchedulingPolicy",
@@ -140,6 +143,16 @@ pub fn queue_disabled(queue: &str) -> Wait {
 /// SUBMITTED: the queue is being deleted and takes nothing new.
 pub fn queue_deleting(queue: &str) -> Wait {
     wait(Kind::JobQueue, format!("Waiting for JobQueue {queue}, which is being deleted"))
+}
+
+/// SUBMITTED: the array whose failed children are to run again is not there, or not yet.
+pub fn rerun_missing(reference: &str) -> Wait {
+    wait(Kind::Dependency, format!("Waiting for BatchJob {reference} of rerunFailedOf, which does not exist"))
+}
+
+/// SUBMITTED: which of its children fail is not known yet.
+pub fn rerun_unfinished(reference: &str) -> Wait {
+    wait(Kind::Dependency, format!("Waiting for BatchJob {reference} of rerunFailedOf to end"))
 }
 
 /// SUBMITTED: the definition is not there, or not yet.

@@ -140,6 +140,8 @@ const BATCH_JOB: &[&str] = &[
     "terminate",
     "cancel",
     "ttlSecondsAfterFinished",
+    "arrayProperties",
+    "childActions",
     "retryStrategy",
     "timeout",
     "containerOverrides.command",

@@ -23,6 +23,7 @@ use serde_json::json;
 use super::error::Error;
 use super::lease::Leadership;
 use super::meta;
+use crate::crd::BatchJobRecord;
 use crate::metrics::Metrics;
 use crate::seeded_bugs::{Bug, has};
 
@@ -144,6 +145,21 @@ impl Writer {
         gone_is_fine(
             self.bounded("patch", what, api.patch(&object.name_any(), &patch_params(), &patch)).await,
         )
+    }
+
+    /// Creates a record of an array's children, or replaces it if it did not change since it was read.
+    pub async fn write_record(&self, record: &BatchJobRecord) -> Result<BatchJobRecord> {
+        let key = super::watch::key(record);
+        let api = self.namespaced::<BatchJobRecord>(record);
+        if record.resource_version().is_some() {
+            let (name, params, what) = (record.name_any(), params(), format!("replace BatchJobRecord {key}"));
+            return self.bounded("update", what, api.replace(&name, &params, record)).await;
+        }
+        let what = format!("create BatchJobRecord {key}");
+        if !self.leadership.is_fresh() {
+            return Err(Error::NotLeading { what });
+        }
+        self.bounded("create", what, api.create(&params(), record)).await
     }
 
     /// Creates a revision; a conflict means that its number is taken.

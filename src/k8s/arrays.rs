@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use batchyard_core::array::{Children, Waiting};
+
+use crate::crd::BatchJobRecord;
 
 /// The children of every array that is at work, cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,12 @@ pub struct Known {
     pub children: Arc<Children>,
     /// Those that may be given a pod; who has one already is for the reader to say.
     pub waiting: Waiting,
+    /// The record that is still written to, if there is one.
+    pub newest: Option<Arc<BatchJobRecord>>,
+    /// How many records there are.
+    pub records: u32,
+    /// When all children were last looked at.
+    pub looked_at: Option<Instant>,
 }
 
 impl Arrays {

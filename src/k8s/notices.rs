@@ -3,10 +3,12 @@
 //! Job pods tell every autoscaler to leave them alone, so that nobody moves a job to save money; from
 //! a node that goes anyway the operator takes them itself, while there is time for them to end well.
 
+use batchyard_core::pod::NodeView;
 use clap::Args;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 
+use super::observe;
 use super::pool::is_spot_node;
 
 /// What counts as a notice.
@@ -40,6 +42,11 @@ pub struct Notices {
 }
 
 impl Notices {
+    /// The node as the core sees it.
+    pub fn view(&self, node: &Node) -> NodeView {
+        NodeView { reclaimed: self.on(node), ..observe::node(node) }
+    }
+
     /// True if the node shows one.
     pub fn on(&self, node: &Node) -> bool {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();

@@ -119,6 +119,12 @@ impl PodIndex {
         self.read().by_job.get(job_uid).is_some_and(|pods| pods.values().any(|pod| !pod.finished))
     }
 
+    /// How many pods of the job take room.
+    pub fn count_work(&self, job_uid: &str) -> usize {
+        let working = |pods: &JobPods| pods.values().filter(|pod| !pod.finished).count();
+        self.read().by_job.get(job_uid).map_or(0, working)
+    }
+
     /// Uids of the jobs that own pods on a node.
     pub fn jobs_on(&self, node: &str) -> Vec<String> {
         let inner = self.read();

@@ -8,7 +8,6 @@ use batchyard_core::job::decide::{Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
 use batchyard_core::name::{self, DefinitionRef};
-use batchyard_core::pod::NodeView;
 use batchyard_core::queue::share::ACTIVE_SHARES;
 use batchyard_core::reason;
 use batchyard_core::termination::{Tolerances, look};
@@ -18,7 +17,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use super::identity;
+use super::{array, identity};
 use crate::controllers::{Context, job_definition, job_queue, revision};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
@@ -77,7 +76,11 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
                 None
             }
         },
-        _ => Some(plan_of(job, &mut world.seen, context).await?),
+        _ => {
+            let (plan, refused) = plan_of(job, context).await?;
+            world.seen.refused = refused.or(world.seen.refused);
+            Some(plan)
+        }
     };
     if let Some(plan) = plan {
         world.job.strategy = plan.strategy;
@@ -94,9 +97,9 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
 
 /// What an accepted job runs. Its revision should be there for as long as the job is; should
 /// somebody have deleted it, what the job itself states still counts, and it starts no more.
-async fn plan_of(job: &BatchJob, seen: &mut Seen, context: &Context) -> Result<Plan, Error> {
+pub(super) async fn plan_of(job: &BatchJob, context: &Context) -> Result<(Plan, Option<String>), Error> {
     if let Some(definition) = context.caches.definition_of(job) {
-        return Ok(convert::plan(&job.spec, &definition));
+        return Ok((convert::plan(&job.spec, &definition), None));
     }
     let status = job.status.clone().unwrap_or_default();
     let resolved = status.record.job_definition.unwrap_or_default();
@@ -105,10 +108,9 @@ async fn plan_of(job: &BatchJob, seen: &mut Seen, context: &Context) -> Result<P
         Some(found) => found.data.and_then(|data| serde_json::from_value(data.0).ok()),
         None => None,
     };
-    if definition.is_none() {
-        seen.refused = Some(reason::invalid_job_definition(&waits::definition_missing(&resolved).text));
-    }
-    Ok(convert::plan(&job.spec, &definition.unwrap_or_default()))
+    let missing = || reason::invalid_job_definition(&waits::definition_missing(&resolved).text);
+    let refused = definition.is_none().then(missing);
+    Ok((convert::plan(&job.spec, &definition.unwrap_or_default()), refused))
 }
 
 async fn live_revision(
@@ -122,7 +124,7 @@ async fn live_revision(
 }
 
 /// A waiting job that is moved to another queue is there once that queue takes it.
-fn queue(job: &BatchJob, context: &Context) -> String {
+pub(super) fn queue(job: &BatchJob, context: &Context) -> String {
     let known = job.status.as_ref().and_then(|status| status.job_queue.clone());
     match (waits_for_queue(job, context), known) {
         (Some(_), Some(known)) => known,
@@ -130,12 +132,12 @@ fn queue(job: &BatchJob, context: &Context) -> String {
     }
 }
 
-fn is_fair_share(job: &BatchJob, context: &Context) -> bool {
+pub(super) fn is_fair_share(job: &BatchJob, context: &Context) -> bool {
     context.caches.queue_of(job).is_some_and(|queue| queue.spec.scheduling_policy_arn.is_some())
 }
 
 /// What the job's owner wants, apart from what the definition says.
-fn wishes(job: &BatchJob, context: &Context) -> Job {
+pub(super) fn wishes(job: &BatchJob, context: &Context) -> Job {
     let queue = context.caches.queue_of(job);
     let deleted_queue = queue.as_ref().is_some_and(|queue| job_queue::is_failing_jobs(queue));
     let stop = if job.metadata.deletion_timestamp.is_some() {
@@ -149,6 +151,7 @@ fn wishes(job: &BatchJob, context: &Context) -> Job {
         cancel: orders.and_then(|spec| spec.cancel.clone()),
         stop: stop.map(str::to_owned),
         time_limits: queue.map(|queue| job_queue::time_limits(&queue)).unwrap_or_default(),
+        is_array: job.spec.array_properties.is_some(),
         ..Job::default()
     }
 }
@@ -178,7 +181,7 @@ async fn seen(
     let uid = job.uid().unwrap_or_default();
     let views: Vec<_> = pods.iter().filter_map(|pod| observe::pod(pod)).collect();
     let notices = &context.settings.notices;
-    let view = |node: Arc<Node>| NodeView { reclaimed: notices.on(&node), ..observe::node(&node) };
+    let view = |node: Arc<Node>| notices.view(&node);
     let mut nodes = BTreeMap::new();
     for pod in &views {
         let Some(name) = &pod.node_name else { continue };
@@ -226,7 +229,12 @@ fn waits_for(job: &BatchJob, uid: &str, is_placed: bool, context: &Context) -> O
 }
 
 fn tolerances(record: &Record, context: &Context) -> Tolerances {
-    let environment = record.current.as_ref().and_then(|current| current.compute_environment.as_deref());
+    let current = record.current.as_ref();
+    tolerances_in(current.and_then(|current| current.compute_environment.as_deref()), context)
+}
+
+/// The tolerances of an environment.
+pub(super) fn tolerances_in(environment: Option<&str>, context: &Context) -> Tolerances {
     let environment = environment.and_then(|name| context.caches.environments.get(&ObjectRef::new(name)));
     let seconds = environment.and_then(|environment| environment.spec.node_lost_timeout_seconds);
     let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
@@ -256,6 +264,9 @@ async fn readiness(job: &BatchJob, context: &Context) -> Result<Resolved<(String
     }
     if let Some(not_ready) = share(job, context) {
         return Ok(Err(not_ready));
+    }
+    if let Some(readiness) = array::readiness(job, context) {
+        return Ok(Err(readiness.into()));
     }
     let (name, definition) = match convert::inline_definition(&job.spec) {
         Some(definition) => (inline_name(job), definition),

@@ -4,6 +4,7 @@
 //! status, and here is the order of effects: the status first, then the actions, then the news.
 //! The pods themselves are made by the dispatcher.
 
+pub mod array;
 mod dereference;
 pub mod identity;
 mod status;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use batchyard_core::job::decide::{Action, Decision, Deletion, decide};
 use batchyard_core::job::phase::Phase;
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Resource, ResourceExt};
 use tracing::info;
 
@@ -42,6 +44,9 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         context.dispatch.forget(&job.uid().unwrap_or_default());
         return Ok(Wake::OnChange);
     }
+    if array::is_at_work(&job) {
+        return array::reconcile(job, &context).await;
+    }
     let now = context.clock.now();
     let world = dereference::dereference(&job, &context).await?;
     let mut record = job.status.clone().unwrap_or_default().record;
@@ -49,12 +54,17 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         record.attempts.iter_mut().for_each(|attempt| attempt.pod_uid.clear());
     }
     let decision = decide(now, &world.job, &world.readiness, &record, &world.seen, &world.tolerances);
-    let next = status::next(&job, &world, &decision, context.settings.log_tail, now);
+    let mut next = status::next(&job, &world, &decision, context.settings.log_tail, now);
+    if let Some(array) = &job.spec.array_properties
+        && next.record.phase() > Phase::Submitted
+        && next.array_properties.is_none()
+    {
+        let (size, members) = array::prepare(&job, array, &context).await?;
+        next.array_properties = Some(array::first_status(size, members, next.record.phase(), now));
+    }
     let mut current = job.clone();
     if has(Bug::ReleasesFirst) {
-        for action in &decision.actions {
-            carry_out(action, &world, &context).await?;
-        }
+        carry_out_all(&decision.actions, &world, &context).await?;
     }
     if job.status.as_ref() != Some(&next) {
         if let Some(pause) = pause(&job, &decision, &context) {
@@ -68,9 +78,7 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         tell(&job, &current, &context);
         context.dispatch.poke();
     }
-    for action in &decision.actions {
-        carry_out(action, &world, &context).await?;
-    }
+    carry_out_all(&decision.actions, &world, &context).await?;
     if decision.record.phase().is_terminal() {
         context.dispatch.forget(&current.uid().unwrap_or_default());
     }
@@ -88,23 +96,26 @@ fn is_settled(job: &BatchJob, context: &Context) -> bool {
         && context.caches.pods.of_job(&uid).iter().all(|pod| pod.finished)
 }
 
-async fn carry_out(action: &Action, world: &Dereferenced, context: &Context) -> Result<(), Error> {
-    let pod = |uid: &str| world.pods.iter().find(|pod| pod.uid().as_deref() == Some(uid));
+async fn carry_out_all(actions: &[Action], world: &Dereferenced, context: &Context) -> Result<(), Error> {
+    for action in actions {
+        if let Some(pod) = world.pods.iter().find(|pod| pod.uid().as_deref() == Some(action.pod_uid())) {
+            carry_out(action, pod, context).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn carry_out(action: &Action, pod: &Pod, context: &Context) -> Result<(), Error> {
     match action {
-        Action::Delete { uid, how, .. } => {
-            let Some(pod) = pod(uid) else { return Ok(()) };
+        Action::Delete { how, .. } => {
             match context.writer.delete_pod(pod, *how).await {
                 // The scheduler was faster, or the pod changed: look again.
                 Err(error) if error.is_conflict() && *how == Deletion::IfUnbound => Ok(()),
                 answer => answer,
             }
         }
-        Action::Ungate { uid, .. } => {
-            let Some(pod) = pod(uid) else { return Ok(()) };
-            context.writer.ungate_pod(pod).await
-        }
-        Action::Release { uid, .. } => {
-            let Some(pod) = pod(uid) else { return Ok(()) };
+        Action::Ungate { .. } => context.writer.ungate_pod(pod).await,
+        Action::Release { .. } => {
             // Once its tokens are counted the resource's change wakes this job again.
             if tokens::must_be_counted(pod, &context.caches) {
                 return Ok(());

@@ -23,6 +23,8 @@ pub struct Array {
     pub timeout: Option<SignedDuration>,
     /// Orders to end children, the first that names a child counts.
     pub orders: Vec<ChildOrder>,
+    /// Why the API server will never accept the pod of a child: they differ by their index only.
+    pub refused: Option<String>,
 }
 
 /// An order to end children: of the whole array, or of `childActions`.
@@ -37,7 +39,16 @@ pub struct ChildOrder {
 }
 
 /// What is seen of the children that have pods, or may have, by index. The others have none.
-pub type Sights = BTreeMap<u32, Seen>;
+pub type Sights = BTreeMap<u32, Sight>;
+
+/// What is seen of one child.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// Its pods and their nodes.
+    pub seen: Seen,
+    /// How long trouble is put up with where it is.
+    pub tolerances: Tolerances,
+}
 
 /// What came of one look.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,14 +79,7 @@ pub struct Bulk {
 }
 
 /// Decides the next step of every child that has one.
-pub fn decide(
-    now: Timestamp,
-    array: &Array,
-    children: &Children,
-    gate: &Gate,
-    sights: &Sights,
-    tolerances: &Tolerances,
-) -> Pass {
+pub fn decide(now: Timestamp, array: &Array, children: &Children, gate: &Gate, sights: &Sights) -> Pass {
     let mut pass = Pass::default();
     let mut untouched = children.untouched();
     for index in sights.keys() {
@@ -85,13 +89,16 @@ pub fn decide(
         pass.end(&mut untouched, &order.indexes, &order.reason, Some(order.kind));
     }
     pass.end(&mut untouched, &gate.doomed, reason::DEPENDENT_FAILED, None);
+    if let Some(why) = &array.refused {
+        pass.end(&mut untouched.clone(), &untouched, why, None);
+    }
     let at_work: RoaringBitmap = children.open().keys().chain(sights.keys()).copied().collect();
-    let unseen = Seen::default();
+    let unseen = Sight::default();
     for index in at_work {
         let record = children.record(index);
-        let seen = sights.get(&index).unwrap_or(&unseen);
-        let decision =
-            job::decide(now, &array.job(index), &Readiness::Ready(String::new()), &record, seen, tolerances);
+        let Sight { seen, tolerances } = sights.get(&index).unwrap_or(&unseen);
+        let ready = Readiness::Ready(String::new());
+        let decision = job::decide(now, &array.job(index), &ready, &record, seen, tolerances);
         pass.take(index, &record, decision);
     }
     pass

@@ -14,5 +14,5 @@ mod gate;
 pub mod indexes;
 
 pub use children::{Children, Tally, Waiting};
-pub use decide::{Array, Bulk, ChildOrder, Pass, Sights, decide};
+pub use decide::{Array, Bulk, ChildOrder, Pass, Sight, Sights, decide};
 pub use gate::{Counterparts, Gate, Order, gate};

@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::Ran;
 use super::phase::Phase;
-use super::record::{Current, Intent, IntentKind, Record};
+use super::record::{Current, Intent, IntentKind, Record, Waiting};
 use super::retry::RetryStrategy;
 use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
 use crate::reason;
@@ -50,6 +50,8 @@ pub struct Job {
     pub stop: Option<String>,
     /// `jobStateTimeLimitActions` of its queue.
     pub time_limits: Vec<TimeLimit>,
+    /// It is an array: once it is accepted its children run, and it waits for them.
+    pub is_array: bool,
 }
 
 /// How long a job may wait for a reason that blocks its queue before it is cancelled.
@@ -115,6 +117,15 @@ pub enum Action {
         /// Its uid: a precondition.
         uid: String,
     },
+}
+
+impl Action {
+    /// The uid of the pod that it is about.
+    pub fn pod_uid(&self) -> &str {
+        match self {
+            Self::Delete { uid, .. } | Self::Ungate { uid, .. } | Self::Release { uid, .. } => uid,
+        }
+    }
 }
 
 /// How a pod is deleted.
@@ -218,11 +229,8 @@ impl Step<'_> {
     fn watch_limits(&mut self) {
         let waiting =
             self.next.record.waiting.filter(|_| self.phase() == Phase::Runnable && !self.is_bound());
-        let Some((waiting, code)) = waiting.and_then(|waiting| Some((waiting, waiting.kind.code()?))) else {
-            return;
-        };
-        let Some(limit) = self.job.time_limits.iter().find(|limit| limit.code == code) else { return };
-        let due = waiting.since.checked_add(limit.limit).unwrap_or(Timestamp::MAX);
+        let due = waiting.and_then(|waiting| due(&waiting, &self.job.time_limits));
+        let Some((due, code)) = due else { return };
         if self.now >= due {
             self.intend(IntentKind::Cancel, &reason::time_limit(code));
         } else {
@@ -247,7 +255,10 @@ impl Step<'_> {
         match readiness {
             Readiness::Ready(definition) => {
                 self.next.record.job_definition = Some(definition.clone());
-                self.become_runnable(self.seen.waits_for.clone());
+                match self.job.is_array {
+                    true => self.wait_for_children(),
+                    false => self.become_runnable(self.seen.waits_for.clone()),
+                }
             }
             Readiness::Waiting(wait) => self.next.record.wait_for(wait, self.now),
             Readiness::Refused(reason) => self.fail(reason.clone()),
@@ -385,6 +396,14 @@ impl Step<'_> {
         self.let_go(pod);
     }
 
+    /// PENDING until the end (<https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html>): from now on
+    /// [`crate::array::decide`] says what becomes of the children.
+    fn wait_for_children(&mut self) {
+        let record = &mut self.next.record;
+        (record.phase, record.runnable_at) = (Some(Phase::Pending), Some(self.now));
+        (record.status_reason, record.waiting) = (None, None);
+    }
+
     pub(super) fn become_runnable(&mut self, why: Option<Wait>) {
         let now = self.now;
         let record = &mut self.next.record;
@@ -481,6 +500,13 @@ impl Step<'_> {
     fn wake_at(&mut self, at: Option<Timestamp>) {
         self.next.wake = [self.next.wake, at].into_iter().flatten().min();
     }
+}
+
+/// When the limit of a job that blocks its queue is due, and the code that it is about.
+pub fn due(waiting: &Waiting, limits: &[TimeLimit]) -> Option<(Timestamp, &'static str)> {
+    let code = waiting.kind.code()?;
+    let limit = limits.iter().find(|limit| limit.code == code)?;
+    Some((waiting.since.checked_add(limit.limit).unwrap_or(Timestamp::MAX), code))
 }
 
 /// Since when the scheduler finds no node, and what it says.

@@ -74,6 +74,23 @@ pub fn share_missing(queue: &str) -> String {
     status(&format!("Invalid job: shareIdentifier is required: JobQueue {queue} has a scheduling policy"))
 }
 
+/// `rerunFailedOf` names a job that is no array. Ours.
+pub fn rerun_of_no_array(reference: &str) -> String {
+    status(&format!("Invalid job: arrayProperties.rerunFailedOf: BatchJob {reference} is no array"))
+}
+
+/// `rerunFailedOf` names an array of which no child failed. Ours.
+pub fn rerun_of_nothing(reference: &str) -> String {
+    status(&format!("Invalid job: arrayProperties.rerunFailedOf: no child of BatchJob {reference} failed"))
+}
+
+/// `N_TO_N` between arrays of different sizes: some children would have no counterpart. Ours.
+pub fn sizes_differ(reference: &str, size: u32, its: u32) -> String {
+    let text =
+        format!("dependsOn: N_TO_N with BatchJob {reference}, which has {its} children and not {size}");
+    status(&format!("Invalid job: {text}"))
+}
+
 /// An older job has the same `jobId`. Ours.
 pub fn job_id_taken(id: &str) -> String {
     status(&format!("Invalid job: jobId {id} belongs to an older job"))

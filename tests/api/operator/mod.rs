@@ -1,6 +1,7 @@
 //! The operator at work. To add a case, make a [`world::World`], submit jobs, and say step by step
 //! what scheduler and kubelet do.
 
+mod arrays;
 mod capacity;
 mod defaults;
 mod definitions;

@@ -283,22 +283,28 @@ impl JobHandle<'_> {
 
     /// Waits for the pod of an attempt that can be bound.
     pub(crate) async fn pod(&self, attempt: u32) -> PodHandle<'_> {
+        self.pod_with(&format!("batchyard.io/attempt={attempt}")).await
+    }
+
+    /// The same of a child of an array.
+    pub(crate) async fn child_pod(&self, index: u32, attempt: u32) -> PodHandle<'_> {
+        self.pod_with(&format!("batchyard.io/attempt={attempt},batchyard.io/index={index}")).await
+    }
+
+    async fn pod_with(&self, labels: &str) -> PodHandle<'_> {
         let uid = self.get().await.uid().expect("the API server gives it one");
         let pods = self.world.api::<Pod>();
-        let list = ListParams::default().labels(&format!("batchyard.io/attempt={attempt}"));
-        let pod = wait::answer(
-            &format!("a pod of attempt {attempt} of {}", self.name),
-            &self.world.namespace,
-            || async {
+        let list = ListParams::default().labels(labels);
+        let pod =
+            wait::answer(&format!("a pod of {} with {labels}", self.name), &self.world.namespace, || async {
                 let found = pods.list(&list).await.ok()?.items;
                 let mut of_job = found.into_iter().filter(|pod| {
                     pod.metadata.deletion_timestamp.is_none()
                         && pod.owner_references().iter().any(|o| o.uid == uid)
                 });
                 of_job.next()
-            },
-        )
-        .await;
+            })
+            .await;
         PodHandle { world: self.world, name: pod.name_any() }
     }
 

@@ -1,0 +1,425 @@
+//! An array job at work: what becomes of its children.
+//!
+//! `look` reads, `batchyard_core::array::decide` decides, and here is the order of effects: what must not be lost goes
+//! into the records first (`records`), then the pods are let go, and at last the counts of all children go into the
+//! job's status: recounted each time. The pods themselves are made by the dispatcher, from what is published here.
+
+mod look;
+mod records;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use batchyard_core::array::{
+    Array, ChildOrder, Children, Counterparts, Gate, Pass, Waiting, decide, indexes,
+};
+use batchyard_core::job::decide::{Action, Decision, Job, Readiness, Seen, due};
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::{Intent, IntentKind, Record};
+use batchyard_core::reason;
+use batchyard_core::waits::{self, Wait};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use roaring::RoaringBitmap;
+
+use super::dereference::{self, Dereferenced};
+use super::{carry_out, tell};
+use crate::controllers::{Context, Outcome, Wake};
+use crate::crd::batch_job::{ArrayJobDependency, ArrayProperties, ArrayStatus, JobDependency};
+use crate::crd::{BatchJob, BatchJobRecord};
+use crate::dispatcher::cycle::DWELL;
+use crate::k8s::arrays::Known;
+use crate::k8s::error::Error;
+use crate::k8s::watch::key;
+use records::{Entry, Records};
+
+/// The children are looked at together, at most so often: when few pods are at work, and when many are.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// What few are.
+const FEW: usize = 50;
+/// The counts are written at most so often, when few pods are at work and when many are; the end always at once.
+const COUNTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// Requests of one array under way at a time.
+const CONCURRENCY: usize = 16;
+
+/// True if a job is an array that was accepted: its children run, or ran.
+pub(super) fn is_at_work(job: &BatchJob) -> bool {
+    let record = job.status.as_ref().map(|status| &status.record);
+    job.spec.array_properties.is_some() && record.is_some_and(|record| record.runnable_at.is_some())
+}
+
+/// What keeps an array from being accepted, beside what keeps any job.
+pub(super) fn readiness(job: &BatchJob, context: &Context) -> Option<Readiness> {
+    let array = job.spec.array_properties.as_ref()?;
+    rerun(job, array, context).or_else(|| sizes(job, array, context))
+}
+
+/// Children wait for the child with their index: there must be one.
+fn sizes(job: &BatchJob, array: &ArrayProperties, context: &Context) -> Option<Readiness> {
+    let size = array.size.and_then(|size| u32::try_from(size).ok())?;
+    let namespace = job.namespace()?;
+    let n_to_n = job.spec.depends_on.iter().filter(|other| other.type_ == Some(ArrayJobDependency::NToN));
+    n_to_n.filter_map(|other| other.job.as_deref().or(other.job_id.as_deref())).find_map(|reference| {
+        let other = find(&namespace, reference, context)?;
+        let its = u32::try_from(other.spec.array_properties.as_ref()?.size?).ok()?;
+        (its != size).then(|| Readiness::Refused(reason::sizes_differ(reference, size, its)))
+    })
+}
+
+/// A rerun needs an array that has ended, and of which a child failed.
+fn rerun(job: &BatchJob, array: &ArrayProperties, context: &Context) -> Option<Readiness> {
+    let reference = array.rerun_failed_of.as_deref()?;
+    let Some(other) = find(&job.namespace()?, reference, context) else {
+        return Some(Readiness::Waiting(waits::rerun_missing(reference)));
+    };
+    let record = other.status.as_ref().map(|status| &status.record);
+    if other.spec.array_properties.is_none() {
+        return Some(Readiness::Refused(reason::rerun_of_no_array(reference)));
+    }
+    if !record.is_some_and(|record| record.phase().is_terminal()) {
+        return Some(Readiness::Waiting(waits::rerun_unfinished(reference)));
+    }
+    let summary = other.status.as_ref()?.array_properties.as_ref()?.status_summary.as_ref()?;
+    (summary.failed == Some(0)).then(|| Readiness::Refused(reason::rerun_of_nothing(reference)))
+}
+
+/// Before an array is accepted: how many children it has, and of a rerun, which ones run.
+///
+/// # Errors
+/// When the API server refuses or cannot be asked.
+pub(super) async fn prepare(
+    job: &BatchJob,
+    array: &ArrayProperties,
+    context: &Context,
+) -> Result<(u32, RoaringBitmap), Error> {
+    let size = array.size.and_then(|size| u32::try_from(size).ok());
+    let Some(reference) = array.rerun_failed_of.as_deref() else {
+        let size = size.unwrap_or_default();
+        return Ok((size, (0..size).collect()));
+    };
+    let Some(other) = find(&job.namespace().unwrap_or_default(), reference, context) else {
+        return Ok((0, RoaringBitmap::new()));
+    };
+    let failed = known(&other, context).await?.children.failed().clone();
+    let its = other.status.as_ref().and_then(|status| status.array_properties.as_ref());
+    let size = its.and_then(|its| u32::try_from(its.size?).ok()).unwrap_or_default();
+    let mut record = records::empty(job, 0);
+    record.members = Some(indexes::text(&failed));
+    match context.writer.write_record(&records::object(job, record, None)).await {
+        // It was made before, and what failed is what failed then.
+        Err(error) if !error.is_conflict() => Err(error),
+        _ => Ok((size, failed)),
+    }
+}
+
+/// What the status says of the children of an array that is about to be accepted, or that ended before it was.
+pub(super) fn first_status(size: u32, members: RoaringBitmap, phase: Phase, now: Timestamp) -> ArrayStatus {
+    status::of(None, size, 0, &status::all_in(members, phase), now)
+}
+
+/// Looks at all children of an array.
+pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome {
+    let known = known(&job, context).await?;
+    let many = |(few, many): (Duration, Duration)| if is_large(&job, context) { many } else { few };
+    if let Some(pause) = known.looked_at.and_then(|at| many(LOOKS).checked_sub(at.elapsed())) {
+        return Ok(Wake::After(pause));
+    }
+    let now = context.clock.now();
+    let mut work = Work::begin(&job, known.as_ref().clone(), context).await?;
+    work.publish();
+    let seeing = look::see(&job, &work.known.children, context).await?;
+    let pass = decide(now, &work.array, &work.known.children, &work.gate, &seeing.sights);
+    let (wake, unreachable) = (pass.wake, pass.unreachable);
+    let actions = work.store(pass, now).await?;
+    act(&actions, &seeing.pods, context).await?;
+    let wake = Wake::at(wake, now);
+    let counts = work.count(unreachable, many(COUNTS), now).await?;
+    Ok(sooner(wake, counts))
+}
+
+fn is_large(job: &BatchJob, context: &Context) -> bool {
+    context.caches.pods.count_work(&job.uid().unwrap_or_default()) > FEW
+}
+
+fn sooner(one: Wake, other: Wake) -> Wake {
+    match (one, other) {
+        (Wake::After(a), Wake::After(b)) => Wake::After(a.min(b)),
+        (Wake::OnChange, wake) | (wake, Wake::OnChange) => wake,
+    }
+}
+
+/// What is known of an array's children: read once, and kept from then on.
+async fn known(job: &BatchJob, context: &Context) -> Result<Arc<Known>, Error> {
+    let uid = job.uid().unwrap_or_default();
+    if let Some(known) = context.caches.arrays.get(&uid) {
+        return Ok(known);
+    }
+    let Records { children, newest, count } = records::load(job, context).await?;
+    let newest = newest.map(Arc::new);
+    let known = Known { children: Arc::new(children), newest, records: count, ..Known::default() };
+    context.caches.arrays.publish(&uid, known.clone());
+    Ok(Arc::new(known))
+}
+
+/// The children for which those of another array wait, one by one.
+async fn counterparts(
+    job: &BatchJob,
+    dependency: &JobDependency,
+    context: &Context,
+) -> Result<Counterparts, Error> {
+    let reference = dependency.job.as_deref().or(dependency.job_id.as_deref()).unwrap_or_default();
+    let members = (0..indexes::MAX_SIZE).collect();
+    let Some(other) = find(&job.namespace().unwrap_or_default(), reference, context) else {
+        return Ok(look::counterparts_alike(&members, false));
+    };
+    let phase = other.status.as_ref().map(|status| status.record.phase()).unwrap_or_default();
+    if is_at_work(&other) {
+        return Ok(look::counterparts_of(&known(&other, context).await?.children));
+    }
+    match phase {
+        Phase::Succeeded => Ok(look::counterparts_alike(&members, true)),
+        Phase::Failed => Ok(look::counterparts_alike(&members, false)),
+        Phase::Submitted | Phase::Pending | Phase::Runnable | Phase::Starting | Phase::Running => {
+            Ok(Counterparts::default())
+        }
+    }
+}
+
+/// The job of a namespace that a name or an id means.
+fn find(namespace: &str, reference: &str, context: &Context) -> Option<Arc<BatchJob>> {
+    let caches = &context.caches;
+    let by_id = || {
+        let found = caches.jobs_with_id(reference).into_iter().next().or_else(|| caches.job(reference));
+        found.filter(|job| job.namespace().as_deref() == Some(namespace))
+    };
+    let by_name = caches.job_store().get(&ObjectRef::new(reference).within(namespace));
+    by_name.map(|job| caches.newest_job(job)).or_else(by_id)
+}
+
+/// One look at an array in progress.
+struct Work<'a> {
+    job: &'a BatchJob,
+    context: &'a Context,
+    uid: String,
+    wishes: Job,
+    array: Array,
+    gate: Gate,
+    known: Known,
+}
+
+impl<'a> Work<'a> {
+    async fn begin(job: &'a BatchJob, known: Known, context: &'a Context) -> Result<Self, Error> {
+        let wishes = dereference::wishes(job, context);
+        let (plan, refused) = dereference::plan_of(job, context).await?;
+        let mut array = look::array(job, &wishes, &plan, &known.children, context);
+        array.refused = refused.or(array.refused);
+        array.orders.extend(give_up(job, &wishes, &known.children, context.clock.now()));
+        let gate = look::gates(job, &known.children, context).await?;
+        let uid = job.uid().unwrap_or_default();
+        Ok(Self { job, context, uid, wishes, array, gate, known })
+    }
+
+    /// Tells the dispatcher which children may run: before anything is decided on who has no pod, so that nobody who is
+    /// to end is given one meanwhile.
+    fn publish(&mut self) {
+        let mut waiting = self.known.children.waiting(&self.gate);
+        for order in &self.array.orders {
+            waiting =
+                Waiting { fresh: waiting.fresh - &order.indexes, again: waiting.again - &order.indexes };
+        }
+        if self.array.refused.is_some() {
+            waiting = Waiting::default();
+        }
+        self.known.waiting = waiting;
+        self.context.caches.arrays.publish(&self.uid, self.known.clone());
+        self.context.caches.changed.mark(&self.uid);
+        self.context.dispatch.poke();
+    }
+
+    /// Stores what must not be lost, and remembers the rest. Returns what can be done then.
+    async fn store(&mut self, pass: Pass, now: Timestamp) -> Result<Vec<Action>, Error> {
+        let Pass { outcomes, bulk, progress, actions, .. } = pass;
+        let mut entries: Vec<_> = bulk.iter().map(|bulk| Entry::range(bulk, now)).collect();
+        entries.extend(outcomes.iter().map(|(index, record, _)| Entry::child(*index, record)));
+        if !entries.is_empty() {
+            self.write(entries).await?;
+        }
+        let mut children = self.known.children.as_ref().clone();
+        let mut todo = actions;
+        bulk.iter().for_each(|bulk| children.fail(&bulk.indexes));
+        for (index, record, actions) in outcomes {
+            self.tell_child(index, &children.record(index), &record);
+            children.note(index, record);
+            todo.extend(actions);
+        }
+        for (index, record) in progress {
+            children.note(index, record);
+        }
+        self.known.children = Arc::new(children);
+        self.known.looked_at = Some(Instant::now());
+        // What a child did opens the way for others.
+        self.gate = look::gates(self.job, &self.known.children, self.context).await?;
+        self.publish();
+        Ok(todo)
+    }
+
+    async fn write(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        let newest = self.known.newest.take();
+        let open = newest.as_ref().map_or_else(|| records::empty(self.job, 0), |newest| newest.spec.clone());
+        for spec in records::fill(open, entries) {
+            let object = records::object(self.job, spec, newest.as_deref());
+            match self.context.writer.write_record(&object).await {
+                Ok(written) => self.wrote(written),
+                Err(error) => {
+                    // It may be written, or somebody else wrote: what is there is read again.
+                    self.context.caches.arrays.forget(&self.uid);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, record: BatchJobRecord) {
+        self.known.records = u32::try_from(record.spec.segment).unwrap_or(0) + 1;
+        self.known.newest = Some(Arc::new(record));
+    }
+
+    fn tell_child(&self, index: u32, before: &Record, now: &Record) {
+        if now.phase() != before.phase() && now.phase().is_terminal() {
+            self.context.metrics.transition(now.phase().as_str());
+        }
+        for attempt in now.attempts.iter().skip(before.attempts.len()) {
+            self.context.metrics.attempt(super::status::action_word(attempt));
+        }
+        tracing::debug!(job = key(self.job), index, phase = now.phase().as_str(), "child");
+    }
+
+    /// Writes what the children come to, if that is another than the status says and it is time, or they have ended.
+    async fn count(&self, unreachable: bool, pause: Duration, now: Timestamp) -> Result<Wake, Error> {
+        let record = self.record(now);
+        let world = Dereferenced {
+            job: self.wishes.clone(),
+            readiness: Readiness::Ready(record.job_definition.clone().unwrap_or_default()),
+            seen: Seen::default(),
+            tolerances: dereference::tolerances_in(None, self.context),
+            pods: Vec::new(),
+            queue: dereference::queue(self.job, self.context),
+            fair_share: dereference::is_fair_share(self.job, self.context),
+            poll: false,
+        };
+        let wake = self.limit(&record, now);
+        let decision = Decision { record, unreachable, ..Decision::default() };
+        let mut next = super::status::next(self.job, &world, &decision, false, now);
+        let tally = self.known.children.tally(&self.gate);
+        let told = next.array_properties.take();
+        let size = told.as_ref().and_then(|told| u32::try_from(told.size?).ok()).unwrap_or_default();
+        next.array_properties = Some(status::of(told.as_ref(), size, self.known.records, &tally, now));
+        if self.job.status.as_ref() == Some(&next) {
+            return Ok(wake);
+        }
+        let urgent = next.record.phase().is_terminal()
+            || self.job.status.as_ref().is_none_or(|status| status.record.intent != next.record.intent);
+        let since = self.context.caches.since_own_write(&self.uid).filter(|_| !urgent);
+        if let Some(left) = since.and_then(|since| pause.checked_sub(since)) {
+            return Ok(sooner(wake, Wake::After(left)));
+        }
+        let mut wanted = self.job.clone();
+        wanted.status = Some(next);
+        let api =
+            Api::namespaced(self.context.writer.client().clone(), &self.job.namespace().unwrap_or_default());
+        let written = self.context.caches.wrote_job(self.context.writer.replace_status(&api, &wanted).await?);
+        tell(self.job, &written, self.context);
+        if written.status.as_ref().is_some_and(|status| status.record.phase().is_terminal()) {
+            self.context.dispatch.forget(&self.uid);
+        }
+        Ok(wake)
+    }
+
+    /// The job's own record: it waits for its children, and ends with them.
+    fn record(&self, now: Timestamp) -> Record {
+        let mut record = self.job.status.clone().unwrap_or_default().record;
+        if record.phase().is_terminal() {
+            return record;
+        }
+        let order = self.array.orders.iter().find(|order| order.indexes == *self.known.children.members());
+        let intent = order.map(|order| Intent { kind: order.kind, reason: order.reason.clone(), at: now });
+        record.intent = record.intent.or(intent);
+        let array = self.job.spec.array_properties.as_ref();
+        let stated = array.and_then(|array| array.tolerated_failures.as_ref()).map(|stated| match stated {
+            IntOrString::Int(number) => number.to_string(),
+            IntOrString::String(text) => text.clone(),
+        });
+        match self.known.children.outcome(status::tolerated(stated.as_deref(), &self.known.children)) {
+            Some(phase) => end(&mut record, phase, now),
+            None => self.say_why(&mut record, now),
+        }
+        record
+    }
+
+    /// An array of which no child has a pod says what the first of them waits for.
+    fn say_why(&self, record: &mut Record, now: Timestamp) {
+        match self.wait(record, now) {
+            Some(wait) => record.wait_for(&wait, now),
+            None => (record.status_reason, record.waiting) = (None, None),
+        }
+    }
+
+    fn wait(&self, record: &Record, now: Timestamp) -> Option<Wait> {
+        let (dispatch, caches) = (&self.context.dispatch, &self.context.caches);
+        let waits = !self.known.waiting.fresh.is_empty() || !self.known.waiting.again.is_empty();
+        if caches.pods.has_work(&self.uid) || !waits || record.intent.is_some() {
+            return None;
+        }
+        let turn = || {
+            let queue = key(caches.queue_of(self.job)?.as_ref());
+            dispatch.turn_of(&queue, record.runnable_at)
+        };
+        let wait =
+            dispatch.child_waits_for(&self.uid).or_else(|| dispatch.waits_for(&self.uid)).or_else(turn)?;
+        (now.duration_since(wait.since) >= DWELL).then_some(wait.what)
+    }
+
+    /// When the queue's time limit of what the array waits for is due.
+    fn limit(&self, record: &Record, now: Timestamp) -> Wake {
+        let due = record.waiting.and_then(|waiting| due(&waiting, &self.wishes.time_limits));
+        Wake::at(due.map(|(due, _)| due), now)
+    }
+}
+
+/// An array that has blocked its queue for so long that the queue gives it up.
+fn give_up(job: &BatchJob, wishes: &Job, children: &Children, now: Timestamp) -> Option<ChildOrder> {
+    let (due, code) = due(&job.status.as_ref()?.record.waiting?, &wishes.time_limits)?;
+    let (indexes, kind) = (children.members().clone(), IntentKind::Cancel);
+    (now >= due).then(|| ChildOrder { indexes, kind, reason: reason::time_limit(code) })
+}
+
+/// How an array ends: as it was ordered to, else as its children did.
+fn end(record: &mut Record, phase: Phase, now: Timestamp) {
+    let intent = record.intent.take();
+    (record.phase, record.stopped_at, record.waiting) = (Some(phase), Some(now), None);
+    record.status_reason = (phase == Phase::Failed).then(|| reason::ARRAY_CHILD_FAILED.to_owned());
+    if let Some(intent) = intent.filter(|_| phase == Phase::Failed) {
+        record.is_cancelled = (intent.kind == IntentKind::Cancel).then_some(true);
+        record.is_terminated = (intent.kind == IntentKind::Terminate).then_some(true);
+        record.status_reason = Some(intent.reason);
+    }
+}
+
+/// Does what was decided, whatever becomes of each.
+async fn act(actions: &[Action], pods: &[Arc<Pod>], context: &Context) -> Result<(), Error> {
+    let pods = look::by_uid(pods);
+    let todo = actions.iter().filter_map(|action| Some((action, pods.get(action.pod_uid())?)));
+    let todo: Vec<_> = todo.map(|(action, pod)| carry_out(action, pod, context)).collect();
+    let mut failures = stream::iter(todo)
+        .buffer_unordered(CONCURRENCY)
+        .filter_map(|answer| async { answer.err() })
+        .collect::<Vec<_>>()
+        .await;
+    failures.pop().map_or(Ok(()), Err)
+}

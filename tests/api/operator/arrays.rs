@@ -1,0 +1,284 @@
+//! Arrays: many children in one object, each with its own attempts, and what they come to.
+
+use std::collections::BTreeMap;
+
+use batchyard::crd::batch_job::ArrayStatus;
+use batchyard::crd::batch_job_record::ChildRecord;
+use batchyard::crd::{BatchJob, BatchJobRecord};
+use batchyard_core::job::phase::Phase;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+use super::world::{JobHandle, World, job};
+use crate::support::operator::{self, Operator};
+use crate::support::wait;
+
+fn array(size: u32, more: Value) -> Value {
+    let mut spec = job(json!({"arrayProperties": {"size": size}}));
+    super::world::merge(&mut spec, more);
+    spec
+}
+
+/// A strategy that tries again on exit code 1.
+fn retry() -> Value {
+    json!({"retryStrategy": {"attempts": 3, "evaluateOnExit": [
+        {"onExitCode": "1", "action": "RETRY"}, {"onExitCode": "*", "action": "EXIT"}]}})
+}
+
+/// The children in each phase, as the array's status says.
+fn counts(array: &ArrayStatus) -> [i64; 7] {
+    let counts = array.status_summary.clone().unwrap_or_default();
+    [
+        counts.submitted,
+        counts.pending,
+        counts.runnable,
+        counts.starting,
+        counts.running,
+        counts.succeeded,
+        counts.failed,
+    ]
+    .map(Option::unwrap_or_default)
+}
+
+impl JobHandle<'_> {
+    /// Waits until the status says this of the children.
+    async fn children(&self, what: &str, mut done: impl FnMut(&ArrayStatus) -> bool) -> ArrayStatus {
+        let job = wait::until(&self.world.api::<BatchJob>(), &self.name, what, |job| {
+            let array = job.status.as_ref().and_then(|status| status.array_properties.as_ref());
+            array.is_some_and(&mut done)
+        })
+        .await;
+        job.status.and_then(|status| status.array_properties).expect("it is an array")
+    }
+
+    /// Runs an attempt of a child from beginning to end.
+    async fn child(&self, index: u32, attempt: u32, code: i32) {
+        let pod = self.child_pod(index, attempt).await;
+        pod.bind().await;
+        pod.starts().await;
+        pod.exits(code).await;
+        pod.is_released().await;
+    }
+
+    /// What is recorded of each child, the newest word.
+    async fn recorded(&self) -> BTreeMap<i32, ChildRecord> {
+        let uid = self.get().await.uid().expect("set");
+        let list = ListParams::default().labels(&format!("batchyard.io/job-uid={uid}"));
+        let mut records = self.world.api::<BatchJobRecord>().list(&list).await.expect("a list").items;
+        records.sort_by_key(|record| record.spec.segment);
+        let children = records.into_iter().flat_map(|record| record.spec.children);
+        children.map(|child| (child.index, child)).collect()
+    }
+}
+
+/// The value of a variable of a pod.
+fn variable(pod: &Pod, name: &str) -> Option<String> {
+    let env = pod.spec.as_ref()?.containers.first()?.env.as_ref()?;
+    env.iter().find(|variable| variable.name == name)?.value.clone()
+}
+
+#[tokio::test]
+async fn each_child_runs_with_its_index() {
+    let world = World::with_queue("array").await;
+    let job = world.submit("job", array(3, json!({}))).await;
+    let id = job.reaches(Phase::Pending).await.job_id.expect("an id");
+    for index in 0..3 {
+        let pod = job.child_pod(index, 1).await;
+        let made = pod.get().await;
+        let variables = [
+            "AWS_BATCH_JOB_ID",
+            "AWS_BATCH_JOB_ARRAY_INDEX",
+            "AWS_BATCH_JOB_ARRAY_SIZE",
+            "AWS_BATCH_JOB_ATTEMPT",
+        ]
+        .map(|name| variable(&made, name).unwrap_or_default());
+        assert_eq!(variables, [format!("{id}:{index}"), index.to_string(), "3".into(), "1".into()]);
+    }
+    job.child(1, 1, 0).await;
+    let halfway = job.children("an end", |array| counts(array)[5] == 1).await;
+    assert_eq!(counts(&halfway).iter().sum::<i64>(), 3, "{halfway:?}");
+    assert_eq!(halfway.indexes.as_ref().and_then(|indexes| indexes.succeeded.as_deref()), Some("1"));
+    assert_eq!(job.record().await.phase(), Phase::Pending, "until the end");
+    job.child(0, 1, 0).await;
+    job.child(2, 1, 0).await;
+    let record = job.reaches(Phase::Succeeded).await;
+    assert!(record.stopped_at.is_some() && record.attempts.is_empty(), "{record:?}");
+    let status = job.children("all ends", |array| counts(array)[5] == 3).await;
+    assert_eq!(counts(&status), [0, 0, 0, 0, 0, 3, 0]);
+    let recorded = job.recorded().await;
+    assert_eq!(recorded.len(), 3);
+    assert!(
+        recorded.values().all(|child| child.attempts.len() == 1 && child.phase == Some(Phase::Succeeded))
+    );
+}
+
+#[tokio::test]
+async fn each_child_is_tried_again_on_its_own() {
+    let world = World::with_queue("array-retry").await;
+    let job = world.submit("job", array(3, retry())).await;
+    job.child(0, 1, 0).await;
+    job.child(1, 1, 1).await;
+    job.child(1, 2, 1).await;
+    job.child(1, 3, 1).await;
+    job.child(2, 1, 7).await;
+    let record = job.reaches(Phase::Failed).await;
+    assert_eq!(record.status_reason.as_deref(), Some("Array Child Job failed"));
+    let status = job.children("all ends", |array| counts(array)[6] == 2).await;
+    assert_eq!(status.indexes.and_then(|indexes| indexes.failed).as_deref(), Some("1-2"));
+    let recorded = job.recorded().await;
+    let codes = |index: i32| {
+        recorded[&index]
+            .attempts
+            .iter()
+            .map(|attempt| attempt.container.exit_code.unwrap_or(-1))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((codes(0), codes(1), codes(2)), (vec![0], vec![1, 1, 1], vec![7]));
+}
+
+#[tokio::test]
+async fn some_children_may_fail() {
+    let world = World::with_queue("array-tolerates").await;
+    let tolerant = json!({"arrayProperties": {"toleratedFailures": "50%"}});
+    let job = world.submit("job", array(2, tolerant)).await;
+    job.child(0, 1, 1).await;
+    job.child(1, 1, 0).await;
+    let record = job.reaches(Phase::Succeeded).await;
+    assert_eq!(record.status_reason, None);
+    let one = world.submit("one", array(2, json!({"arrayProperties": {"toleratedFailures": 1}}))).await;
+    one.child(0, 1, 1).await;
+    one.child(1, 1, 1).await;
+    assert_eq!(one.reaches(Phase::Failed).await.status_reason.as_deref(), Some("Array Child Job failed"));
+}
+
+#[tokio::test]
+async fn so_many_children_run_at_a_time() {
+    let world = World::with_queue("array-limit").await;
+    let job = world.submit("job", array(3, json!({"arrayProperties": {"maxRunning": 1}}))).await;
+    for index in 0..3 {
+        let pod = job.child_pod(index, 1).await;
+        // There would be room for all of them.
+        assert_eq!(
+            world.pods().await.iter().filter(|pod| !batchyard::k8s::observe::is_finished(pod)).count(),
+            1
+        );
+        pod.bind().await;
+        pod.starts().await;
+        pod.exits(0).await;
+    }
+    job.reaches(Phase::Succeeded).await;
+}
+
+#[tokio::test]
+async fn an_array_and_some_of_its_children_can_be_ended() {
+    let world = World::with_queue("array-orders").await;
+    // Two run, two find no room, and all others wait behind them.
+    let large = json!({"containerProperties": {"vcpus": 2}});
+    let job = world.submit("job", array(100, large)).await;
+    let (first, second) = (job.child_pod(0, 1).await, job.child_pod(1, 1).await);
+    first.bind().await;
+    first.starts().await;
+    job.children("a child that runs", |array| counts(array)[4] == 1).await;
+    job.edit(json!({"childActions": [
+        {"indexes": "0,50-59", "action": "CANCEL", "reason": "not wanted"},
+        {"indexes": "60", "action": "TERMINATE", "reason": "ended"},
+    ]}))
+    .await;
+    let status = job.children("the ends", |array| counts(array)[6] == 11).await;
+    assert_eq!(
+        status.indexes.and_then(|indexes| indexes.failed).as_deref(),
+        Some("50-60"),
+        "one runs and stays"
+    );
+    second.bind().await;
+    second.starts().await;
+    job.edit(json!({"terminate": "enough"})).await;
+    first.dies_when_deleted(143).await;
+    second.dies_when_deleted(143).await;
+    let record = job.reaches(Phase::Failed).await;
+    assert_eq!((record.status_reason.as_deref(), record.is_terminated), (Some("enough"), Some(true)));
+    let status = job.children("all ends", |array| counts(array)[6] == 100).await;
+    assert_eq!(counts(&status)[6], 100);
+    let recorded = job.recorded().await;
+    assert_eq!(recorded[&0].status_reason.as_deref(), Some("enough"));
+    assert_eq!(recorded[&0].attempts[0].container.exit_code, Some(143));
+    wait::answer("no pod that works", &world.namespace, || async {
+        let works = |pod: &Pod| !batchyard::k8s::observe::is_finished(pod);
+        (!world.pods().await.iter().any(works)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_what_failed_runs_again() {
+    let world = World::with_queue("array-rerun").await;
+    let job = world.submit("job", array(4, json!({}))).await;
+    for (index, code) in [(0, 0), (1, 1), (2, 0), (3, 1)] {
+        job.child(index, 1, code).await;
+    }
+    job.reaches(Phase::Failed).await;
+    let rerun = |of: &str| array(2, json!({"arrayProperties": {"size": null, "rerunFailedOf": of}}));
+    let again = world.submit("again", rerun("job")).await;
+    let pod = again.child_pod(1, 1).await.get().await;
+    assert_eq!(variable(&pod, "AWS_BATCH_JOB_ARRAY_SIZE").as_deref(), Some("4"), "as it was");
+    again.child(1, 1, 0).await;
+    again.child(3, 1, 0).await;
+    again.reaches(Phase::Succeeded).await;
+    let status = again.children("all ends", |array| counts(array)[5] == 2).await;
+    assert_eq!(status.indexes.and_then(|indexes| indexes.succeeded).as_deref(), Some("1,3"));
+    let nothing = world.submit("nothing", rerun("again")).await;
+    let record = nothing.reaches(Phase::Failed).await;
+    let why = record.status_reason.unwrap_or_default();
+    assert!(why.contains("no child of BatchJob again failed"), "{why}");
+}
+
+/// The operator is killed between the ends of children: what is recorded is known again, and nothing runs twice.
+#[tokio::test]
+async fn an_array_outlives_the_operator() {
+    let _exclusive = operator::exclusive().await;
+    let world = World::without_operator("array-restart").await;
+    let mut operator = Operator::start(operator::NAME);
+    world.furnish().await;
+    let job = world.submit("job", array(6, retry())).await;
+    job.child(0, 1, 0).await;
+    job.child(1, 1, 1).await;
+    let second = job.child_pod(1, 2).await;
+    operator.kill();
+    // While nobody looks one child ends, and another's pod is made known only by its being there.
+    second.bind().await;
+    second.starts().await;
+    second.exits(0).await;
+    operator = Operator::start(operator::NAME);
+    for index in 2..6 {
+        job.child(index, 1, 0).await;
+    }
+    job.reaches(Phase::Succeeded).await;
+    let recorded = job.recorded().await;
+    let attempts = |index: i32| recorded[&index].attempts.len();
+    assert_eq!((0..6).map(attempts).collect::<Vec<_>>(), [1, 2, 1, 1, 1, 1]);
+    let pods = world.pods().await;
+    let names: std::collections::BTreeSet<_> = pods.iter().map(|pod| pod.name_any()).collect();
+    assert_eq!(names.len(), 7, "one for each attempt: {names:?}");
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_deleted_array() {
+    let world = World::with_queue("array-deleted").await;
+    let job = world.submit("job", array(3, json!({}))).await;
+    let pod = job.child_pod(0, 1).await;
+    pod.bind().await;
+    pod.starts().await;
+    job.child(1, 1, 0).await;
+    job.children("an end", |array| counts(array)[5] == 1).await;
+    world.api::<BatchJob>().delete("job", &DeleteParams::background()).await.expect("deleted");
+    pod.dies_when_deleted(143).await;
+    wait::gone(&world.api::<BatchJob>(), "job").await;
+    wait::answer("neither pods nor records", &world.namespace, || async {
+        let records = world.api::<BatchJobRecord>().list(&ListParams::default()).await.ok()?.items;
+        (records.is_empty() && world.pods().await.is_empty()).then_some(())
+    })
+    .await;
+}
