@@ -19,6 +19,8 @@ pub(crate) enum Contender {
     Indexed,
     /// A BatchJob for each.
     Batchyard,
+    /// One BatchJob with so many children.
+    Array,
 }
 
 /// An object to make, of some kind.
@@ -26,7 +28,9 @@ pub(crate) type Made = (ApiResource, DynamicObject);
 
 impl Contender {
     /// Bare pods first: the others are compared with them.
-    pub(crate) const ALL: [Self; 4] = [Self::Pods, Self::Jobs, Self::Indexed, Self::Batchyard];
+    pub(crate) const ALL: [Self; 5] = [Self::Pods, Self::Jobs, Self::Indexed, Self::Batchyard, Self::Array];
+    /// Those that run many with one object.
+    pub(crate) const WHOLE: [Self; 2] = [Self::Indexed, Self::Array];
 
     /// As the tables call it.
     pub(crate) fn name(self) -> &'static str {
@@ -34,13 +38,14 @@ impl Contender {
             Self::Pods => "bare pods",
             Self::Jobs => "batch/v1 Jobs",
             Self::Indexed => "one Indexed Job",
-            Self::Batchyard => "Batchyard",
+            Self::Batchyard => "BatchJobs",
+            Self::Array => "one array job",
         }
     }
 
     /// How many objects run so many jobs.
     pub(crate) fn objects(self, jobs: usize) -> usize {
-        if self == Self::Indexed { 1 } else { jobs }
+        if Self::WHOLE.contains(&self) { 1 } else { jobs }
     }
 
     /// The object with this number.
@@ -61,9 +66,12 @@ impl Contender {
                 }
                 ("batch", "v1", "Job", json!({"metadata": metadata, "spec": spec}))
             }
-            Self::Batchyard => {
+            Self::Batchyard | Self::Array => {
                 let mut spec = json!({"jobQueue": queue(number % shape.queues),
                     "containerProperties": {"image": "kwok", "vcpus": 1, "memory": 64}});
+                if self == Self::Array {
+                    spec["arrayProperties"] = json!({"size": jobs});
+                }
                 if shape.shares > 0 {
                     let share = number / shape.queues % shape.shares;
                     spec["shareIdentifier"] = json!(format!("share{share}"));
@@ -84,7 +92,7 @@ impl Contender {
             Self::Pods => "status.phase=Succeeded".to_owned(),
             Self::Jobs => "status.successful=1".to_owned(),
             Self::Indexed => format!("status.successful={jobs}"),
-            Self::Batchyard => "status.phase=SUCCEEDED".to_owned(),
+            Self::Batchyard | Self::Array => "status.phase=SUCCEEDED".to_owned(),
         }
     }
 }

@@ -25,6 +25,9 @@ struct Args {
     /// Jobs that wait behind others in 1,000 shares; 0 leaves this out
     #[arg(long, default_value_t = 0)]
     backlog: usize,
+    /// Children of the larger arrays; 0 leaves them out
+    #[arg(long, default_value_t = 10_000)]
+    children: usize,
     /// Where the numbers are written as JSON
     #[arg(long)]
     json: Option<std::path::PathBuf>,
@@ -46,6 +49,10 @@ async fn main() -> ExitCode {
         outcomes.push(play(contender, at_once).await);
     }
     let many_queues = play(Contender::Batchyard, Shape { queues: QUEUES, ..at_once }).await;
+    let mut arrays = Vec::new();
+    for contender in Contender::WHOLE.into_iter().filter(|_| args.children > 0) {
+        arrays.push(play(contender, Shape { jobs: args.children, ..at_once }).await);
+    }
     let backlog = match args.backlog {
         0 => None,
         waiting => {
@@ -61,9 +68,13 @@ async fn main() -> ExitCode {
         let title = format!("{} jobs, and {} behind them in {SHARES} shares", args.jobs, args.backlog);
         println!("{}", table::comparison(&title, &beside_pods(&outcomes, backlog)));
     }
-    println!("{}", table::goals(&outcomes, backlog.as_ref()));
+    if !arrays.is_empty() {
+        println!("{}", table::comparison(&format!("{} children", args.children), &arrays));
+    }
+    println!("{}", table::goals(&outcomes, &arrays, backlog.as_ref()));
     if let Some(path) = args.json {
-        let rounds: Vec<&Outcome> = outcomes.iter().chain([&many_queues]).chain(&backlog).collect();
+        let rounds: Vec<&Outcome> =
+            outcomes.iter().chain([&many_queues]).chain(&arrays).chain(&backlog).collect();
         let text = json!({"machine": table::machine(), "rounds": rounds});
         if let Err(error) = std::fs::write(&path, format!("{text:#}\n")) {
             eprintln!("error: {}: {error}", path.display());

@@ -82,8 +82,8 @@ pub(crate) async fn play(contender: Contender, shape: Shape) -> Outcome {
     let user = connect(Actor::User).await;
     let namespace = namespace(&user, "bench").await;
     let operator = match contender {
-        Contender::Batchyard => Some(furnished(&user, &namespace, shape).await),
-        _ => None,
+        Contender::Batchyard | Contender::Array => Some(furnished(&user, &namespace, shape).await),
+        Contender::Pods | Contender::Jobs | Contender::Indexed => None,
     };
     let meter = Meter::begin(operator.as_ref().map(|operator| operator.pid().into()));
     let mark = audit::mark();

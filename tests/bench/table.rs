@@ -55,7 +55,7 @@ pub(crate) fn comparison(title: &str, outcomes: &[Outcome]) -> String {
 }
 
 /// What was to be reached, and whether it was.
-pub(crate) fn goals(outcomes: &[Outcome], backlog: Option<&Outcome>) -> String {
+pub(crate) fn goals(outcomes: &[Outcome], arrays: &[Outcome], backlog: Option<&Outcome>) -> String {
     let of = |contender: Contender| outcomes.iter().find(|outcome| outcome.contender == contender);
     let mut text = "goals\n".to_owned();
     let mut goal = |what: &str, is: f64, met: bool| {
@@ -71,6 +71,16 @@ pub(crate) fn goals(outcomes: &[Outcome], backlog: Option<&Outcome>) -> String {
         goal("throughput at least 1.5 times that of batch/v1 Jobs", to_jobs, to_jobs >= 1.5);
         goal("throughput at least 0.8 times that of bare pods", to_pods, to_pods >= 0.8);
         goal("operator's CPU at most a tenth of the API server's", cpu, cpu <= 0.1);
+    }
+    for outcomes in [outcomes, arrays] {
+        let of = |contender: Contender| outcomes.iter().find(|outcome| outcome.contender == contender);
+        let Some((indexed, array)) = of(Contender::Indexed).zip(of(Contender::Array)) else { continue };
+        let children = array.shape.jobs;
+        let faster = array.jobs_per_second() / indexed.jobs_per_second();
+        let what = format!("throughput of {children} children at least 1.2 times that of an Indexed Job");
+        goal(&what, faster, faster >= 1.2);
+        let writes = array.writes_per_job() / indexed.writes_per_job();
+        goal(&format!("writes per child of {children} fewer than an Indexed Job's"), writes, writes < 1.0);
     }
     if let Some(backlog) = backlog {
         let memory = backlog.taken.get("operator").map_or(0.0, |taken| taken.peak_mib as f64);

@@ -22,6 +22,9 @@ pub struct BenchArgs {
     /// Jobs that wait behind others in 1,000 shares; making 50,000 takes some minutes
     #[arg(long, default_value_t = 0)]
     backlog: usize,
+    /// Children of the larger arrays; 0 leaves them out
+    #[arg(long, default_value_t = 10_000)]
+    children: usize,
     /// Where the numbers are written as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     json: PathBuf,
@@ -40,6 +43,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let measured = cluster::up(&options).and_then(|cluster| {
         let mut command = cargo(&test)?;
         command.arg("--").args(["--jobs", &args.jobs.to_string(), "--backlog", &args.backlog.to_string()]);
+        command.args(["--children", &args.children.to_string()]);
         run_cargo(on(command.arg("--json").arg(&args.json), &cluster)?)
     });
     interrupt::clean_up_begins();
