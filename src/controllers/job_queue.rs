@@ -196,14 +196,11 @@ impl Tally {
         let jobs = caches.jobs_of_queue(queue);
         let phase =
             |job: &BatchJob| job.status.as_ref().map(|status| status.record.phase()).unwrap_or_default();
-        let count = |of: Phase| jobs.iter().filter(|job| phase(job) == of).count();
+        let count = |of: Phase| jobs.iter().map(|job| in_phase(job, of)).sum::<i64>();
         let unfinished = || jobs.iter().filter(|job| !phase(job).is_terminal());
         let pods = unfinished().filter_map(|job| job.uid()).flat_map(|uid| caches.pods.of_job(&uid));
         Self {
-            phases: Phase::ALL
-                .iter()
-                .map(|phase| (*phase, i64::try_from(count(*phase)).unwrap_or(i64::MAX)))
-                .collect(),
+            phases: Phase::ALL.iter().map(|phase| (*phase, count(*phase))).collect(),
             vcpus_milli: pods.filter(|pod| !pod.finished).map(|pod| pod.vcpus_milli).sum(),
             unfinished: unfinished().map(|job| job.name_any()).collect(),
         }
@@ -221,6 +218,16 @@ impl Tally {
             succeeded: count(Phase::Succeeded),
             failed: count(Phase::Failed),
         }
+    }
+}
+
+/// How many jobs of a phase a job stands for: an array for its children.
+fn in_phase(job: &BatchJob, phase: Phase) -> i64 {
+    let status = job.status.as_ref();
+    let children = status.and_then(|status| status.array_properties.as_ref()?.status_summary.as_ref());
+    match children {
+        Some(children) => children.of(phase),
+        None => i64::from(status.map(|status| status.record.phase()).unwrap_or_default() == phase),
     }
 }
 

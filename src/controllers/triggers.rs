@@ -269,7 +269,7 @@ impl Wires {
         if !seen.is_news(change, read) {
             return;
         }
-        for uid in self.caches.pods.jobs_on(&view.name) {
+        for uid in self.caches.pods.mark_node(&view.name) {
             if let Some(job) = self.caches.job_ref(&uid) {
                 wake(&self.jobs, job);
             }

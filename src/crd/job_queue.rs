@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use batchyard_core::job::phase::Phase;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -254,6 +255,22 @@ pub struct JobCounts {
     /// Ended badly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<i64>,
+}
+
+impl JobCounts {
+    /// How many are in a phase.
+    pub fn of(&self, phase: Phase) -> i64 {
+        let count = match phase {
+            Phase::Submitted => self.submitted,
+            Phase::Pending => self.pending,
+            Phase::Runnable => self.runnable,
+            Phase::Starting => self.starting,
+            Phase::Running => self.running,
+            Phase::Succeeded => self.succeeded,
+            Phase::Failed => self.failed,
+        };
+        count.unwrap_or(0)
+    }
 }
 
 /// A job near the head of the queue.

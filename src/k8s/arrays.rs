@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use batchyard_core::array::{Children, Waiting};
+use jiff::Timestamp;
 
 use crate::crd::BatchJobRecord;
 
@@ -26,8 +27,22 @@ pub struct Known {
     pub newest: Option<Arc<BatchJobRecord>>,
     /// How many records there are.
     pub records: u32,
-    /// When all children were last looked at.
+    /// When children were last looked at.
     pub looked_at: Option<Instant>,
+    /// What was found when all of them were, if nothing went wrong since: those about which nothing changes need not be
+    /// looked at until then.
+    pub whole: Option<Whole>,
+}
+
+/// A look at all children.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    /// When.
+    pub at: Instant,
+    /// The generation of the array that it was about.
+    pub generation: Option<i64>,
+    /// When some child has to be looked at although nothing changes.
+    pub wake: Option<Timestamp>,
 }
 
 impl Arrays {

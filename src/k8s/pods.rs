@@ -4,13 +4,14 @@
 //! Indexed by the uid of the job that owns them and by node, so that neither a reconcile nor a
 //! scheduling cycle looks at all pods.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use batchyard_core::name;
 use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt;
+use roaring::RoaringBitmap;
 
 use super::marks::Marks;
 use super::own_writes::version;
@@ -24,6 +25,8 @@ pub struct PodIndex {
     inner: Arc<RwLock<Inner>>,
     /// The jobs whose pods changed.
     changed: Marks,
+    /// The children of arrays whose pods changed, by job, until the job's controller takes them.
+    parts: Arc<Mutex<HashMap<String, RoaringBitmap>>>,
 }
 
 /// An attempt pod.
@@ -96,8 +99,40 @@ impl PodIndex {
             Change::Deleted(_) => None,
         };
         // Who takes the marks sees no pods before this lock is let go.
-        now.iter().chain(&before).for_each(|job| self.changed.mark(job));
+        for job in now.iter().chain(&before) {
+            self.changed.mark(job);
+            self.mark_part(job, observe::index(change.object()));
+        }
         now.or(before)
+    }
+
+    fn mark_part(&self, job_uid: &str, index: Option<u32>) {
+        let Some(index) = index else { return };
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        match parts.get_mut(job_uid) {
+            Some(marked) => drop(marked.insert(index)),
+            None => drop(parts.insert(job_uid.to_owned(), [index].into_iter().collect())),
+        }
+    }
+
+    /// The children of an array whose pods, or whose pods' nodes, changed since this was asked last.
+    pub fn take_parts(&self, job_uid: &str) -> RoaringBitmap {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).remove(job_uid).unwrap_or_default()
+    }
+
+    /// Something about a node changed: marks the children that have pods there. Returns the uids of all jobs that
+    /// have.
+    pub fn mark_node(&self, node: &str) -> Vec<String> {
+        let inner = self.read();
+        let on_node = inner.pods.values().filter(|entry| entry.node.as_deref() == Some(node));
+        let pods = on_node.filter_map(|entry| entry.attempt.as_ref());
+        let jobs: BTreeSet<_> = pods
+            .map(|pod| {
+                self.mark_part(&pod.job_uid, pod.index);
+                pod.job_uid.clone()
+            })
+            .collect();
+        jobs.into_iter().collect()
     }
 
     /// The pods that a job owns: those of a child of an array one after another.
@@ -123,13 +158,6 @@ impl PodIndex {
     pub fn count_work(&self, job_uid: &str) -> usize {
         let working = |pods: &JobPods| pods.values().filter(|pod| !pod.finished).count();
         self.read().by_job.get(job_uid).map_or(0, working)
-    }
-
-    /// Uids of the jobs that own pods on a node.
-    pub fn jobs_on(&self, node: &str) -> Vec<String> {
-        let inner = self.read();
-        let on_node = inner.pods.values().filter(|entry| entry.node.as_deref() == Some(node));
-        on_node.filter_map(|entry| Some(entry.attempt.as_ref()?.job_uid.clone())).collect()
     }
 
     /// Uids of all jobs that own pods.

@@ -8,6 +8,7 @@
 
 mod api;
 mod arena;
+mod arrays;
 mod bugs;
 mod chance;
 mod crash;

@@ -112,7 +112,7 @@ async fn soak() {
     assert!(peak < MEMORY_KIB, "{peak} KiB of memory");
 }
 
-fn wanted() -> Option<(u64, usize)> {
+pub(crate) fn wanted() -> Option<(u64, usize)> {
     let text = std::env::var(SOAK).ok()?;
     let (seconds, jobs) = text.split_once(',')?;
     Some((seconds.parse().ok()?, jobs.parse().ok()?))

@@ -20,9 +20,13 @@ pub(crate) struct Fact {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Job(Box<Job>),
+    /// What is remembered of children of an array.
+    Record(Record),
     Pod(Pod),
     Definition(Strategy),
-    Environment { max_vcpus_milli: Option<i64> },
+    Environment {
+        max_vcpus_milli: Option<i64>,
+    },
 }
 
 impl What {
@@ -30,6 +34,7 @@ impl What {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Job(_) => "BatchJob",
+            Self::Record(_) => "BatchJobRecord",
             Self::Pod(_) => "Pod",
             Self::Definition(_) => "JobDefinition",
             Self::Environment { .. } => "ComputeEnvironment",
@@ -51,6 +56,23 @@ pub(crate) struct Job {
     pub(crate) strategy: Option<Strategy>,
     /// Else what the definition of this name says, `namespace/name`.
     pub(crate) definition: Option<String>,
+}
+
+/// A BatchJobRecord.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) job_uid: String,
+    pub(crate) children: Vec<Child>,
+}
+
+/// What a record says of a child.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Child {
+    pub(crate) index: u64,
+    pub(crate) phase: String,
+    pub(crate) attempts: Vec<Attempt>,
+    /// Pod uids of placements that used no attempt.
+    pub(crate) placements: Vec<String>,
 }
 
 /// An entry of `status.attempts`.
@@ -84,6 +106,8 @@ pub(crate) struct Rule {
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
     pub(crate) job_uid: Option<String>,
+    /// Which child of an array it runs.
+    pub(crate) index: Option<u64>,
     /// It may run or still come to run.
     pub(crate) is_live: bool,
     /// One of its containers has run.
@@ -103,6 +127,7 @@ impl Fact {
         let metadata = &object["metadata"];
         let what = match object["kind"].as_str()? {
             "BatchJob" => What::Job(Box::new(job(object))),
+            "BatchJobRecord" => What::Record(record(&object["spec"])),
             "Pod" => What::Pod(pod(object)),
             "JobDefinition" => What::Definition(strategy(&object["spec"]["retryStrategy"])),
             "ComputeEnvironment" => What::Environment { max_vcpus_milli: max_vcpus_milli(&object["spec"]) },
@@ -136,6 +161,16 @@ fn job(object: &Value) -> Job {
         strategy: spec["retryStrategy"].is_object().then(|| strategy(&spec["retryStrategy"])),
         definition,
     }
+}
+
+fn record(spec: &Value) -> Record {
+    let child = |child: &Value| Child {
+        index: child["index"].as_u64().unwrap_or(u64::MAX),
+        phase: text(&child["phase"]),
+        attempts: list(&child["attempts"]).map(attempt).collect(),
+        placements: list(&child["placements"]).map(|placement| text(&placement["podUid"])).collect(),
+    };
+    Record { job_uid: text(&spec["jobUid"]), children: list(&spec["children"]).map(child).collect() }
 }
 
 fn attempt(value: &Value) -> Attempt {
@@ -178,6 +213,7 @@ fn pod(object: &Value) -> Pod {
     });
     Pod {
         job_uid: owner.map(|owner| text(&owner["uid"])),
+        index: label("batchyard.io/index").parse().ok(),
         is_live: !matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
         ran: list(&status["containerStatuses"]).any(has_run),
         is_held: list(&metadata["finalizers"]).any(|finalizer| finalizer == "batchyard.io/attempt"),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::facts::{Fact, Job, Pod, Strategy, What};
+use crate::facts::{Attempt, Child, Fact, Job, Pod, Strategy, What};
 use crate::retry;
 
 /// What a history comes to.
@@ -37,7 +37,8 @@ pub(crate) struct Violation {
 const GRAPH: &[(&str, &[&str])] = &[
     ("", &["SUBMITTED", "PENDING", "RUNNABLE", "FAILED"]),
     ("SUBMITTED", &["PENDING", "RUNNABLE", "FAILED"]),
-    ("PENDING", &["RUNNABLE", "FAILED"]),
+    // An array waits for its children to the end.
+    ("PENDING", &["RUNNABLE", "SUCCEEDED", "FAILED"]),
     ("RUNNABLE", &["STARTING", "RUNNING", "SUCCEEDED", "FAILED"]),
     ("STARTING", &["RUNNING", "RUNNABLE", "SUCCEEDED", "FAILED"]),
     ("RUNNING", &["RUNNABLE", "SUCCEEDED", "FAILED"]),
@@ -47,7 +48,10 @@ const GRAPH: &[(&str, &[&str])] = &[
 struct Ledger {
     jobs: HashMap<String, Known<Job>>,
     pods: HashMap<String, Known<Pod>>,
-    live: HashMap<String, BTreeSet<String>>,
+    /// The children of arrays, by the uid of their job and their index.
+    children: BTreeMap<(String, u64), Child>,
+    /// By the job that they belong to, and which child of it they run.
+    live: HashMap<(String, Option<u64>), BTreeSet<String>>,
     strategies: BTreeMap<String, Vec<Strategy>>,
     environments: HashMap<String, (i64, bool)>,
     violations: BTreeSet<Violation>,
@@ -82,7 +86,7 @@ pub(crate) fn check(
     Report {
         versions,
         jobs: ledger.jobs.len(),
-        attempts: ledger.jobs.values().map(|job| job.last.attempts.len()).sum(),
+        attempts: ledger.attempts().count(),
         pods: ledger.pods.len(),
         violations: ledger.violations.into_iter().collect(),
     }
@@ -93,6 +97,11 @@ impl Ledger {
         match fact.what {
             What::Job(job) => self.job(fact.uid, fact.about, fact.gone, *job),
             What::Pod(pod) => self.pod(fact.uid, fact.about, fact.gone, pod),
+            // They go with their job, and what they said was said.
+            What::Record(_) if fact.gone => {}
+            What::Record(record) => {
+                record.children.into_iter().for_each(|child| self.child(&record.job_uid, &fact.about, child));
+            }
             What::Environment { max_vcpus_milli } => {
                 let Some(max) = max_vcpus_milli else { return };
                 let (known, shrank) = self.environments.get(&fact.about).copied().unwrap_or((max, false));
@@ -127,9 +136,37 @@ impl Ledger {
         self.jobs.insert(uid, Known { about, gone, last: job });
     }
 
+    /// A record says something of a child. Records are sealed, so that an old word may come again; it is the
+    /// beginning of what is known.
+    fn child(&mut self, job_uid: &str, record: &str, child: Child) {
+        let about = format!("{record}, child {}", child.index);
+        let key = (job_uid.to_owned(), child.index);
+        let before = self.children.get(&key).cloned().unwrap_or_default();
+        if before.attempts.starts_with(&child.attempts) && child.attempts.len() < before.attempts.len() {
+            return;
+        }
+        if !child.attempts.starts_with(&before.attempts) {
+            self.violated("I8", &about, "an attempt that was recorded changed or vanished");
+        }
+        if is_terminal(&before.phase) && (before.phase != child.phase || before.attempts != child.attempts) {
+            self.violated("I2", &about, format!("{} became {}", before.phase, child.phase));
+        }
+        if child.attempts.iter().zip(1..).any(|(attempt, number)| attempt.number != number) {
+            let numbers: Vec<u64> = child.attempts.iter().map(|attempt| attempt.number).collect();
+            self.violated("I4", &about, format!("attempts are numbered {numbers:?}"));
+        }
+        self.children.insert(key, child);
+    }
+
+    /// The attempts of all jobs and children.
+    fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        let children = self.children.values().flat_map(|child| &child.attempts);
+        self.jobs.values().flat_map(|job| &job.last.attempts).chain(children)
+    }
+
     fn pod(&mut self, uid: String, about: String, gone: bool, pod: Pod) {
         let Some(job) = pod.job_uid.clone() else { return };
-        let live = self.live.entry(job).or_default();
+        let live = self.live.entry((job, pod.index)).or_default();
         let came = if pod.is_live && !gone {
             live.insert(uid.clone())
         } else {
@@ -163,7 +200,32 @@ impl Ledger {
     fn close(&mut self, submitted: &BTreeSet<String>, deleted: &BTreeSet<String>) {
         let jobs = std::mem::take(&mut self.jobs);
         let pods = std::mem::take(&mut self.pods);
+        let children = std::mem::take(&mut self.children);
         let mut recorded: HashMap<&str, &str> = HashMap::new();
+        for ((job, index), child) in &children {
+            let Some(job) = jobs.get(job) else { continue };
+            let uids = child.attempts.iter().map(|attempt| &attempt.pod_uid);
+            for uid in uids.chain(&child.placements) {
+                if recorded.insert(uid, &job.about).is_some() {
+                    self.violated(
+                        "I5",
+                        &job.about,
+                        format!("pod {uid} is recorded twice, of child {index} too"),
+                    );
+                }
+            }
+            let of_child = Known {
+                about: format!("{}:{index}", job.about),
+                gone: job.gone,
+                last: Job {
+                    phase: child.phase.clone(),
+                    attempts: child.attempts.clone(),
+                    ..job.last.clone()
+                },
+            };
+            self.end(&of_child);
+            self.retries(&of_child, &pods);
+        }
         for known in jobs.values() {
             let uids = known.last.attempts.iter().map(|attempt| &attempt.pod_uid);
             for uid in uids.chain(&known.last.placements) {
@@ -187,7 +249,7 @@ impl Ledger {
                 self.violated("I7", &pod.about, "ran, and is in no record");
             }
         }
-        (self.jobs, self.pods) = (jobs, pods);
+        (self.jobs, self.pods, self.children) = (jobs, pods, children);
     }
 
     fn end(&mut self, known: &Known<Job>) {

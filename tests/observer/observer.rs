@@ -48,6 +48,7 @@ const KINDS: &[[&str; 4]] = &[
     ["batchyard.io", "v1alpha1", "ComputeEnvironment", "computeenvironments"],
     ["batchyard.io", "v1alpha1", "JobDefinition", "jobdefinitions"],
     ["batchyard.io", "v1alpha1", "BatchJob", "batchjobs"],
+    ["batchyard.io", "v1alpha1", "BatchJobRecord", "batchjobrecords"],
     ["", "v1", "Pod", "pods"],
 ];
 

@@ -164,3 +164,59 @@ fn each_broken_promise_is_noticed() {
     let nobody = check(Vec::new(), &BTreeSet::from(["ns/lost".to_owned()]), &BTreeSet::new());
     assert_eq!(nobody.violations[0].invariant, "I9");
 }
+
+/// A child of the array `job`, of index 3.
+fn record(version: u64, phase: &str, attempts: Value) -> Value {
+    json!({
+        "kind": "BatchJobRecord",
+        "metadata": {"namespace": "ns", "name": "r", "uid": "r", "resourceVersion": version.to_string()},
+        "spec": {"jobUid": "job", "children": [{"index": 3, "phase": phase, "attempts": attempts}]},
+    })
+}
+
+/// An array of which one child has ended, its first attempt failed.
+fn good_array() -> Vec<Value> {
+    let child_pod = |version, uid: &str, phase: &str, state| {
+        let mut pod = pod(version, uid, phase, state);
+        pod["metadata"]["annotations"]["batchyard.io/index"] = json!("3");
+        pod["metadata"]["annotations"]["batchyard.io/vcpus-milli"] = json!("1");
+        pod["spec"] = json!({});
+        pod
+    };
+    let first = attempt(1, "p1", 1, "RETRY");
+    vec![
+        job(2, "PENDING", json!([])),
+        child_pod(3, "p1", "Running", running()),
+        child_pod(4, "p1", "Failed", json!({})),
+        record(5, "RUNNABLE", json!([first])),
+        child_pod(6, "p2", "Running", running()),
+        child_pod(7, "p2", "Succeeded", json!({})),
+        record(8, "SUCCEEDED", json!([first, attempt(2, "p2", 0, "EXIT")])),
+        job(9, "SUCCEEDED", json!([])),
+    ]
+}
+
+#[test]
+fn children_keep_the_promises_of_jobs() {
+    let told = |history: Vec<Value>| {
+        let facts = history.iter().filter_map(|object| Fact::read(object, false)).collect();
+        let report = check(facts, &BTreeSet::new(), &BTreeSet::new());
+        report.violations.into_iter().map(|violation| violation.invariant).collect::<BTreeSet<_>>()
+    };
+    let none = BTreeSet::new();
+    assert_eq!(told(good_array()), none);
+    let broken = |at: usize, object: Value| {
+        let mut history = good_array();
+        history[at] = object;
+        told(history)
+    };
+    let (first, second) = (attempt(1, "p1", 1, "RETRY"), attempt(2, "p2", 0, "EXIT"));
+    assert!(broken(6, record(8, "SUCCEEDED", json!([first]))).contains("I7"), "p2 ran");
+    assert!(broken(6, record(8, "SUCCEEDED", json!([second]))).contains("I8"), "p1 is forgotten");
+    assert!(broken(6, record(8, "SUCCEEDED", json!([first, attempt(2, "p1", 0, "EXIT")]))).contains("I5"));
+    assert!(broken(3, record(5, "FAILED", json!([first]))).contains("I2"), "it had ended");
+    assert!(broken(6, record(8, "RUNNING", json!([first, second]))).contains("I1"), "it has not");
+    let mut both = good_array();
+    both.remove(2);
+    assert!(told(both).contains("I6"), "two live pods of one child");
+}

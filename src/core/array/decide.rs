@@ -78,8 +78,15 @@ pub struct Bulk {
     pub order: Option<IntentKind>,
 }
 
-/// Decides the next step of every child that has one.
-pub fn decide(now: Timestamp, array: &Array, children: &Children, gate: &Gate, sights: &Sights) -> Pass {
+/// Decides the next step of every child that has one; of those at work, `only` of these, if it says so.
+pub fn decide(
+    now: Timestamp,
+    array: &Array,
+    children: &Children,
+    gate: &Gate,
+    sights: &Sights,
+    only: Option<&RoaringBitmap>,
+) -> Pass {
     let mut pass = Pass::default();
     let mut untouched = children.untouched();
     for index in sights.keys() {
@@ -92,7 +99,10 @@ pub fn decide(now: Timestamp, array: &Array, children: &Children, gate: &Gate, s
     if let Some(why) = &array.refused {
         pass.end(&mut untouched.clone(), &untouched, why, None);
     }
-    let at_work: RoaringBitmap = children.open().keys().chain(sights.keys()).copied().collect();
+    let mut at_work: RoaringBitmap = children.open().keys().chain(sights.keys()).copied().collect();
+    if let Some(only) = only {
+        at_work &= only;
+    }
     let unseen = Sight::default();
     for index in at_work {
         let record = children.record(index);
@@ -119,6 +129,14 @@ impl Array {
 }
 
 impl Pass {
+    /// Leaves some for the next look, if there is more to store or to do than this. Says whether it did.
+    pub fn cut(&mut self, most: usize) -> bool {
+        let is_cut = self.outcomes.len() > most || self.actions.len() > most;
+        self.outcomes.truncate(most);
+        self.actions.truncate(most);
+        is_cut
+    }
+
     fn end(
         &mut self,
         left: &mut RoaringBitmap,

@@ -14,6 +14,7 @@ mod many;
 mod pods;
 mod queues;
 mod replay;
+mod retention;
 mod sharing;
 mod waiting;
 pub(crate) mod world;

@@ -107,7 +107,10 @@ pub(super) fn soak(report: &mut Report, keep: bool, long: bool) {
     with_cluster(report, Part::Api, "soak", &Options::fake(), keep, |cluster| {
         let mut command = cargo(FAULTS)?;
         command.env("BATCHYARD_TEST_SOAK", if long { "180,5000" } else { "180,0" });
-        tests(on(command.args(["--", "--show-output", "soak"]), cluster)?)
+        if long {
+            command.env("BATCHYARD_LONG", "1");
+        }
+        tests(on(command.args(["--bin", "observer", "--", "--show-output", "soak"]), cluster)?)
     });
 }
 

@@ -1,6 +1,6 @@
 //! Everything that a decision about an array's children is made from. Only reads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use batchyard_core::array::{
@@ -8,6 +8,7 @@ use batchyard_core::array::{
 };
 use batchyard_core::job::decide::Job;
 use batchyard_core::job::record::{IntentKind, Record};
+use batchyard_core::name;
 use batchyard_core::pod::NodeView;
 use batchyard_core::termination::look;
 use k8s_openapi::api::core::v1::Pod;
@@ -84,18 +85,34 @@ pub(super) struct Seeing {
     pub pods: Vec<Arc<Pod>>,
 }
 
-/// Looks at the pods of the children, and at their nodes.
-pub(super) async fn see(job: &BatchJob, children: &Children, context: &Context) -> Result<Seeing, Error> {
+/// Looks at the pods of the children, and at their nodes: of all children, or of those that are marked.
+pub(super) async fn see(
+    job: &BatchJob,
+    children: &Children,
+    only: Option<&mut RoaringBitmap>,
+    context: &Context,
+) -> Result<Seeing, Error> {
     let uid = job.uid().unwrap_or_default();
     // Asked before the pods are read: a create that is answered in between shows its pod.
     let creating = context.dispatch.creating_children(&uid);
-    let mut pods = context.caches.pods.of_job(&uid);
+    let only = only.map(|only| {
+        only.extend(creating.iter().copied());
+        &*only
+    });
+    let mut pods = match only {
+        None => context.caches.pods.of_job(&uid),
+        Some(only) => {
+            let keys = only.iter().map(|index| name::part(&uid, Some(index)));
+            keys.flat_map(|key| context.caches.pods.of_part(&key)).collect()
+        }
+    };
+    let is_meant = |index: u32| only.is_none_or(|only| only.contains(index));
     pods.retain(|pod| !(pod.finished && is_counted(pod, children)));
     let mut pods: Vec<_> =
         pods.into_iter().map(|pod| (pod.index.unwrap_or(u32::MAX), pod.pod.clone())).collect();
-    pods.extend(unseen(job, children, &pods, context).await?);
+    pods.extend(unseen(job, children, &pods, is_meant, context).await?);
     let mut seeing = Seeing { sights: Sights::new(), pods: Vec::new() };
-    let mut nodes = Nodes { context, known: HashMap::new() };
+    let mut nodes = Nodes { context, known: HashMap::new(), asked: HashSet::new() };
     for (index, pod) in pods {
         let Some(view) = observe::pod(&pod) else { continue };
         let Sight { seen, tolerances } = seeing.sights.entry(index).or_default();
@@ -112,7 +129,7 @@ pub(super) async fn see(job: &BatchJob, children: &Children, context: &Context) 
         seeing.pods.push(pod);
     }
     // A pod that is on record and gone is judged by its node alone.
-    for (index, record) in children.open() {
+    for (index, record) in children.open().iter().filter(|(index, _)| is_meant(**index)) {
         let Some(current) = &record.current else { continue };
         let Sight { seen, .. } = seeing.sights.entry(*index).or_default();
         if let Some(name) = current.node_name.as_ref().filter(|_| seen.pods.is_empty()) {
@@ -141,13 +158,15 @@ async fn unseen(
     job: &BatchJob,
     children: &Children,
     pods: &[(u32, Arc<Pod>)],
+    is_meant: impl Fn(u32) -> bool,
     context: &Context,
 ) -> Result<Vec<(u32, Arc<Pod>)>, Error> {
     let api: Api<Pod> =
         Api::namespaced(context.writer.client().clone(), &job.namespace().unwrap_or_default());
     let shown: RoaringBitmap = pods.iter().map(|(index, _)| *index).collect();
     let mut found = Vec::new();
-    for (index, record) in children.open().iter().filter(|(index, _)| !shown.contains(**index)) {
+    let gone = |index: u32| is_meant(index) && !shown.contains(index);
+    for (index, record) in children.open().iter().filter(|(index, _)| gone(**index)) {
         let Some(current) = &record.current else { continue };
         let name = &current.pod_name;
         let pod = read(format!("get Pod {name}"), || api.get_opt(name)).await?;
@@ -161,6 +180,7 @@ async fn unseen(
 struct Nodes<'c> {
     context: &'c Context,
     known: HashMap<String, Option<NodeView>>,
+    asked: HashSet<String>,
 }
 
 impl Nodes<'_> {
@@ -173,8 +193,11 @@ impl Nodes<'_> {
         Ok(node)
     }
 
-    /// As it is now.
+    /// As it is now: once is enough, since the pods were looked at before.
     async fn ask(&mut self, name: &str) -> Result<Option<NodeView>, Error> {
+        if !self.asked.insert(name.to_owned()) {
+            return self.get(name).await;
+        }
         let node = self.context.live_node(name).await?.map(|node| self.context.settings.notices.view(&node));
         self.known.insert(name.to_owned(), node.clone());
         Ok(node)

@@ -33,7 +33,7 @@ use crate::controllers::{Context, Outcome, Wake};
 use crate::crd::batch_job::{ArrayJobDependency, ArrayProperties, ArrayStatus, JobDependency};
 use crate::crd::{BatchJob, BatchJobRecord};
 use crate::dispatcher::cycle::DWELL;
-use crate::k8s::arrays::Known;
+use crate::k8s::arrays::{Known, Whole};
 use crate::k8s::error::Error;
 use crate::k8s::watch::key;
 use records::{Entry, Records};
@@ -42,8 +42,12 @@ use records::{Entry, Records};
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// What few are.
 const FEW: usize = 50;
+/// All children are looked at at least so often, while some have pods; in between those about which something changed.
+const WHOLE: Duration = Duration::from_secs(30);
 /// The counts are written at most so often, when few pods are at work and when many are; the end always at once.
 const COUNTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// So much is done in one look: what a process that is killed again and again begins, it also ends.
+const STEPS: usize = 256;
 /// Requests of one array under way at a time.
 const CONCURRENCY: usize = 16;
 
@@ -131,15 +135,18 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
     }
     let now = context.clock.now();
     let mut work = Work::begin(&job, known.as_ref().clone(), context).await?;
+    let mut only = work.marked(now);
     work.publish();
-    let seeing = look::see(&job, &work.known.children, context).await?;
-    let pass = decide(now, &work.array, &work.known.children, &work.gate, &seeing.sights);
-    let (wake, unreachable) = (pass.wake, pass.unreachable);
+    let seeing = look::see(&job, &work.known.children, only.as_mut(), context).await?;
+    let mut pass = decide(now, &work.array, &work.known.children, &work.gate, &seeing.sights, only.as_ref());
+    let (wake, unreachable, is_cut) = (pass.wake, pass.unreachable, pass.cut(STEPS));
     let actions = work.store(pass, now).await?;
     act(&actions, &seeing.pods, context).await?;
-    let wake = Wake::at(wake, now);
     let counts = work.count(unreachable, many(COUNTS), now).await?;
-    Ok(sooner(wake, counts))
+    if is_cut {
+        return Ok(sooner(Wake::After(many(LOOKS)), counts));
+    }
+    Ok(sooner(work.is_done(only.is_none(), wake, now), counts))
 }
 
 fn is_large(job: &BatchJob, context: &Context) -> bool {
@@ -210,6 +217,8 @@ struct Work<'a> {
     array: Array,
     gate: Gate,
     known: Known,
+    /// The last look at all children.
+    whole_before: Option<Whole>,
 }
 
 impl<'a> Work<'a> {
@@ -221,7 +230,32 @@ impl<'a> Work<'a> {
         array.orders.extend(give_up(job, &wishes, &known.children, context.clock.now()));
         let gate = look::gates(job, &known.children, context).await?;
         let uid = job.uid().unwrap_or_default();
-        Ok(Self { job, context, uid, wishes, array, gate, known })
+        Ok(Self { job, context, uid, wishes, array, gate, known, whole_before: None })
+    }
+
+    /// The children that have to be looked at: those about which something changed, or `None` for all. Until this look
+    /// is done, the next one is at all of them.
+    fn marked(&mut self, now: Timestamp) -> Option<RoaringBitmap> {
+        let marked = self.context.caches.pods.take_parts(&self.uid);
+        let whole = self.known.whole.take()?;
+        let is_old = whole.at.elapsed() >= WHOLE
+            || whole.generation != self.job.metadata.generation
+            || whole.wake.is_some_and(|wake| wake <= now);
+        let is_ordered = !self.array.orders.is_empty() || self.array.refused.is_some();
+        self.whole_before = Some(whole);
+        (!is_old && !is_ordered).then_some(marked)
+    }
+
+    /// Everything that was decided is done. Says when to look again.
+    fn is_done(&mut self, whole: bool, wake: Option<Timestamp>, now: Timestamp) -> Wake {
+        let before = self.whole_before.filter(|_| !whole);
+        let wake = [wake, before.and_then(|before| before.wake)].into_iter().flatten().min();
+        let at = before.map_or_else(Instant::now, |before| before.at);
+        self.known.whole = Some(Whole { at, generation: self.job.metadata.generation, wake });
+        self.context.caches.arrays.publish(&self.uid, self.known.clone());
+        let works = self.context.caches.pods.has_work(&self.uid);
+        let again = if works { Wake::After(WHOLE) } else { Wake::OnChange };
+        sooner(again, Wake::at(wake, now))
     }
 
     /// Tells the dispatcher which children may run: before anything is decided on who has no pod, so that nobody who is
