@@ -7,6 +7,7 @@ pub mod aws_compute;
 pub mod batch_job;
 pub mod batch_job_record;
 mod cel;
+pub mod children;
 pub mod compute_environment;
 pub mod conditions;
 pub mod consumable_resource;
