@@ -8,18 +8,19 @@ use batchyard_core::job::record::{Attempt, Record, RetryAction};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt as _;
+use serde_json::Value;
 
 use super::connect::Cluster;
 use super::error::{Error, Result};
 use super::output::{Output, objects};
 use super::table::{Screen, Table, one_line};
-use super::{events, find, list, print, time};
+use super::{array, children, events, list, parts, print, time};
 use crate::crd::BatchJob;
 
 /// Which jobs.
 #[derive(clap::Args, Debug)]
 pub(super) struct DescribeArgs {
-    /// Names or ids, or beginnings of them.
+    /// Names or ids, or beginnings of them. JOB:3,7-9 are children of an array, JOB#1 is a node of a multi-node job.
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<String>,
     #[command(flatten)]
@@ -29,21 +30,50 @@ pub(super) struct DescribeArgs {
 pub(super) async fn run(args: &DescribeArgs, cluster: &Cluster) -> Result<ExitCode> {
     let mut found = Vec::new();
     for name in &args.jobs {
-        found.push(find::job(cluster, name).await?);
+        found.extend(named(cluster, name).await?);
     }
     if !args.output.is_table() {
-        let values = found.iter().map(list::to_value).collect::<Result<Vec<_>>>()?;
+        let values = found.into_iter().map(|found| found.value).collect::<Vec<_>>();
         print(&objects(&args.output.format(), &values, true)?);
         return Error::done();
     }
     let screen = Screen::stdout();
-    for (number, job) in found.iter().enumerate() {
+    for (number, found) in found.iter().enumerate() {
+        let job = &found.job;
         // Whoever may see jobs may not see Events.
-        let events = events::of_job(cluster, job).await.ok();
+        let events = match &found.pods {
+            Some(pods) => events::of_pods(cluster, job, pods).await.ok(),
+            None => events::of_job(cluster, job).await.ok(),
+        };
         print(if number > 0 { "\n" } else { "" });
         print(&page(job, events.as_deref(), screen, Timestamp::now()));
     }
     Error::done()
+}
+
+/// What a page is about: a job, or a part that is shown like one.
+struct Found {
+    job: BatchJob,
+    value: Value,
+    /// Uids of a part's pods.
+    pods: Option<Vec<String>>,
+}
+
+async fn named(cluster: &Cluster, name: &str) -> Result<Vec<Found>> {
+    let (job, some) = parts::find(cluster, name).await?;
+    let Some(some) = some else {
+        return Ok(vec![Found { value: list::to_value(&job)?, job, pods: None }]);
+    };
+    let known = parts::read(cluster, &job, &some).await?;
+    known.has(&job, &some)?;
+    let found = some.iter().map(|part| {
+        Ok(Found {
+            value: children::whole_object(&job, part, &known)?,
+            job: known.job(&job, part),
+            pods: Some(known.pod_uids(part)),
+        })
+    });
+    found.collect()
 }
 
 /// The whole page.
@@ -59,6 +89,7 @@ pub(super) fn page(job: &BatchJob, events: Option<&[Event]>, screen: Screen, now
         let runs = current.started_at.map(|at| format!("{} ago", time::between(at, now)));
         line(&mut page, "Container started", &runs.unwrap_or_default());
     }
+    array::section(&mut page, job, screen);
     attempts(&mut page, record, screen);
     placements(&mut page, record, screen);
     conditions(&mut page, job, screen);

@@ -1,5 +1,6 @@
 //! `kubectl batch events`: what happened to a job and its pods.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -11,14 +12,14 @@ use super::connect::Cluster;
 use super::error::{Error, Result};
 use super::output::{Output, objects};
 use super::table::{Screen, Table};
-use super::{find, list, print, time};
+use super::{find, list, parts, print, time};
 use crate::crd::BatchJob;
 use crate::k8s::meta;
 
 /// Which job.
 #[derive(clap::Args, Debug)]
 pub(super) struct EventsArgs {
-    /// A name or id, or a beginning of it.
+    /// A name or id, or a beginning of it. JOB:INDEX is a child of an array, JOB#INDEX a node of a multi-node job.
     #[arg(value_name = "JOB")]
     job: String,
     #[command(flatten)]
@@ -26,8 +27,7 @@ pub(super) struct EventsArgs {
 }
 
 pub(super) async fn run(args: &EventsArgs, cluster: &Cluster) -> Result<ExitCode> {
-    let job = find::job(cluster, &args.job).await?;
-    let events = of_job(cluster, &job).await?;
+    let (job, events) = named(cluster, &args.job).await?;
     if args.output.is_table() {
         match events.is_empty() {
             true => eprintln!("No Events of {}: the cluster keeps them for an hour or so.", job.name_any()),
@@ -38,6 +38,42 @@ pub(super) async fn run(args: &EventsArgs, cluster: &Cluster) -> Result<ExitCode
         print(&objects(&args.output.format(), &values, false)?);
     }
     Error::done()
+}
+
+async fn named(cluster: &Cluster, text: &str) -> Result<(BatchJob, Vec<Event>)> {
+    let (job, parts) = parts::find(cluster, text).await?;
+    let Some(parts) = parts else {
+        let events = of_job(cluster, &job).await?;
+        return Ok((job, events));
+    };
+    let known = parts::read(cluster, &job, &parts).await?;
+    let mut events = Vec::new();
+    for part in parts.iter() {
+        events.extend(of_pods(cluster, &known.job(&job, part), &known.pod_uids(part)).await?);
+    }
+    events.sort_by_key(last_seen);
+    Ok((job, events))
+}
+
+/// The Events of the pods that a part of a job has had, oldest first: those on its record, and these.
+///
+/// # Errors
+/// When they may not be listed.
+pub(super) async fn of_pods(cluster: &Cluster, part: &BatchJob, more: &[String]) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for uid in recorded(part).chain(more.iter().cloned()).collect::<BTreeSet<_>>() {
+        events.extend(of(cluster, &uid).await?);
+    }
+    events.sort_by_key(last_seen);
+    Ok(events)
+}
+
+/// Uids of the pods on a job's record.
+fn recorded(job: &BatchJob) -> impl Iterator<Item = String> {
+    let record = job.status.as_ref().map(|status| status.record.clone()).unwrap_or_default();
+    let ended = record.attempts.into_iter().map(|attempt| attempt.pod_uid);
+    let placed = record.placements.into_iter().map(|placement| placement.pod_uid);
+    ended.chain(placed).chain(record.current.map(|current| current.pod_uid))
 }
 
 /// The Events of a job and of the pods that it has had, oldest first.
@@ -60,12 +96,10 @@ async fn of(cluster: &Cluster, uid: &str) -> Result<Vec<Event>> {
 
 /// Uids of the job's pods: those on record, and those that exist.
 async fn pods(cluster: &Cluster, job: &BatchJob) -> Vec<String> {
-    let record = job.status.as_ref().map(|status| status.record.clone()).unwrap_or_default();
-    let ended = record.attempts.iter().map(|attempt| attempt.pod_uid.clone());
-    let placed = record.placements.iter().map(|placement| placement.pod_uid.clone());
-    let mut uids: Vec<String> =
-        ended.chain(placed).chain(record.current.map(|current| current.pod_uid)).collect();
-    if let Some(id) = &record.job_id {
+    let mut uids: Vec<String> = recorded(job).collect();
+    let id = job.status.as_ref().and_then(|status| status.record.job_id.as_ref());
+    // An array may have thousands: those of a child can be asked for.
+    if let Some(id) = id.filter(|_| !parts::is_array(job)) {
         let of_it = ListParams::default().labels(&format!("{}={id}", meta::JOB_ID));
         // Whoever may see jobs may not see pods.
         let pods = cluster.api::<Pod>().list_metadata(&of_it).await;

@@ -15,13 +15,16 @@ const NAMES: u32 = 5_000;
 /// Shorter beginnings than this are not looked for.
 const SHORTEST: usize = 3;
 
-/// A job by its name, its id, or a beginning of either that only it has. `id:index` and `id#index`
-/// mean the whole job.
+/// A job by its name, its id, or a beginning of either that only it has.
 ///
 /// # Errors
-/// When there is none or more than one, or it may not be seen.
+/// When there is none or more than one, or it may not be seen; when only a part of a job is named, lest something
+/// happens to the whole of it.
 pub(super) async fn job(cluster: &Cluster, text: &str) -> Result<BatchJob> {
-    let text = text.split([':', '#']).next().unwrap_or_default();
+    if let Some((whole, _)) = text.split_once([':', '#']) {
+        return Err(Error::usage(format!("{text} is a part of a job: only the whole can be named here"))
+            .with_hint(format!("Say {whole} if you mean it.")));
+    }
     let text = text.strip_prefix("batchjob.batchyard.io/").unwrap_or(text);
     let jobs: Api<BatchJob> = cluster.api();
     if batchyard_core::name::is_object_name(text)

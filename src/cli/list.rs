@@ -12,7 +12,7 @@ use super::error::{Error, Kind, Result};
 use super::find::PAGE;
 use super::output::{Format, List, Output};
 use super::table::{Screen, Table};
-use super::{print, time};
+use super::{array, print, time};
 use crate::crd::BatchJob;
 
 /// Which jobs, and how they are shown.
@@ -127,7 +127,7 @@ impl Rows {
         }
         headings.extend(["NAME", "PHASE", "QUEUE", "ATTEMPT", "AGE"]);
         if wide {
-            headings.extend(["DEFINITION", "NODE", "ID"]);
+            headings.extend(["CHILDREN", "DEFINITION", "NODE", "ID"]);
         }
         headings.push("REASON");
         let mut table = Table::new(Screen::stdout(), &headings);
@@ -152,11 +152,12 @@ impl Rows {
             time::age(job.creation_timestamp().map(|time| time.0)),
         ]);
         if self.wide {
+            cells.push(array::ended_of(job).unwrap_or_default());
             cells.push(record.job_definition.clone().unwrap_or_default());
             cells.push(node(record).unwrap_or_default());
             cells.push(record.job_id.clone().unwrap_or_default());
         }
-        cells.push(record.status_reason.clone().unwrap_or_default());
+        cells.push(record.status_reason.clone().or_else(|| array::brief(job)).unwrap_or_default());
         self.table.row(cells);
         self.number += 1;
     }

@@ -1,5 +1,5 @@
-//! `kubectl batch logs`: what a job's container wrote. An attempt is a pod; following goes from one to
-//! the next until the job has ended.
+//! `kubectl batch logs`: what a job's container wrote, or that of a child or node. An attempt is a pod; following
+//! goes from one to the next until the job has ended.
 
 use std::process::ExitCode;
 
@@ -12,13 +12,15 @@ use kube::{Api, ResourceExt as _};
 
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
-use super::{find, print, print_bytes, watch};
+use super::follow::{Followed, lost};
+use super::parts;
+use super::{print, print_bytes, watch};
 use crate::crd::BatchJob;
 
 /// Which output.
 #[derive(clap::Args, Debug, Default)]
 pub(super) struct LogsArgs {
-    /// A name or id, or a beginning of it.
+    /// A name or id, or a beginning of it. JOB:INDEX is a child of an array, JOB#INDEX a node of a multi-node job.
     #[arg(value_name = "JOB")]
     job: String,
     /// Wait for the job to start, and go on until it has ended.
@@ -48,7 +50,17 @@ pub(super) struct LogsArgs {
 }
 
 pub(super) async fn run(args: &LogsArgs, cluster: &Cluster) -> Result<ExitCode> {
-    let job = find::job(cluster, &args.job).await?;
+    let (whole, part) = parts::find_one(cluster, &args.job).await?;
+    let job = match part {
+        Some(part) => parts::read_one(cluster, &whole, part).await?,
+        None if parts::is_array(&whole) => {
+            let name = whole.name_any();
+            return Err(Error::usage(format!(
+                "{name} is an array: name one of its children, such as {name}:0"
+            )));
+        }
+        None => whole.clone(),
+    };
     let record = record(&job);
     let newest = newest(&record);
     let from = match (args.attempt, args.previous, args.all_attempts) {
@@ -62,7 +74,7 @@ pub(super) async fn run(args: &LogsArgs, cluster: &Cluster) -> Result<ExitCode> 
     }
     let last = if args.all_attempts { newest } else { from };
     if args.follow {
-        follow(args, cluster, &job.name_any(), from.max(1)).await?;
+        follow(args, cluster, Followed::new(cluster, &whole, part), from.max(1)).await?;
         return Error::done();
     }
     if newest == 0 {
@@ -80,29 +92,26 @@ pub(super) async fn run(args: &LogsArgs, cluster: &Cluster) -> Result<ExitCode> 
 }
 
 /// Prints what a job writes until it has ended, and ends as it does.
-pub(super) async fn follow_to_the_end(cluster: &Cluster, name: &str) -> Result<ExitCode> {
-    follow(&LogsArgs::default(), cluster, name, 1).await?;
-    let job = cluster.api::<BatchJob>().get(name).await?;
+pub(super) async fn follow_to_the_end(cluster: &Cluster, job: &BatchJob) -> Result<ExitCode> {
+    let name = job.name_any();
+    if parts::is_array(job) {
+        // There is no one output: how the children fare is told instead.
+        return watch::to_the_end(cluster, &name).await;
+    }
+    follow(&LogsArgs::default(), cluster, Followed::new(cluster, job, None), 1).await?;
+    let job = cluster.api::<BatchJob>().get(&name).await?;
     let ended = record(&job);
     eprintln!("{name} is {}: {}", ended.phase().as_str(), waits(&ended));
     Ok(watch::exit_code(&ended).into())
 }
 
 /// One attempt after another.
-async fn follow(args: &LogsArgs, cluster: &Cluster, name: &str, from: u32) -> Result<()> {
-    let jobs: Api<BatchJob> = cluster.api();
+async fn follow(args: &LogsArgs, cluster: &Cluster, mut job: Followed, from: u32) -> Result<()> {
     let mut attempt = from;
     loop {
         // There is something to read, or there never will be.
-        let is_ready = |job: Option<&BatchJob>| {
-            job.is_none_or(|job| {
-                let record = record(job);
-                record.phase().is_terminal() || pod_of(&record, attempt).is_some()
-            })
-        };
-        let job = await_condition(jobs.clone(), name, is_ready).await.map_err(lost)?;
-        let job = job.ok_or_else(|| Error::new(Kind::NotFound, format!("{name} was deleted")))?;
-        let now = record(&job);
+        let now =
+            job.until(|record| record.phase().is_terminal() || pod_of(record, attempt).is_some()).await?;
         let Some(pod) = pod_of(&now, attempt) else { return Ok(()) };
         starts(args, cluster, &pod).await?;
         match stream(args, cluster, &pod, attempt, true, &now).await {
@@ -115,14 +124,11 @@ async fn follow(args: &LogsArgs, cluster: &Cluster, name: &str, from: u32) -> Re
         }
         // The container has ended; the job's status says so a moment later. A pod that started nothing
         // is followed by another one of the same attempt.
-        let has_moved_on = |job: Option<&BatchJob>| {
-            job.is_none_or(|job| {
-                let record = record(job);
-                newest_ended(&record) >= attempt || pod_of(&record, attempt).is_some_and(|now| now != pod)
-            })
+        let has_moved_on = |record: &Record| {
+            newest_ended(record) >= attempt || pod_of(record, attempt).is_some_and(|now| now != pod)
         };
-        let job = await_condition(jobs.clone(), name, has_moved_on).await.map_err(lost)?;
-        if job.is_none_or(|job| pod_of(&record(&job), attempt).as_deref() == Some(pod.as_str())) {
+        let then = job.until(has_moved_on).await?;
+        if pod_of(&then, attempt).as_deref() == Some(pod.as_str()) {
             attempt += 1;
         }
     }
@@ -248,13 +254,4 @@ fn no_attempt(job: &BatchJob, attempt: u32, newest: u32) -> Error {
 
 fn waits(record: &Record) -> String {
     record.status_reason.clone().unwrap_or_else(|| record.phase().as_str().to_owned())
-}
-
-fn lost(error: kube::runtime::wait::Error) -> Error {
-    match error {
-        kube::runtime::wait::Error::ProbeFailed(kube::runtime::watcher::Error::InitialListFailed(error)) => {
-            error.into()
-        }
-        other => Error::new(Kind::Unreachable, format!("the API server cannot be reached: {other}")),
-    }
 }

@@ -3,6 +3,8 @@
 //! It talks to the Kubernetes API only, with the user's own rights, and knows nothing of the
 //! operator but the objects that it writes.
 
+mod array;
+mod children;
 mod complete;
 mod connect;
 mod definitions;
@@ -12,11 +14,13 @@ mod error;
 mod events;
 mod explain;
 mod find;
+mod follow;
 mod lint;
 mod list;
 mod logs;
 mod orders;
 mod output;
+mod parts;
 mod place;
 mod queues;
 mod retry;
@@ -40,7 +44,8 @@ pub use error::Error;
 
 /// Work with Batchyard's jobs: submit them, see how they are and why, end them, run them again.
 ///
-/// Jobs can be named by their name, by their id, or by a beginning of either that only one job has.
+/// Jobs can be named by their name, by their id, or by a beginning of either that only one job has; children of an
+/// array by JOB:INDEX, such as sweep:3, and nodes of a multi-node job by JOB#INDEX.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 not found, 4 forbidden, 5 refused by the API
 /// server, 6 no cluster. `submit --wait`, `run --wait` and `watch JOB` end with the job's own exit
@@ -63,6 +68,9 @@ enum Command {
     /// List jobs.
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    /// List the children of an array, or the nodes of a multi-node job.
+    #[command(visible_aliases = ["array", "nodes"])]
+    Children(children::ChildrenArgs),
     /// Tell all about jobs: why they wait or ended, each attempt, the retry rules that decided.
     Describe(describe::DescribeArgs),
     /// Follow jobs, or all jobs of a queue, until they end.
@@ -124,6 +132,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Submit(args) => submit::submit(args, &connection.open().await?).await,
         Command::Run(args) => submit::run(args, &connection.open().await?).await,
         Command::List(args) => list::run(&args, &connection.open().await?).await,
+        Command::Children(args) => children::run(&args, &connection.open().await?).await,
         Command::Describe(args) => describe::run(&args, &connection.open().await?).await,
         Command::Watch(args) => watch::run(&args, &connection.open().await?).await,
         Command::Logs(args) => logs::run(&args, &connection.open().await?).await,

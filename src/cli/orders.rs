@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
-use super::{find, print};
+use super::parts::{self, Parts};
+use super::print;
 use crate::crd::BatchJob;
+use crate::crd::batch_job::{ChildAction, ChildActionType};
 
 /// Which jobs are to end, and why.
 #[derive(clap::Args, Debug)]
 pub(super) struct EndArgs {
-    /// Names or ids, or beginnings of them.
+    /// Names or ids, or beginnings of them. JOB:3,7-9 are children of an array.
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<String>,
     /// Why; it becomes the job's statusReason.
@@ -39,8 +41,12 @@ pub(super) struct MoveArgs {
 
 pub(super) async fn cancel(args: &EndArgs, cluster: &Cluster) -> Result<ExitCode> {
     let starts = |job: &BatchJob| matches!(phase(job), "STARTING" | "RUNNING");
-    for job in jobs(cluster, &args.jobs).await? {
+    for (job, parts) in jobs(cluster, &args.jobs).await? {
         if is_over(&job) {
+            continue;
+        }
+        if let Some(parts) = parts {
+            order_children(cluster, &job, &parts, ChildActionType::Cancel, &args.reason).await?;
             continue;
         }
         edit(cluster, &job, json!({"cancel": args.reason})).await?;
@@ -58,8 +64,13 @@ pub(super) async fn cancel(args: &EndArgs, cluster: &Cluster) -> Result<ExitCode
 }
 
 pub(super) async fn terminate(args: &EndArgs, cluster: &Cluster) -> Result<ExitCode> {
-    for job in jobs(cluster, &args.jobs).await? {
-        if !is_over(&job) {
+    for (job, parts) in jobs(cluster, &args.jobs).await? {
+        if is_over(&job) {
+            continue;
+        }
+        if let Some(parts) = parts {
+            order_children(cluster, &job, &parts, ChildActionType::Terminate, &args.reason).await?;
+        } else {
             edit(cluster, &job, json!({"terminate": args.reason})).await?;
             print(&format!("{} is to be terminated\n", job.name_any()));
         }
@@ -68,8 +79,12 @@ pub(super) async fn terminate(args: &EndArgs, cluster: &Cluster) -> Result<ExitC
 }
 
 pub(super) async fn move_to(args: &MoveArgs, cluster: &Cluster) -> Result<ExitCode> {
-    for job in jobs(cluster, &args.jobs).await? {
+    for (job, parts) in jobs(cluster, &args.jobs).await? {
         let name = job.name_any();
+        if let Some(parts) = parts {
+            let alone = format!("{} cannot move alone: only {name} as a whole can", parts.of(&name));
+            return Err(Error::usage(alone));
+        }
         if is_over(&job) {
             continue;
         }
@@ -94,12 +109,64 @@ pub(super) async fn move_to(args: &MoveArgs, cluster: &Cluster) -> Result<ExitCo
 }
 
 /// All are found before the first is touched.
-async fn jobs(cluster: &Cluster, names: &[String]) -> Result<Vec<BatchJob>> {
+async fn jobs(cluster: &Cluster, names: &[String]) -> Result<Vec<(BatchJob, Option<Parts>)>> {
     let mut found = Vec::new();
     for name in names {
-        found.push(find::job(cluster, name).await?);
+        found.push(parts::find(cluster, name).await?);
     }
     Ok(found)
+}
+
+/// Adds an order about some children to those that are there. The version keeps what somebody else adds meanwhile;
+/// the status of an array that runs changes all the time, so a few tries may be needed.
+async fn order_children(
+    cluster: &Cluster,
+    job: &BatchJob,
+    parts: &Parts,
+    action: ChildActionType,
+    reason: &str,
+) -> Result<()> {
+    const TRIES: usize = 10;
+    let (api, name) = (cluster.api::<BatchJob>(), job.name_any());
+    if parts.nodes {
+        return Err(Error::usage(format!("nodes end with their job: name {name} as a whole")));
+    }
+    let mut now = job.clone();
+    for left in (0..TRIES).rev() {
+        let patch = Patch::Merge(added(&now, parts, action, reason));
+        match api.patch(&name, &PatchParams::default(), &patch).await {
+            Ok(_) => break,
+            Err(kube::Error::Api(status)) if status.is_conflict() && left > 0 => {
+                now = api.get(&name).await?;
+                if now.uid() != job.uid() {
+                    return Err(Error::new(Kind::NotFound, format!("{name} was deleted")));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (which, verb) = (parts.of(&name), if parts.only().is_some() { "is" } else { "are" });
+    print(&match action {
+        // As on AWS: a cancel comes too late for those.
+        ChildActionType::Cancel => {
+            format!(
+                "{which} {verb} to be cancelled; what is STARTING or RUNNING goes on (terminate ends it)\n"
+            )
+        }
+        ChildActionType::Terminate => format!("{which} {verb} to be terminated\n"),
+    });
+    Ok(())
+}
+
+/// The edit of the spec: the orders that are there, and this one.
+fn added(job: &BatchJob, parts: &Parts, action: ChildActionType, reason: &str) -> Value {
+    let mut actions = job.spec.child_actions.clone();
+    let indexes = parts.indexes.to_string();
+    actions.push(ChildAction { indexes, action, reason: reason.to_owned() });
+    json!({
+        "metadata": {"uid": job.uid(), "resourceVersion": job.resource_version()},
+        "spec": {"childActions": actions},
+    })
 }
 
 fn phase(job: &BatchJob) -> &'static str {
@@ -120,4 +187,26 @@ async fn edit(cluster: &Cluster, job: &BatchJob, spec: Value) -> Result<()> {
     let patch = Patch::Merge(json!({"metadata": {"uid": job.uid()}, "spec": spec}));
     cluster.api::<BatchJob>().patch(&job.name_any(), &PatchParams::default(), &patch).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_about_children_keeps_those_that_are_there() {
+        let first = json!({"indexes": "0", "action": "CANCEL", "reason": "first"});
+        let job: BatchJob =
+            serde_json::from_value(json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob",
+            "metadata": {"name": "sweep", "uid": "u", "resourceVersion": "7"},
+            "spec": {"jobQueue": "q", "arrayProperties": {"size": 9}, "childActions": [first]}}))
+            .expect("a job");
+        let parts = Parts { nodes: false, indexes: "7,8,3".parse().expect("indexes") };
+        assert_eq!(
+            added(&job, &parts, ChildActionType::Terminate, "enough"),
+            json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": {"childActions": [
+                {"indexes": "0", "action": "CANCEL", "reason": "first"},
+                {"indexes": "3,7-8", "action": "TERMINATE", "reason": "enough"}]}})
+        );
+    }
 }

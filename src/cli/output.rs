@@ -29,7 +29,7 @@ pub(super) enum Format {
 /// The option of every command that prints objects.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Output {
-    /// json, yaml, name, wide, or jsonpath='{.status.phase}'.
+    /// table, json, yaml, name, wide, or jsonpath='{.status.phase}'.
     #[arg(short = 'o', long = "output", value_name = "FORMAT")]
     pub(super) format: Option<Format>,
 }
@@ -51,12 +51,13 @@ impl FromStr for Format {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.split_once('=') {
+            None if text == "table" => Ok(Self::Table),
             None if text == "wide" => Ok(Self::Wide),
             None if text == "name" => Ok(Self::Name),
             None if text == "json" => Ok(Self::Json),
             None if text == "yaml" => Ok(Self::Yaml),
             Some(("jsonpath", template)) => template.parse().map(Self::JsonPath),
-            _ => Err("expected json, yaml, name, wide or jsonpath=TEMPLATE".to_owned()),
+            _ => Err("expected table, json, yaml, name, wide or jsonpath=TEMPLATE".to_owned()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use batchyard_core::job::phase::Phase;
 use kube::ResourceExt as _;
 use kube::api::{ObjectMeta, PostParams};
 
@@ -9,6 +10,7 @@ use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
 use super::output::{Output, objects};
 use super::{find, list, print};
+use crate::crd::children::in_phase;
 use crate::crd::{BatchJob, BatchJobSpec};
 
 /// Which jobs.
@@ -36,6 +38,10 @@ pub(super) async fn run(args: &RetryArgs, cluster: &Cluster) -> Result<ExitCode>
             let early = format!("{} has not ended: only a job that has can be run again", job.name_any());
             return Err(Error::new(Kind::Invalid, early)
                 .with_hint("To run it twice at a time, submit it again under another name."));
+        }
+        if !args.all_children && failed(&job) == Some(0) {
+            let well = format!("no child of {} failed: there is nothing to run again", job.name_any());
+            return Err(Error::new(Kind::Invalid, well).with_hint("--all-children runs all of them."));
         }
         again.push((job.name_any(), like(&job, args)));
     }
@@ -66,8 +72,13 @@ fn like(job: &BatchJob, args: &RetryArgs) -> BatchJob {
         let resolved = job.status.as_ref().and_then(|status| status.record.job_definition.clone());
         resolved.unwrap_or(named)
     });
-    if let Some(array) = spec.array_properties.as_mut().filter(|_| !args.all_children) {
-        array.rerun_failed_of = Some(job.name_any());
+    if let Some(array) = &mut spec.array_properties {
+        // A rerun of a rerun is about what failed in that one.
+        array.rerun_failed_of = Some(job.name_any()).filter(|_| !args.all_children);
+        if args.all_children {
+            let told = job.status.as_ref().and_then(|status| status.array_properties.as_ref()?.size);
+            array.size = array.size.or(told);
+        }
     }
     let metadata = ObjectMeta {
         generate_name: Some(stem(&job.name_any())),
@@ -76,6 +87,12 @@ fn like(job: &BatchJob, args: &RetryArgs) -> BatchJob {
         ..ObjectMeta::default()
     };
     BatchJob { metadata, spec, status: None }
+}
+
+/// How many children of an array failed, as far as it is known.
+fn failed(job: &BatchJob) -> Option<i64> {
+    let array = job.status.as_ref()?.array_properties.as_ref()?;
+    array.status_summary.as_ref().map(|counts| in_phase(counts, Phase::Failed))
 }
 
 /// `render` and `render-x7k2p`, which was made by an earlier retry, become `render-`.
@@ -129,6 +146,12 @@ mod tests {
         let of =
             |line| again(line, array.clone()).spec.array_properties.and_then(|array| array.rerun_failed_of);
         assert_eq!(of("x").as_deref(), Some("render-x7k2p"));
+        assert_eq!(of("x --all-children"), None);
+        let rerun =
+            json!({"jobQueue": "q", "jobDefinition": "d", "arrayProperties": {"rerunFailedOf": "render"}});
+        let of =
+            |line| again(line, rerun.clone()).spec.array_properties.and_then(|array| array.rerun_failed_of);
+        assert_eq!(of("x").as_deref(), Some("render-x7k2p"), "of the rerun what failed again");
         assert_eq!(of("x --all-children"), None);
     }
 }

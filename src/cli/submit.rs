@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use kube::ResourceExt as _;
 use kube::api::{ObjectMeta, PostParams};
+use serde_json::{Value, json};
 
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
@@ -87,8 +88,10 @@ struct JobArgs {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<i32>,
     /// Make the job an array of so many, 2 to 10000.
-    #[arg(long, value_name = "NUMBER")]
-    array_size: Option<i32>,
+    #[arg(long, visible_alias = "array-size", value_name = "SIZE")]
+    array: Option<i32>,
+    #[command(flatten)]
+    of_array: ArrayArgs,
     /// A job that must succeed first, by its name; NAME:N_TO_N between arrays. Can be given more than once.
     #[arg(long = "depends-on", value_name = "NAME[:TYPE]", value_parser = dependency)]
     depends_on: Vec<JobDependency>,
@@ -107,6 +110,20 @@ struct JobArgs {
     /// Delete the job so many seconds after it ended; default: 7 days.
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<i32>,
+}
+
+/// What only arrays have.
+#[derive(clap::Args, Debug, Default)]
+struct ArrayArgs {
+    /// So many children of the array run at a time.
+    #[arg(long, value_name = "NUMBER", requires = "array")]
+    max_running: Option<i32>,
+    /// So many children may fail while the array succeeds: a number, or a part of the array such as 10%.
+    #[arg(long, value_name = "NUMBER|PERCENT", requires = "array", value_parser = tolerated)]
+    tolerated_failures: Option<Value>,
+    /// Children that wait for the one before (--depends-on :SEQUENTIAL) run even if that fails.
+    #[arg(long, requires = "array")]
+    continue_on_failure: bool,
 }
 
 /// What happens after the job was submitted.
@@ -137,6 +154,15 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     split
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| "expected NAME=VALUE".to_owned())
+}
+
+fn tolerated(text: &str) -> std::result::Result<Value, String> {
+    let (number, is_part) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
+    match number.parse::<u32>() {
+        Ok(number) if !is_part => Ok(number.into()),
+        Ok(0..=100) => Ok(text.into()),
+        _ => Err("expected a number or a percentage, such as 5 or 10%".to_owned()),
+    }
 }
 
 fn dependency(text: &str) -> std::result::Result<JobDependency, String> {
@@ -175,7 +201,7 @@ pub(super) async fn submit(args: SubmitArgs, cluster: &Cluster) -> Result<ExitCo
                 .filter(|overrides| *overrides != ContainerOverrides::default()),
             ..BatchJobSpec::default()
         },
-    );
+    )?;
     create(cluster, job, &args.then).await
 }
 
@@ -194,7 +220,7 @@ pub(super) async fn run(args: RunArgs, cluster: &Cluster) -> Result<ExitCode> {
     let last = args.image.rsplit('/').next().unwrap_or_default();
     let plain = last.split([':', '@']).next().unwrap_or_default();
     let spec = BatchJobSpec { container_properties: Some(container), ..BatchJobSpec::default() };
-    create(cluster, job(&args.job, plain, spec), &args.then).await
+    create(cluster, job(&args.job, plain, spec)?, &args.then).await
 }
 
 fn requirements(stated: [(ResourceType, Option<String>); 3]) -> Vec<ResourceRequirement> {
@@ -211,16 +237,14 @@ fn environment(pairs: &[(String, String)]) -> Vec<KeyValuePair> {
 }
 
 /// The object; `plain` is what a name is made from.
-fn job(args: &JobArgs, plain: &str, what: BatchJobSpec) -> BatchJob {
+fn job(args: &JobArgs, plain: &str, what: BatchJobSpec) -> Result<BatchJob> {
     let spec = BatchJobSpec {
         job_queue: args.queue.clone(),
         retry_strategy: args
             .attempts
             .map(|attempts| RetryStrategy { attempts: Some(attempts), ..RetryStrategy::default() }),
         timeout: args.timeout.map(|seconds| JobTimeout { attempt_duration_seconds: Some(seconds) }),
-        array_properties: args
-            .array_size
-            .map(|size| ArrayProperties { size: Some(size), ..ArrayProperties::default() }),
+        array_properties: array(args)?,
         depends_on: args.depends_on.clone(),
         share_identifier: args.share.clone(),
         scheduling_priority_override: args.priority,
@@ -236,7 +260,24 @@ fn job(args: &JobArgs, plain: &str, what: BatchJobSpec) -> BatchJob {
             ObjectMeta { generate_name: Some(format!("{}-", stem(plain))), labels, ..ObjectMeta::default() }
         }
     };
-    BatchJob { metadata, spec, status: None }
+    Ok(BatchJob { metadata, spec, status: None })
+}
+
+/// The array that is asked for, by its members' names: how each is written only the wire type knows.
+fn array(args: &JobArgs) -> Result<Option<ArrayProperties>> {
+    let Some(size) = args.array else { return Ok(None) };
+    let mut members = json!({"size": size});
+    if let Some(number) = args.of_array.max_running {
+        members["maxRunning"] = number.into();
+    }
+    if let Some(tolerated) = &args.of_array.tolerated_failures {
+        members["toleratedFailures"] = tolerated.clone();
+    }
+    if args.of_array.continue_on_failure {
+        members["continueOnFailure"] = true.into();
+    }
+    let array = serde_json::from_value(members);
+    array.map(Some).map_err(|error| Error::usage(format!("no array can be like that: {error}")))
 }
 
 /// A name that the API server may append to.
@@ -275,7 +316,7 @@ async fn create(cluster: &Cluster, mut job: BatchJob, then: &ThenArgs) -> Result
         ));
     }
     match (then.follow, then.wait) {
-        (true, _) => logs::follow_to_the_end(cluster, &name).await,
+        (true, _) => logs::follow_to_the_end(cluster, &made).await,
         (_, true) => watch::to_the_end(cluster, &name).await,
         _ => Error::done(),
     }
@@ -288,5 +329,44 @@ fn refused(error: kube::Error, cluster: &Cluster) -> Error {
             error.with_hint(format!("Is there a namespace {}? Is Batchyard installed?", cluster.namespace))
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: JobArgs,
+    }
+
+    fn args(line: &str) -> std::result::Result<JobArgs, clap::Error> {
+        Line::try_parse_from(format!("submit -q q {line}").split_whitespace()).map(|line| line.args)
+    }
+
+    #[test]
+    fn an_array_is_written_as_the_wire_has_it() {
+        let written = |line| {
+            let array = array(&args(line).expect("arguments")).expect("an array");
+            serde_json::to_value(array).expect("JSON")
+        };
+        assert_eq!(written(""), Value::Null);
+        assert_eq!(written("--array 50"), json!({"size": 50}));
+        assert_eq!(written("--array-size 50"), json!({"size": 50}), "its name until now");
+        assert_eq!(written("--array 50 --tolerated-failures 5")["toleratedFailures"], 5);
+    }
+
+    #[test]
+    fn what_only_arrays_have_needs_an_array() {
+        assert_eq!(tolerated("10%"), Ok(json!("10%")));
+        for wrong in ["--max-running 3", "--tolerated-failures 3", "--continue-on-failure"] {
+            assert!(args(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["x", "-1", "101%", "%", "1.5"] {
+            assert!(tolerated(wrong).is_err(), "{wrong}");
+        }
     }
 }

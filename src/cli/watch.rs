@@ -16,6 +16,7 @@ use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, ResourceExt as _};
 use tokio::time::interval;
 
+use super::array::progress;
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
 use super::table::{Screen, Table, one_line};
@@ -247,18 +248,6 @@ fn stopped_at(job: &BatchJob) -> Option<Timestamp> {
     job.status.as_ref()?.record.stopped_at
 }
 
-/// How far an array is.
-fn progress(job: &BatchJob) -> Option<String> {
-    const BAR: i64 = 20;
-    let array = job.status.as_ref()?.array_properties.as_ref()?;
-    let (size, counts) = (i64::from(array.size?), array.status_summary.as_ref()?);
-    let (well, badly) = (counts.succeeded.unwrap_or(0), counts.failed.unwrap_or(0));
-    let filled = usize::try_from((well + badly) * BAR / size.max(1)).unwrap_or(0);
-    let bar = format!("{:.<20}", "#".repeat(filled));
-    let failed = if badly > 0 { format!(", {badly} failed") } else { String::new() };
-    Some(format!("[{bar}] {}/{size}{failed}", well + badly))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,8 +281,11 @@ mod tests {
 
     #[test]
     fn arrays_show_how_far_they_are() {
-        let array = json!({"phase": "PENDING", "arrayProperties": {"size": 40, "statusSummary": {"SUCCEEDED": 9, "FAILED": 1}}});
-        assert_eq!(progress(&job(array)).as_deref(), Some("[#####...............] 10/40, 1 failed"));
+        let array = json!({"phase": "PENDING", "arrayProperties": {"size": 40, "statusSummary": {"SUCCEEDED": 9, "FAILED": 1, "RUNNING": 4, "RUNNABLE": 26}}});
+        assert_eq!(
+            progress(&job(array)).as_deref(),
+            Some("[#####...............] 10/40, 4 running, 1 failed")
+        );
         assert_eq!(progress(&job(json!({"phase": "RUNNING"}))), None);
     }
 }

@@ -9,25 +9,31 @@ use batchyard_core::reason::explain::explain;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 
+use super::array::counted;
 use super::connect::Cluster;
 use super::error::{Error, Result};
+use super::parts;
 use super::place::place;
 use super::queues::word;
 use super::table::one_line;
-use super::{find, print, time};
+use super::{print, time};
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{BatchJob, ComputeEnvironment, JobQueue};
 
 /// Which job.
 #[derive(clap::Args, Debug)]
 pub(super) struct WhyArgs {
-    /// A name or id, or a beginning of it.
+    /// A name or id, or a beginning of it. JOB:INDEX is a child of an array, JOB#INDEX a node of a multi-node job.
     #[arg(value_name = "JOB")]
     job: String,
 }
 
 pub(super) async fn run(args: &WhyArgs, cluster: &Cluster) -> Result<ExitCode> {
-    let job = find::job(cluster, &args.job).await?;
+    let (whole, part) = parts::find_one(cluster, &args.job).await?;
+    let job = match part {
+        Some(part) => parts::read_one(cluster, &whole, part).await?,
+        None => whole,
+    };
     let record = job.status.as_ref().map(|status| status.record.clone()).unwrap_or_default();
     let phase = record.phase();
     let mut text = format!("{} is {}", job.name_any(), phase.as_str());
@@ -54,11 +60,27 @@ pub(super) async fn run(args: &WhyArgs, cluster: &Cluster) -> Result<ExitCode> {
     if job.status.is_none() {
         text.push_str("\nThe operator has not seen it yet. If that lasts, it is down: kubectl get pods -n batchyard-system\n");
     }
+    text.push_str(&counts(&job));
     if !phase.is_terminal() && record.current.is_none() {
         text.push_str(&surroundings(cluster, &job).await?);
     }
     print(&text);
     Error::done()
+}
+
+/// How the children of an array or the nodes of a multi-node job fare.
+fn counts(job: &BatchJob) -> String {
+    let status = job.status.clone().unwrap_or_default();
+    let array = status.array_properties.and_then(|array| array.status_summary);
+    let nodes = status.node_properties.and_then(|nodes| nodes.status_summary);
+    let Some((what, counts)) =
+        array.map(|counts| ("Children", counts)).or(nodes.map(|counts| ("Nodes", counts)))
+    else {
+        return String::new();
+    };
+    let name = job.name_any();
+    let sign = if what == "Nodes" { '#' } else { ':' };
+    format!("\n{what}: {}\nWhy one of them: kubectl batch why {name}{sign}INDEX\n", counted(&counts))
 }
 
 /// What the job waits behind and in.
