@@ -45,6 +45,7 @@ pub(crate) const KARPENTER_AWS: (&str, &str) = ("github.com/aws/karpenter-provid
 /// names of their packages.
 const TOOLS: &[Tool] = &[
     Tool { name: "pause", source: Source::Own("pause", "v1") },
+    Tool { name: "ring", source: Source::Own("ring", "v1") },
     Tool { name: "kubernetes", source: Source::Own(".", KUBERNETES) },
     Tool {
         name: "containerd",

@@ -1,5 +1,7 @@
 //! The stages of each level.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use super::cargo::{cargo, check, on, tests};
@@ -67,6 +69,17 @@ pub(super) fn unit(report: &mut Report, long: bool) {
         }
     });
     stage("dependencies", &mut deny::check);
+    stage("the program for multi-node jobs", &mut || {
+        if on_path("go") { ring() } else { Ok(Counts::skipped("it is written in Go, which is missing")) }
+    });
+}
+
+/// Its nodes as processes on loopback.
+fn ring() -> Result<Counts> {
+    let mut go = Command::new("go");
+    go.current_dir(cluster::repository()?.join("tests/cluster")).env("GOFLAGS", "").env("GOWORK", "off");
+    output(go.env("CGO_ENABLED", "0").args(["test", "-count=1", "./ring"]))?;
+    Ok(Counts::one())
 }
 
 /// Tests against an API server.
