@@ -35,9 +35,22 @@ pub(super) struct Metadata {
 pub(super) struct Status {
     pub(super) phase: String,
     pub(super) status_reason: Option<String>,
+    pub(super) stopped_at: Option<Timestamp>,
     pub(super) current: Option<Current>,
+    pub(super) array_properties: Option<Parts>,
+    pub(super) node_properties: Option<Parts>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) conditions: Vec<Condition>,
+}
+
+/// The children of an array, or the nodes of a multi-node job.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Parts {
+    #[serde(alias = "numNodes")]
+    pub(super) size: i64,
+    /// How many are in each phase.
+    pub(super) status_summary: BTreeMap<String, i64>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -90,6 +103,34 @@ impl Job {
 
     pub(super) fn has_ended(&self) -> bool {
         self.is("SUCCEEDED") || self.is("FAILED")
+    }
+
+    /// Its children or nodes, as they are counted.
+    fn summed_up(&self) -> Option<&Parts> {
+        self.status.array_properties.as_ref().or(self.status.node_properties.as_ref())
+    }
+
+    /// How many children or nodes it has.
+    pub(super) fn parts(&self) -> Option<i64> {
+        self.summed_up().map(|parts| parts.size).filter(|size| *size > 0)
+    }
+
+    /// How many of them are in a phase.
+    pub(super) fn counted(&self, phase: &str) -> Option<i64> {
+        let parts = self.summed_up().filter(|parts| !parts.status_summary.is_empty())?;
+        Some(parts.status_summary.get(phase).copied().unwrap_or(0))
+    }
+
+    /// How many are in each phase, in the order of a job's life.
+    pub(super) fn counts(&self) -> Option<String> {
+        const LIFE: [&str; 7] =
+            ["SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED"];
+        let told = LIFE.iter().filter_map(|phase| Some((self.counted(phase)?, phase)));
+        let told: Vec<_> = told
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, phase)| format!("{number} {phase}"))
+            .collect();
+        Some(told.join(", ")).filter(|counts| !counts.is_empty())
     }
 
     /// The node that the job is on.
@@ -225,5 +266,32 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let _ = self.kubectl.kill();
         let _ = self.kubectl.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(status: &str) -> Job {
+        let job = format!(r#"{{"metadata": {{"name": "j"}}, "status": {status}}}"#);
+        serde_json::from_str(&job).expect("a job")
+    }
+
+    #[test]
+    fn arrays_and_nodes_are_counted() {
+        let array = job(r#"{"phase": "PENDING", "arrayProperties": {"size": 50,
+            "statusSummary": {"PENDING": 0, "RUNNABLE": 30, "RUNNING": 4, "SUCCEEDED": 15, "FAILED": 1}}}"#);
+        assert_eq!(array.counts().as_deref(), Some("30 RUNNABLE, 4 RUNNING, 15 SUCCEEDED, 1 FAILED"));
+        assert_eq!(
+            (array.parts(), array.counted("FAILED"), array.counted("PENDING")),
+            (Some(50), Some(1), Some(0))
+        );
+        let gang = job(
+            r#"{"phase": "RUNNING", "nodeProperties": {"numNodes": 3, "mainNode": 0, "statusSummary": {"RUNNING": 3}}}"#,
+        );
+        assert_eq!(gang.counted("RUNNING"), gang.parts());
+        let single = job(r#"{"phase": "RUNNING"}"#);
+        assert_eq!((single.counts(), single.parts(), single.counted("RUNNING")), (None, None, None));
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the examples, on a real cluster, with their files as they are.
 
 mod acts;
+mod arrays;
 mod jobs;
 mod plugin;
 mod queues;
@@ -53,6 +54,8 @@ enum Story {
     Retry,
     /// Three queues that share an environment
     Queues,
+    /// Arrays, dependencies and a job on three nodes
+    Arrays,
 }
 
 impl Story {
@@ -60,6 +63,7 @@ impl Story {
         match self {
             Self::Retry => "examples/retry",
             Self::Queues => "examples/queues",
+            Self::Arrays => "examples/arrays",
         }
     }
 
@@ -67,6 +71,7 @@ impl Story {
         match self {
             Self::Retry => "the post about retry strategies, with real containers on real nodes",
             Self::Queues => "three queues that share four vCPUs, with real containers on real nodes",
+            Self::Arrays => "arrays and a job on three nodes at once, with real containers on real nodes",
         }
     }
 }
@@ -154,6 +159,7 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
     let played = match story {
         Story::Retry => acts::play(cluster, NAMESPACE, GRACE, faults),
         Story::Queues => queues::play(cluster, NAMESPACE),
+        Story::Arrays => arrays::play(cluster, NAMESPACE),
     };
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));
@@ -200,6 +206,13 @@ fn look_further(story: Story, name: &str, stays: bool) {
             "kubectl batch -n demo describe physics-6",
             "kubectl -n demo describe jobqueue urgent",
             "kubectl describe computeenvironment shared",
+        ],
+        Story::Arrays => [
+            "kubectl batch -n demo children sweep --phase FAILED",
+            "kubectl batch -n demo logs sweep:5 --all-attempts",
+            "kubectl batch -n demo describe strict",
+            "kubectl batch -n demo retry strict",
+            "kubectl -n demo get batchjobrecords",
         ],
     } {
         println!("  {line}");

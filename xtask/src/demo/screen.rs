@@ -79,6 +79,12 @@ fn describe(job: &Job) -> String {
         Some(reason) => reason,
         None => "",
     };
+    if let Some(counts) = job.counts() {
+        let ended = job.counted("SUCCEEDED").unwrap_or(0) + job.counted("FAILED").unwrap_or(0);
+        let progress = format!("{ended}/{}", job.parts().unwrap_or(0));
+        let both = if reason.is_empty() { counts } else { format!("{counts}: {reason}") };
+        return row(&job.metadata.name, &job.status.phase, &progress, "-", &both);
+    }
     row(&job.metadata.name, &job.status.phase, &attempt, node.unwrap_or("-"), reason)
 }
 
