@@ -372,6 +372,7 @@ mod tests {
             job_name: "render",
             job_uid: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e",
             job_id: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e",
+            child: None,
             queue_name: "queue-0",
             queue: "queue-0",
             share: Some("teamA"),

@@ -112,7 +112,7 @@ mod tests {
     fn place(uid: &str, position: usize) -> Place {
         let created_at = Timestamp::UNIX_EPOCH;
         let rank = Rank { fresh: true, created_at, sequence: position as u64, uid: uid.to_owned() };
-        Place { rank, queue: "team/q".to_owned(), position, ahead_elsewhere: 7 }
+        Place { rank, queue: "team/q".to_owned(), position, count: 1, ahead_elsewhere: 7 }
     }
 
     #[test]
