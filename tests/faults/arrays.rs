@@ -1,4 +1,5 @@
-//! Arrays on fake nodes, with an operator that is killed every five seconds: what their children come to is exact.
+//! Arrays on fake nodes, with an operator that is killed five seconds after it began, again and again: what their
+//! children come to is exact.
 //!
 //! Like [`crate::soak`] this needs a scheduler and kwok: `cargo xtask test soak`.
 
@@ -11,7 +12,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use tokio::time::interval;
+use tokio::time::sleep;
 
 use crate::arena::Arena;
 use crate::soak::wanted;
@@ -20,7 +21,7 @@ use crate::support::nodes::POOL;
 use crate::support::operator::Operator;
 use crate::support::{audit, wait};
 
-/// How often the operator is killed.
+/// How long an operator lives that leads.
 const KILLS: Duration = Duration::from_secs(5);
 /// Nodes of 64 vCPUs each.
 const NODES: usize = 10;
@@ -58,9 +59,9 @@ async fn soak_arrays() {
     }
     let mut peak = 0;
     let killing = async {
-        let mut kills = interval(KILLS);
         loop {
-            kills.tick().await;
+            arena.leads().await;
+            sleep(KILLS).await;
             peak = peak.max(arena.supervisor.current().as_ref().and_then(Operator::memory).unwrap_or(0));
             arena.supervisor.restart();
         }
