@@ -103,7 +103,11 @@ pub fn decide(
     if let Some(only) = only {
         at_work &= only;
     }
-    let unseen = Sight::default();
+    // One without pods may be refused its next one like those that never had any.
+    let unseen = Sight {
+        seen: Seen { refused: array.refused.clone(), ..Seen::default() },
+        tolerances: Tolerances::default(),
+    };
     for index in at_work {
         let record = children.record(index);
         let Sight { seen, tolerances } = sights.get(&index).unwrap_or(&unseen);

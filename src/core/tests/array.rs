@@ -365,6 +365,28 @@ fn a_timeout_is_each_childs_own_and_not_retried() {
     }
 }
 
+#[test]
+fn children_that_can_never_have_a_pod_end_for_that() {
+    let (mut children, sights) = half_way();
+    let array = Array { refused: Some("no".to_owned()), ..array(3) };
+    let pass = look(&array, &children, &sights);
+    assert_eq!(bulk(&pass), [("4-9".to_owned(), None, "no")]);
+    // Those that have one already go on, one that needs another one does not.
+    assert_eq!(outcomes(&pass), [outcome(2, "FAILED: no", &[])]);
+    let ended = pass.bulk[0].record(now());
+    assert_eq!((ended.phase(), ended.is_cancelled, ended.is_terminated), (Phase::Failed, None, None));
+    assert_eq!((ended.stopped_at, ended.attempts.len()), (Some(now()), 0));
+    remember(&mut children, pass);
+    let pass = look(&array, &children, &self::sights([(0, exited(0, 1)), (1, exited(1, 0))]));
+    remember(&mut children, pass);
+    let pass = look(&array, &children, &Sights::new());
+    assert_eq!(outcomes(&pass), [outcome(0, "FAILED: no", &[])]);
+    assert_eq!(pass.outcomes[0].1.attempts.len(), 1, "what it did is still told");
+    remember(&mut children, pass);
+    assert_eq!(indexes::text(children.succeeded()), "1,3");
+    assert!(children.have_ended());
+}
+
 /// Orders come before dependencies, and those before refusals: each child ends for one reason.
 #[test]
 fn a_child_without_a_pod_ends_for_one_reason() {
