@@ -112,15 +112,20 @@ pub fn decide(
         let record = children.record(index);
         let Sight { seen, tolerances } = sights.get(&index).unwrap_or(&unseen);
         let ready = Readiness::Ready(String::new());
-        let decision = job::decide(now, &array.job(index), &ready, &record, seen, tolerances);
+        let decision = job::decide(now, &array.job(index, &record, seen), &ready, &record, seen, tolerances);
         pass.take(index, &record, decision);
     }
     pass
 }
 
 impl Array {
-    fn job(&self, index: u32) -> Job {
-        let order = self.orders.iter().find(|order| order.indexes.contains(index));
+    fn job(&self, index: u32, record: &Record, seen: &Seen) -> Job {
+        let mut pods = seen.pods.iter().filter(|pod| !record.has_counted(&pod.uid));
+        let is_bound = record.is_bound() || pods.any(|pod| pod.node_name.is_some());
+        // A cancel that came too late is not in the way of a terminate.
+        let acts = |order: &&ChildOrder| order.kind != IntentKind::Cancel || !is_bound;
+        let orders = || self.orders.iter().filter(|order| order.indexes.contains(index));
+        let order = orders().find(acts).or_else(|| orders().next());
         let of_kind = |kind| order.filter(|order| order.kind == kind).map(|order| order.reason.clone());
         Job {
             strategy: self.strategy.clone(),

@@ -343,6 +343,18 @@ fn of_two_orders_the_first_counts() {
     );
 }
 
+/// A cancel does nothing to a child that has a node, and must not be in the way of what does.
+#[test]
+fn a_terminate_ends_a_child_that_a_cancel_came_too_late_for() {
+    let (children, sights) = half_way();
+    for kinds in [[IntentKind::Cancel, IntentKind::Terminate], [IntentKind::Terminate, IntentKind::Cancel]] {
+        let named = |kind| order("0", kind, &format!("{kind:?}").to_lowercase());
+        let array = Array { orders: kinds.map(named).to_vec(), ..array(3) };
+        let pass = look(&array, &children, &sights);
+        assert_eq!(outcomes(&pass), [outcome(0, "Terminate: terminate", &["delete"])], "{kinds:?}");
+    }
+}
+
 #[test]
 fn a_timeout_is_each_childs_own_and_not_retried() {
     let mut children = children("0-2", "", "");
