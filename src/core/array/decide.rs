@@ -113,7 +113,7 @@ pub fn decide(
         let Sight { seen, tolerances } = sights.get(&index).unwrap_or(&unseen);
         let ready = Readiness::Ready(String::new());
         let decision = job::decide(now, &array.job(index, &record, seen), &ready, &record, seen, tolerances);
-        pass.take(index, &record, decision);
+        pass.take(now, index, &record, decision);
     }
     pass
 }
@@ -160,11 +160,15 @@ impl Pass {
         }
     }
 
-    fn take(&mut self, index: u32, before: &Record, decision: Decision) {
+    fn take(&mut self, now: Timestamp, index: u32, before: &Record, decision: Decision) {
         let Decision { record, mut actions, wake, unreachable } = decision;
         self.wake = [self.wake, wake].into_iter().flatten().min();
         self.unreachable |= unreachable;
         if must_be_stored(before, &record, &actions) {
+            if record.intent.is_some() && actions.is_empty() {
+                // Once it is stored it can be carried out, and nobody else may come to say so.
+                self.wake = Some(now);
+            }
             self.outcomes.push((index, record, actions));
             return;
         }

@@ -355,6 +355,28 @@ fn a_terminate_ends_a_child_that_a_cancel_came_too_late_for() {
     }
 }
 
+/// An order for a child without a pod is stored before it is carried out; nothing else may happen that brings the
+/// second look.
+#[test]
+fn an_order_that_waits_for_nothing_is_looked_at_again_at_once() {
+    let mut children = children("0-1", "0", "");
+    children.note(1, to_be_tried_again());
+    let array = Array { orders: vec![order("1", IntentKind::Cancel, "enough")], ..array(3) };
+    let pass = look(&array, &children, &Sights::new());
+    assert_eq!((outcomes(&pass), pass.wake), (vec![outcome(1, "Cancel: enough", &[])], Some(now())));
+    remember(&mut children, pass);
+    let pass = look(&array, &children, &Sights::new());
+    assert_eq!((outcomes(&pass), pass.wake), (vec![outcome(1, "FAILED: enough", &[])], None));
+    // A pod may be on its way: its answer is waited for, however often one looks.
+    let creating = Seen { creating: true, ..Seen::default() };
+    let sights = Sights::from([(1, Sight { seen: creating, ..Sight::default() })]);
+    let mut children = self::children("0-1", "0", "");
+    let pass = look(&array, &children, &sights);
+    assert_eq!((bulk(&pass), outcomes(&pass)), (vec![], vec![outcome(1, "Cancel: enough", &[])]));
+    remember(&mut children, pass);
+    assert_eq!(look(&array, &children, &sights), Pass::default());
+}
+
 #[test]
 fn a_timeout_is_each_childs_own_and_not_retried() {
     let mut children = children("0-2", "", "");
