@@ -3,6 +3,7 @@
 use roaring::RoaringBitmap;
 
 use super::children::Children;
+use super::indexes::MAX_SIZE;
 
 /// Which children may run, and which never will.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +33,14 @@ pub struct Counterparts {
     pub succeeded: RoaringBitmap,
     /// Those that ended in any other way.
     pub failed: RoaringBitmap,
+}
+
+impl Counterparts {
+    /// The children of another array as they are now. Those that a rerun is not about ended well before it.
+    pub fn of(children: &Children) -> Self {
+        let others = (0..MAX_SIZE).collect::<RoaringBitmap>() - children.members();
+        Self { succeeded: others | children.succeeded(), failed: children.failed().clone() }
+    }
 }
 
 /// Which children may run now.

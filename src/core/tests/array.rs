@@ -160,6 +160,11 @@ fn outcomes(pass: &Pass) -> Vec<(u32, String, Vec<&'static str>)> {
     pass.outcomes.iter().map(told).collect()
 }
 
+/// Whether it was cancelled, and whether it was terminated.
+fn flags(record: &Record) -> (Option<bool>, Option<bool>) {
+    (record.is_cancelled, record.is_terminated)
+}
+
 fn outcome(index: u32, what: &str, then: &[&'static str]) -> (u32, String, Vec<&'static str>) {
     (index, what.to_owned(), then.to_vec())
 }
@@ -216,6 +221,22 @@ fn who_may_run_and_who_never_will() {
     }
 }
 
+/// Of an array that runs anew what failed, the other children have ended well, long ago.
+#[test]
+fn children_wait_for_those_of_a_rerun_only_where_it_runs() {
+    let waiting = children("0-9", "", "");
+    for (members, succeeded, failed, want, doomed) in [
+        ("0-9", "", "", "", ""),
+        ("0-9", "1", "2", "1", "2"),
+        ("3,7", "", "", "0-2,4-6,8-9", ""),
+        ("3,7", "3", "7", "0-6,8-9", "7"),
+    ] {
+        let others = Counterparts::of(&children(members, succeeded, failed));
+        let gate = gate(&waiting, Order::Any, &[others]);
+        assert_eq!((indexes::text(&gate.open), indexes::text(&gate.doomed)), (want.into(), doomed.into()));
+    }
+}
+
 /// A child that had a node is tried again before others begin, whatever became of those that it waited for.
 #[test]
 fn who_waits_for_a_pod() {
@@ -268,13 +289,12 @@ fn a_cancel_leaves_children_alone_that_have_a_node() {
     let first = [outcome(1, "Cancel: enough", &["delete if unbound"]), outcome(2, "Cancel: enough", &[])];
     assert_eq!(outcomes(&pass), first);
     assert!(pass.actions.is_empty(), "{:?}", pass.actions);
-    assert!(pass.bulk[0].record(now()).is_cancelled == Some(true));
+    assert_eq!(flags(&pass.bulk[0].record(now())), (Some(true), None));
     remember(&mut children, pass);
     // The pod of 1 went before it was bound.
     let pass = look(&array, &children, &self::sights([(0, running(0, 10)), (1, deleted(pod(1)))]));
     let last = [outcome(1, "FAILED: enough", &["release"]), outcome(2, "FAILED: enough", &[])];
     assert_eq!(outcomes(&pass), last);
-    let flags = |record: &Record| (record.is_cancelled, record.is_terminated);
     assert!(pass.outcomes.iter().all(|(_, record, _)| flags(record) == (Some(true), None)));
     remember(&mut children, pass);
     assert_eq!(indexes::text(children.failed()), "1-2,4-9");
@@ -289,6 +309,7 @@ fn a_terminate_ends_all_children() {
     let array = Array { orders: vec![order("0-9", IntentKind::Terminate, "enough")], ..array(3) };
     let pass = look(&array, &children, &sights);
     assert_eq!(bulk(&pass), [("4-9".to_owned(), Some(IntentKind::Terminate), "enough")]);
+    assert_eq!(flags(&pass.bulk[0].record(now())), (None, Some(true)));
     let first = [
         outcome(0, "Terminate: enough", &["delete"]),
         outcome(1, "Terminate: enough", &["delete if unbound"]),
@@ -379,15 +400,15 @@ fn an_order_that_waits_for_nothing_is_looked_at_again_at_once() {
 
 #[test]
 fn a_timeout_is_each_childs_own_and_not_retried() {
-    let mut children = children("0-2", "", "");
+    let mut children = children("0-3", "", "");
     let array = Array { timeout: Some(SignedDuration::from_secs(60)), ..array(3) };
-    let pods = [(0, running(0, 939)), (1, running(1, 950)), (2, bound(2))];
+    let pods = [(0, running(0, 939)), (1, running(1, 950)), (2, bound(2)), (3, running(3, 960))];
     let pass = look(&array, &children, &sights(pods.clone()));
     assert_eq!(outcomes(&pass), [outcome(0, &format!("Timeout: {}", reason::TIMED_OUT), &["delete"])]);
     assert_eq!(pass.wake, Some(at(1010)), "when the next one is due");
     remember(&mut children, pass);
     // Looked at again before the pod has ended: nothing new.
-    let deleted_first = [(0, deleted(running(0, 939))), pods[1].clone(), pods[2].clone()];
+    let deleted_first = pods.map(|(index, pod)| (index, if index == 0 { deleted(pod) } else { pod }));
     let pass = look(&array, &children, &sights(deleted_first));
     assert_eq!((outcomes(&pass), pass.progress, pass.actions), (vec![], vec![], vec![]));
     for exit_code in [0, 137] {
@@ -408,7 +429,7 @@ fn children_that_can_never_have_a_pod_end_for_that() {
     // Those that have one already go on, one that needs another one does not.
     assert_eq!(outcomes(&pass), [outcome(2, "FAILED: no", &[])]);
     let ended = pass.bulk[0].record(now());
-    assert_eq!((ended.phase(), ended.is_cancelled, ended.is_terminated), (Phase::Failed, None, None));
+    assert_eq!((ended.phase(), flags(&ended)), (Phase::Failed, (None, None)));
     assert_eq!((ended.stopped_at, ended.attempts.len()), (Some(now()), 0));
     remember(&mut children, pass);
     let pass = look(&array, &children, &self::sights([(0, exited(0, 1)), (1, exited(1, 0))]));

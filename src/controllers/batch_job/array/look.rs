@@ -204,11 +204,6 @@ impl Nodes<'_> {
     }
 }
 
-/// The children of an array that another one waits for, one by one.
-pub(super) fn counterparts_of(children: &Children) -> Counterparts {
-    Counterparts { succeeded: children.succeeded().clone(), failed: children.failed().clone() }
-}
-
 /// What becomes of those that wait for an array that is not there any more, or is no array.
 pub(super) fn counterparts_alike(members: &RoaringBitmap, succeeded: bool) -> Counterparts {
     match succeeded {

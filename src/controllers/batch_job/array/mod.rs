@@ -186,7 +186,7 @@ async fn counterparts(
     };
     let phase = other.status.as_ref().map(|status| status.record.phase()).unwrap_or_default();
     if is_at_work(&other) {
-        return Ok(look::counterparts_of(&known(&other, context).await?.children));
+        return Ok(Counterparts::of(&known(&other, context).await?.children));
     }
     match phase {
         Phase::Succeeded => Ok(look::counterparts_alike(&members, true)),
