@@ -18,7 +18,7 @@ pub(super) struct ExplainArgs {
 
 pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     if args.text.is_empty() {
-        let list = all().iter().fold(String::new(), |mut list, known| {
+        let list = all().fold(String::new(), |mut list, known| {
             let _ = writeln!(list, "{}\n    {}", known.text, known.meaning);
             list
         });
@@ -28,7 +28,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let text = args.text.join(" ");
     // Half a text is enough if it means one thing only.
     let begun: Vec<_> =
-        all().iter().filter(|known| !text.is_empty() && known.text.starts_with(&text)).collect();
+        all().filter(|known| !text.is_empty() && known.text.starts_with(&text)).collect();
     let only = match begun.as_slice() {
         [known] => Some(*known),
         _ => None,

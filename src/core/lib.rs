@@ -4,6 +4,7 @@
 pub mod array;
 pub mod capacity;
 pub mod definition;
+pub mod dependency;
 pub mod job;
 pub mod name;
 pub mod pod;

@@ -21,14 +21,14 @@ pub struct Wait {
 pub enum Kind {
     /// A JobQueue that takes the job.
     JobQueue,
-    /// Another job.
-    Dependency,
     /// A JobDefinition.
     JobDefinition,
     /// A ServiceAccount.
     ServiceAccount,
     /// A SchedulingPolicy.
     SchedulingPolicy,
+    /// Other jobs, which must succeed first.
+    Dependency,
     /// The job's turn in its queue.
     Turn,
     /// The queue's `maxRunning`.
@@ -72,10 +72,10 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JobQueue => "JobQueue",
-            Self::Dependency => "Dependency",
             Self::JobDefinition => "JobDefinition",
             Self::ServiceAccount => "ServiceAccount",
             Self::SchedulingPolicy => "SchedulingPolicy",
+            Self::Dependency => "Dependency",
             Self::Turn => "Turn",
             Self::MaxRunning => "MaxRunning",
             Self::ComputeEnvironment => "ComputeEnvironment",
@@ -178,6 +178,29 @@ pub fn service_account_missing(role: &str, account: &str) -> Wait {
             "Waiting for a ServiceAccount for jobRoleArn {role}: none is annotated with it and none is named {account}"
         ),
     )
+}
+
+/// PENDING: the jobs that it depends on have not ended (`unfinished`) or do not exist, or not yet (`missing`).
+pub fn dependencies(unfinished: &[String], missing: &[String]) -> Wait {
+    let ends = match unfinished {
+        [] => None,
+        [one] => Some(format!("BatchJob {one} to succeed")),
+        several => Some(format!("{} BatchJobs to succeed: {}", several.len(), some_of(several))),
+    };
+    let come = match missing {
+        [] => None,
+        [one] => Some(format!("BatchJob {one}, which does not exist")),
+        several => Some(format!("{} BatchJobs that do not exist: {}", several.len(), some_of(several))),
+    };
+    let all: Vec<String> = come.into_iter().chain(ends).collect();
+    wait(Kind::Dependency, shorten(&format!("Waiting for {}", all.join("; for ")), STATUS_REASON_LIMIT))
+}
+
+/// The first of several names.
+fn some_of(names: &[String]) -> String {
+    const NAMED: usize = 5;
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    format!("{}{more}", names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
 /// RUNNABLE: an older job of the same queue has no room yet.

@@ -22,6 +22,7 @@ use super::outcome::Ran;
 use super::phase::Phase;
 use super::record::{Current, Intent, IntentKind, Record, Waiting};
 use super::retry::RetryStrategy;
+use crate::dependency::Noted;
 use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
 use crate::reason;
 use crate::termination::{self, Ending, Sight, Tolerances};
@@ -68,8 +69,15 @@ pub struct TimeLimit {
 pub enum Readiness {
     /// It may run; the definition it runs, as `name:revision`.
     Ready(String),
-    /// Something is missing that may still come: the job stays SUBMITTED and says so.
+    /// Something is missing that may still come: the job stays SUBMITTED, or PENDING if it was that far, and says so.
     Waiting(Wait),
+    /// It is accepted and waits for other jobs.
+    Pending {
+        /// The definition it runs once they succeeded, as `name:revision`.
+        definition: String,
+        /// For which ones.
+        wait: Wait,
+    },
     /// It can never run.
     Refused(String),
 }
@@ -89,6 +97,10 @@ pub struct Seen {
     pub waits_for: Option<Wait>,
     /// The dispatcher found that the API server will never accept the job's pod.
     pub refused: Option<String>,
+    /// While the job is SUBMITTED or PENDING: what is known now of the jobs that it depends on.
+    pub depends_on: Vec<Noted>,
+    /// When to look at them again although nothing happens.
+    pub again: Option<Timestamp>,
 }
 
 /// An effect outside the record.
@@ -247,22 +259,30 @@ impl Step<'_> {
         self.next.record.is_bound() || self.live().is_some_and(|pod| pod.node_name.is_some())
     }
 
-    /// SUBMITTED: look whether everything that the job names is there.
+    /// SUBMITTED and PENDING: look whether everything that the job names is there, and what becomes of the jobs that
+    /// it depends on.
     fn accept(&mut self, readiness: &Readiness) {
         if let Some(intent) = self.next.record.intent.clone() {
             return self.end_unstarted(&intent);
         }
+        self.next.record.depends_on.clone_from(&self.seen.depends_on);
         match readiness {
             Readiness::Ready(definition) => {
                 self.next.record.job_definition = Some(definition.clone());
-                match self.job.is_array {
+                return match self.job.is_array {
                     true => self.wait_for_children(),
                     false => self.become_runnable(self.seen.waits_for.clone()),
-                }
+                };
             }
             Readiness::Waiting(wait) => self.next.record.wait_for(wait, self.now),
-            Readiness::Refused(reason) => self.fail(reason.clone()),
+            Readiness::Pending { definition, wait } => {
+                self.next.record.job_definition = Some(definition.clone());
+                self.next.record.phase = Some(Phase::Pending);
+                self.next.record.wait_for(wait, self.now);
+            }
+            Readiness::Refused(reason) => return self.fail(reason.clone()),
         }
+        self.wake_at(self.seen.again);
     }
 
     /// RUNNABLE and later, and no pod to follow.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
+use crate::dependency::Noted;
 use crate::waits::{Kind, Wait};
 
 /// The persistent state of one single job.
@@ -30,6 +31,10 @@ pub struct Record {
     /// The definition and revision that the job runs, as `name:revision`. Resolved once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_definition: Option<String>,
+    /// What the job saw last of those that it depends on, while it had to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub depends_on: Vec<Noted>,
     /// When the job was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,

@@ -3,6 +3,8 @@
 //! The texts themselves are made by [`crate::reason`] and [`crate::waits`]; a test holds each of
 //! them against this table. Texts of AWS and of the kubelet that can stand in them are here, too.
 
+mod dependencies;
+
 /// What a text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -19,12 +21,12 @@ pub struct Explanation {
 /// The explanation of a statusReason, a container's reason, or a part of one.
 pub fn explain(text: &str) -> Option<&'static Explanation> {
     let text = text.trim();
-    TABLE.iter().find(|entry| matches(entry.text, text))
+    all().find(|entry| matches(entry.text, text))
 }
 
 /// All explanations, in the order in which they are tried.
-pub fn all() -> &'static [Explanation] {
-    TABLE
+pub fn all() -> impl Iterator<Item = &'static Explanation> {
+    dependencies::TABLE.iter().chain(TABLE)
 }
 
 /// True if the text has the fixed parts of the pattern in their order, from its beginning.
@@ -101,12 +103,6 @@ const TABLE: &[Explanation] = &[
         "The attempt ran longer than timeout.attemptDurationSeconds and was stopped. Timeouts are never retried.",
         "The program hangs, or needs longer than was thought.",
         "Look at the logs; raise the timeout.",
-    ),
-    entry(
-        "Dependent Job failed",
-        "A job that this one depends on failed, so this one never ran.",
-        "dependsOn: a dependency is met only by success.",
-        "Look at the jobs that it depends on, and submit it again after them.",
     ),
     entry(
         "Array Child Job failed",
@@ -476,6 +472,10 @@ mod tests {
             waits::definition_settling("d"),
             waits::definition_inactive("d:1"),
             waits::service_account_missing("r", "a"),
+            waits::dependencies(&["j".to_owned()], &[]),
+            waits::dependencies(&["j".to_owned(), "k".to_owned()], &[]),
+            waits::dependencies(&[], &["j".to_owned()]),
+            waits::dependencies(&[], &["j".to_owned(), "k".to_owned()]),
             waits::behind_head("q"),
             waits::queue_at_max_running("q", 3),
             waits::no_environment("q"),
@@ -519,6 +519,10 @@ mod tests {
             reason::FAILED_TO_START.into(),
             reason::TIMED_OUT.into(),
             reason::DEPENDENT_FAILED.into(),
+            reason::dependency_missing("j", 60),
+            reason::dependency_circle(&["a".to_owned(), "a".to_owned()]),
+            reason::dependency_unnamed(),
+            reason::no_such_child("a:9"),
             reason::ARRAY_CHILD_FAILED.into(),
             reason::QUEUE_DELETED.into(),
             reason::JOB_DELETED.into(),

@@ -96,6 +96,50 @@ pub fn job_id_taken(id: &str) -> String {
     status(&format!("Invalid job: jobId {id} belongs to an older job"))
 }
 
+/// How [`dependency_circle`] begins.
+const CIRCLE: &str = "Invalid job: dependsOn leads back to the job itself: ";
+
+/// Jobs wait for each other in a circle; the names on it, from the job to itself. Ours.
+pub fn dependency_circle(names: &[String]) -> String {
+    status(&format!("{CIRCLE}{}", names.join(" → ")))
+}
+
+/// True if a job failed since it waited in a circle.
+pub fn is_dependency_circle(status_reason: &str) -> bool {
+    status_reason.starts_with(CIRCLE)
+}
+
+/// A job that this one depends on did not exist for longer than `dependencyTimeoutSeconds`. Ours, with AWS's prefix.
+pub fn dependency_missing(job: &str, seconds: i64) -> String {
+    status(&format!(
+        "{DEPENDENT_FAILED}: BatchJob {job} did not exist within {seconds} s (dependencyTimeoutSeconds)"
+    ))
+}
+
+/// An entry of `dependsOn` names no job, and the job is no array. Ours.
+pub fn dependency_unnamed() -> String {
+    status(
+        "Invalid job: dependsOn needs a jobId or job, unless the job is an array and the type is SEQUENTIAL",
+    )
+}
+
+/// An entry of `dependsOn` names a child that is none. Ours.
+pub fn no_such_child(child: &str) -> String {
+    status(&format!("Invalid job: dependsOn names {child}, and there is no array with such a child"))
+}
+
+// More than the statusReason of a job says for which another one failed: in its condition and its Event. Ours.
+
+/// The other one failed.
+pub fn dependency_failed(job: &str) -> String {
+    format!("BatchJob {job} failed")
+}
+
+/// The other one is gone.
+pub fn dependency_deleted(job: &str) -> String {
+    format!("BatchJob {job} was deleted before it was seen to end")
+}
+
 /// Behind [`invalid_job_definition`]. Ours.
 pub const POD_TOO_LARGE: &str = "its pod is larger than the API server accepts";
 

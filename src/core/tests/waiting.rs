@@ -1,5 +1,6 @@
 //! What a job that waits says, when it says something else, and when its queue gives it up.
 
+use batchyard_core::dependency::Noted;
 use batchyard_core::job::decide::{Decision, Job, Readiness, Seen, TimeLimit, decide};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{IntentKind, Record, Waiting};
@@ -114,5 +115,55 @@ fn a_queue_gives_up_a_job_that_blocks_it_for_too_long() {
 fn the_kinds_are_spelled_alike_everywhere() {
     for kind in [Kind::JobQueue, Kind::Vcpus, Kind::InsufficientInstanceCapacity, Kind::ActionRequired] {
         assert_eq!(serde_json::to_value(kind).expect("a word"), kind.as_str());
+    }
+}
+
+/// A look at a job that depends on `a`, which is known like this.
+fn pending(record: &Record, job: &Job, verdict: Option<&Wait>, known: Option<Phase>, now: i64) -> Decision {
+    let definition = "job:1".to_owned();
+    let readiness = match verdict {
+        Some(wait) => Readiness::Pending { definition, wait: wait.clone() },
+        None => Readiness::Ready(definition),
+    };
+    let note =
+        Noted { job_id: "id-a".into(), job: "a".into(), uid: "a".into(), phase: known, deleted: false };
+    let seen = Seen { depends_on: vec![note], again: Some(at(100)), ..Seen::default() };
+    decide(at(now), job, &readiness, record, &seen, &Tolerances::default())
+}
+
+#[test]
+fn a_job_that_depends_on_others_is_pending_and_remembers_what_it_saw() {
+    let wait = waits::dependencies(&["a".into()], &[]);
+    let job = Job::default();
+    let first = pending(&Record::default(), &job, Some(&wait), None, 0);
+    assert_eq!(first.record.phase(), Phase::Pending);
+    assert_eq!(first.record.waiting, Some(Waiting { kind: Kind::Dependency, since: at(0) }));
+    assert_eq!(first.record.status_reason.as_deref(), Some("Waiting for BatchJob a to succeed"));
+    // The definition is the one of the day on which it was submitted.
+    assert_eq!(first.record.job_definition.as_deref(), Some("job:1"));
+    assert_eq!((first.record.runnable_at, first.wake), (None, Some(at(100))));
+    let again = pending(&first.record, &job, Some(&wait), None, 9);
+    assert_eq!(again.record, first.record, "nothing happened");
+
+    let met = pending(&first.record, &job, None, Some(Phase::Succeeded), 20);
+    assert_eq!((met.record.phase(), met.record.runnable_at), (Phase::Runnable, Some(at(20))));
+    assert_eq!((met.record.status_reason, met.record.waiting, met.wake), (None, None, None));
+    assert_eq!(met.record.depends_on[0].phase, Some(Phase::Succeeded));
+}
+
+#[test]
+fn orders_reach_a_pending_job_at_once() {
+    let wait = waits::dependencies(&["a".into()], &[]);
+    let record = pending(&Record::default(), &Job::default(), Some(&wait), None, 0).record;
+    let why = || Some("no".to_owned());
+    for (job, cancelled, terminated) in [
+        (Job { cancel: why(), ..Job::default() }, Some(true), None),
+        (Job { terminate: why(), ..Job::default() }, None, Some(true)),
+        (Job { stop: why(), ..Job::default() }, None, Some(true)),
+    ] {
+        let end = pending(&record, &job, Some(&wait), None, 5).record;
+        assert_eq!((end.phase(), end.status_reason.as_deref()), (Phase::Failed, Some("no")), "{job:?}");
+        assert_eq!((end.is_cancelled, end.is_terminated), (cancelled, terminated), "{job:?}");
+        assert_eq!((end.stopped_at, end.waiting), (Some(at(5)), None), "{job:?}");
     }
 }

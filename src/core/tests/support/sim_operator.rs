@@ -245,6 +245,7 @@ impl World {
             creating: self.memory.creating.contains(name),
             waits_for: self.memory.verdicts.get(&job.uid).cloned(),
             refused: self.memory.refused.get(name).cloned(),
+            ..Seen::default()
         };
         let pool = job.record.current.as_ref().and_then(|c| c.compute_environment.as_ref());
         let node_lost = pool.and_then(|p| self.environments.get(p)).and_then(|e| e.node_lost);
