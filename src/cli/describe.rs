@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use batchyard_core::dependency;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Attempt, Record, RetryAction};
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use super::connect::Cluster;
 use super::error::{Error, Result};
 use super::output::{Output, objects};
 use super::table::{Screen, Table, one_line};
-use super::{array, children, events, list, parts, print, time};
+use super::{array, children, depends, events, list, parts, print, time};
 use crate::crd::BatchJob;
 
 /// Which jobs.
@@ -89,6 +90,11 @@ pub(super) fn page(job: &BatchJob, events: Option<&[Event]>, screen: Screen, now
         let runs = current.started_at.map(|at| format!("{} ago", time::between(at, now)));
         line(&mut page, "Container started", &runs.unwrap_or_default());
     }
+    let depends_on = depends::all(job);
+    if !depends_on.is_empty() {
+        section(&mut page, screen, "Depends on");
+        page.push_str(&indented(&depends::table(&depends_on, screen).show()));
+    }
     array::section(&mut page, job, screen);
     attempts(&mut page, record, screen);
     placements(&mut page, record, screen);
@@ -125,7 +131,7 @@ fn head(job: &BatchJob, record: &Record, screen: Screen) -> String {
     );
     let _ = writeln!(page, "{:<19}{}", "Phase:", screen.paint(phase, phase));
     let reason = record.status_reason.as_deref().unwrap_or_default();
-    line(&mut page, "Reason", reason);
+    line(&mut page, "Reason", &dependency::why(reason, &record.depends_on));
     if let Some(known) =
         batchyard_core::reason::explain::explain(reason).filter(|_| record.phase() != Phase::Succeeded)
     {

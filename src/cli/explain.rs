@@ -27,8 +27,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     }
     let text = args.text.join(" ");
     // Half a text is enough if it means one thing only.
-    let begun: Vec<_> =
-        all().filter(|known| !text.is_empty() && known.text.starts_with(&text)).collect();
+    let begun: Vec<_> = all().filter(|known| !text.is_empty() && known.text.starts_with(&text)).collect();
     let only = match begun.as_slice() {
         [known] => Some(*known),
         _ => None,

@@ -112,7 +112,7 @@ fn missing(what: &str, name: &str, cluster: &Cluster) -> Error {
     Error::new(Kind::NotFound, format!("no {what} {name} in namespace {}", cluster.namespace))
 }
 
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     text.len() == 36 && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 

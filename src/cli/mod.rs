@@ -8,6 +8,7 @@ mod children;
 mod complete;
 mod connect;
 mod definitions;
+mod depends;
 mod describe;
 mod environments;
 mod error;

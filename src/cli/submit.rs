@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::connect::Cluster;
 use super::error::{Error, Kind, Result};
 use super::output::{Format, Output, objects};
-use super::{list, logs, print, watch};
+use super::{find, list, logs, print, watch};
 use crate::crd::batch_job::{ArrayJobDependency, ArrayProperties, JobDependency};
 use crate::crd::container::{ContainerProperties, KeyValuePair, ResourceRequirement, ResourceType};
 use crate::crd::overrides::ContainerOverrides;
@@ -92,9 +92,13 @@ struct JobArgs {
     array: Option<i32>,
     #[command(flatten)]
     of_array: ArrayArgs,
-    /// A job that must succeed first, by its name; NAME:N_TO_N between arrays. Can be given more than once.
-    #[arg(long = "depends-on", value_name = "NAME[:TYPE]", value_parser = dependency)]
+    /// A job that must succeed first, by its name or id; JOB:N_TO_N between arrays, ID:INDEX for a child of one. Can be
+    /// given more than once.
+    #[arg(long = "depends-on", value_name = "JOB[:TYPE]", value_parser = dependency)]
     depends_on: Vec<JobDependency>,
+    /// Fail the job if one that it depends on does not exist for so many seconds.
+    #[arg(long, value_name = "SECONDS", requires = "depends_on")]
+    dependency_timeout: Option<i32>,
     /// The share that the job counts for, in fair-share queues.
     #[arg(long, value_name = "NAME")]
     share: Option<String>,
@@ -166,16 +170,22 @@ fn tolerated(text: &str) -> std::result::Result<Value, String> {
 }
 
 fn dependency(text: &str) -> std::result::Result<JobDependency, String> {
-    let (name, type_) = match text.split_once(':') {
+    let id = |text: &str| find::is_id(text.split(':').next().unwrap_or_default());
+    let is_index = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (job, type_) = match text.rsplit_once(':') {
         None => (text, None),
-        Some((name, "N_TO_N")) => (name, Some(ArrayJobDependency::NToN)),
-        Some((name, "SEQUENTIAL")) => (name, Some(ArrayJobDependency::Sequential)),
+        Some((job, "N_TO_N")) => (job, Some(ArrayJobDependency::NToN)),
+        Some((job, "SEQUENTIAL")) => (job, Some(ArrayJobDependency::Sequential)),
+        Some((_, index)) if id(text) && is_index(index) => (text, None),
         Some((_, other)) => {
             return Err(format!("expected N_TO_N or SEQUENTIAL behind the colon, found {other:?}"));
         }
     };
-    let job = Some(name).filter(|name| !name.is_empty()).map(str::to_owned);
-    Ok(JobDependency { job, type_, job_id: None })
+    let known = Some(job.to_owned()).filter(|job| !job.is_empty());
+    Ok(match id(job) {
+        true => JobDependency { job_id: known, type_, job: None },
+        false => JobDependency { job: known, type_, job_id: None },
+    })
 }
 
 pub(super) async fn submit(args: SubmitArgs, cluster: &Cluster) -> Result<ExitCode> {
@@ -246,6 +256,7 @@ fn job(args: &JobArgs, plain: &str, what: BatchJobSpec) -> Result<BatchJob> {
         timeout: args.timeout.map(|seconds| JobTimeout { attempt_duration_seconds: Some(seconds) }),
         array_properties: array(args)?,
         depends_on: args.depends_on.clone(),
+        dependency_timeout_seconds: args.dependency_timeout,
         share_identifier: args.share.clone(),
         scheduling_priority_override: args.priority,
         tags: args.tags.iter().cloned().collect(),
@@ -367,6 +378,27 @@ mod tests {
         }
         for wrong in ["x", "-1", "101%", "%", "1.5"] {
             assert!(tolerated(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn dependencies_by_name_and_by_id() {
+        const ID: &str = "1e6e4b1c-0a41-4f0e-8f57-7d5ad4a0a5b1";
+        let said = |text: &str| {
+            dependency(text)
+                .map(|found| serde_json::to_string(&found).expect("plain data"))
+                .unwrap_or_else(|why| why)
+        };
+        for (text, want) in [
+            ("first".to_owned(), r#"{"job":"first"}"#.to_owned()),
+            ("first:N_TO_N".to_owned(), r#"{"type":"N_TO_N","job":"first"}"#.to_owned()),
+            (":SEQUENTIAL".to_owned(), r#"{"type":"SEQUENTIAL"}"#.to_owned()),
+            (ID.to_owned(), format!(r#"{{"jobId":"{ID}"}}"#)),
+            (format!("{ID}:7"), format!(r#"{{"jobId":"{ID}:7"}}"#)),
+            (format!("{ID}:N_TO_N"), format!(r#"{{"jobId":"{ID}","type":"N_TO_N"}}"#)),
+            ("first:7".to_owned(), "expected N_TO_N or SEQUENTIAL behind the colon, found \"7\"".to_owned()),
+        ] {
+            assert_eq!(said(&text), want, "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use batchyard_core::dependency;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::name;
 use batchyard_core::reason::explain::explain;
@@ -16,7 +17,7 @@ use super::parts;
 use super::place::place;
 use super::queues::word;
 use super::table::one_line;
-use super::{print, time};
+use super::{depends, print, time};
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{BatchJob, ComputeEnvironment, JobQueue};
 
@@ -43,7 +44,7 @@ pub(super) async fn run(args: &WhyArgs, cluster: &Cluster) -> Result<ExitCode> {
     text.push('\n');
     let reason = record.status_reason.as_deref().unwrap_or_default();
     if !reason.is_empty() {
-        let _ = writeln!(text, "  {}", one_line(reason));
+        let _ = writeln!(text, "  {}", one_line(&dependency::why(reason, &record.depends_on)));
     }
     let last = record.attempts.last();
     if let Some(reason) = last.and_then(|attempt| attempt.container.reason.as_deref()) {
@@ -61,6 +62,9 @@ pub(super) async fn run(args: &WhyArgs, cluster: &Cluster) -> Result<ExitCode> {
         text.push_str("\nThe operator has not seen it yet. If that lasts, it is down: kubectl get pods -n batchyard-system\n");
     }
     text.push_str(&counts(&job));
+    if phase <= Phase::Pending || phase == Phase::Failed && record.attempts.is_empty() {
+        text.push_str(&depends_on(cluster, &job).await?);
+    }
     if !phase.is_terminal() && record.current.is_none() {
         text.push_str(&surroundings(cluster, &job).await?);
     }
@@ -81,6 +85,28 @@ fn counts(job: &BatchJob) -> String {
     let name = job.name_any();
     let sign = if what == "Nodes" { '#' } else { ':' };
     format!("\n{what}: {}\nWhy one of them: kubectl batch why {name}{sign}INDEX\n", counted(&counts))
+}
+
+/// The jobs that it depends on; of those that have not ended also how they are now.
+async fn depends_on(cluster: &Cluster, job: &BatchJob) -> Result<String> {
+    let mut text = String::new();
+    let jobs: Api<BatchJob> = cluster.api();
+    for seen in depends::all(job) {
+        let _ = write!(text, "\nDepends on {}: {}", seen.called, seen.stands());
+        let Some(name) = seen.name.as_ref().filter(|name| seen.is_open() && name::is_object_name(name))
+        else {
+            continue;
+        };
+        if let Some(other) = jobs.get_opt(name).await? {
+            let record = other.status.map(|status| status.record).unwrap_or_default();
+            let why = record.status_reason.as_deref().map(|why| format!(": {}", one_line(why)));
+            let _ = write!(text, "; it is {}{}", record.phase(), why.unwrap_or_default());
+        }
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// What the job waits behind and in.

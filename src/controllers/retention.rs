@@ -165,6 +165,7 @@ fn finished_job(job: &BatchJob, caches: &Caches) -> Option<FinishedJob> {
         stopped_at: record.stopped_at?,
         generated: job.metadata.generate_name.is_some(),
         ttl: job.spec.ttl_seconds_after_finished.map(|n| SignedDuration::from_secs(i64::from(n))),
+        awaited: !caches.dependents.of(job).is_empty(),
     })
 }
 

@@ -192,6 +192,7 @@ impl Wires {
             record.map(|r| (r.phase(), r.attempts.len(), r.placements.len())),
             record.and_then(|r| r.current.as_ref()).map(|current| current.pod_uid.clone()),
             record.map(|r| r.intent.is_some()),
+            ended_children(job),
         );
         if !seen.is_news(change, read) {
             return;
@@ -203,11 +204,26 @@ impl Wires {
             true => queue_of.remove(&uid),
             false => queue_of.insert(uid, job.spec.job_queue.clone()),
         };
+        if deleted || before.is_none() || is_finished(job) || job.spec.array_properties.is_some() {
+            self.wake_dependents(job);
+        }
         for reference in
             before.iter().filter(|before| **before != job.spec.job_queue).chain([&job.spec.job_queue])
         {
             if let Some(queue) = self.caches.queue(&namespace, reference) {
                 wake_object(&self.queues, queue.as_ref());
+            }
+        }
+    }
+
+    /// Those that depend on a job that came, ended or went, and those with which it waits in a circle.
+    fn wake_dependents(&self, job: &BatchJob) {
+        let dependents = &self.caches.dependents;
+        let circle = dependents.circle(&job.uid().unwrap_or_default());
+        let in_circle = circle.iter().flat_map(|circle| circle.jobs.iter().cloned());
+        for uid in dependents.of(job).into_iter().chain(in_circle) {
+            if let Some(job) = self.caches.job_ref(&uid) {
+                wake(&self.jobs, job);
             }
         }
     }
@@ -446,6 +462,12 @@ fn read_of<K: Resource>(object: &K) -> (Option<i64>, bool, bool) {
 
 fn is_deleting<K: Resource>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_some()
+}
+
+/// How many children of an array have ended: those of other arrays may wait for them.
+fn ended_children(job: &BatchJob) -> Option<(i64, i64)> {
+    let counts = job.status.as_ref()?.array_properties.as_ref()?.status_summary.as_ref()?;
+    Some((counts.of(Phase::Succeeded), counts.of(Phase::Failed)))
 }
 
 fn phase(job: &BatchJob) -> Phase {

@@ -67,6 +67,8 @@ pub struct FinishedJob {
     pub generated: bool,
     /// `ttlSecondsAfterFinished`.
     pub ttl: Option<SignedDuration>,
+    /// A job that depends on it has not noted its end yet.
+    pub awaited: bool,
 }
 
 /// How long finished jobs are kept.
@@ -81,7 +83,7 @@ pub struct JobLimits {
 }
 
 /// Which finished jobs are to go: by their TTL, then those with generated names of which a queue
-/// has too many.
+/// has too many. One whose end somebody has yet to note stays until then.
 pub fn jobs(jobs: &[FinishedJob], limits: &JobLimits, now: Timestamp) -> Due {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_key(|index| jobs[*index].stopped_at);
@@ -92,7 +94,9 @@ pub fn jobs(jobs: &[FinishedJob], limits: &JobLimits, now: Timestamp) -> Due {
         let job = &jobs[index];
         let ttl = job.ttl.or_else(|| job.generated.then_some(limits.ttl));
         let goes_at = ttl.map(|ttl| after(job.stopped_at, ttl));
-        if goes_at.is_some_and(|goes_at| goes_at <= now) {
+        if job.awaited {
+            *counts.entry(&job.queue).or_default() += 1;
+        } else if goes_at.is_some_and(|goes_at| goes_at <= now) {
             due.now.push(index);
         } else {
             *counts.entry(&job.queue).or_default() += 1;
@@ -159,6 +163,7 @@ mod tests {
             stopped_at: at(stopped),
             generated,
             ttl: ttl.map(SignedDuration::from_secs),
+            awaited: false,
         };
         let all = [
             job("q", 1, false, None),
@@ -187,5 +192,11 @@ mod tests {
             let want = Due { now: due, next: next.map(at) };
             assert_eq!(jobs(&all, &limits(limit), at(now)), want, "{limit} {now}");
         }
+        let awaited = all.map(|job| FinishedJob { awaited: true, ..job });
+        assert_eq!(
+            jobs(&awaited, &limits(0), at(1000)),
+            Due::default(),
+            "somebody has to see how they ended"
+        );
     }
 }

@@ -77,6 +77,7 @@ const IMMUTABLE: &[&str] = &[
     "shareIdentifier",
     "arrayProperties",
     "dependsOn",
+    "dependencyTimeoutSeconds",
     "parameters",
     "containerOverrides",
     "nodeOverrides",
@@ -152,6 +153,10 @@ pub struct BatchJobSpec {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<JobDependency>,
+    /// Fail the job if one that it depends on does not exist so many seconds after this one was created; default: wait for ever. Not in AWS.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependency_timeout_seconds: Option<i32>,
     /// Name, name:revision or ARN of the JobDefinition. Without a revision: the newest ACTIVE one.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -268,12 +273,12 @@ const DEPENDENCY: &[Rule] = &[
     rule("has(self.jobId) || has(self.job) || has(self.type)", "a dependency needs a jobId, a job or a type"),
 ];
 
-/// A job that must succeed first.
+/// A job that must succeed first, in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = cel::rules(DEPENDENCY)))]
 pub struct JobDependency {
-    /// Its id.
+    /// Its id; id:index for a child of an array.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,

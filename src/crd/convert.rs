@@ -2,10 +2,12 @@
 
 use batchyard_core::definition::requirements::Stated;
 use batchyard_core::definition::{self, Effective, Mount, Overrides, Properties, User};
+use batchyard_core::dependency::{Dependency, How, Reference};
 use batchyard_core::job::record::RetryAction;
 use batchyard_core::job::retry::{self, RetryStrategy};
 use jiff::SignedDuration;
 
+use super::batch_job::{ArrayJobDependency, JobDependency};
 use super::container::{ContainerProperties, KeyValuePair, ResourceRequirement, ResourceType};
 use super::overrides::ContainerOverrides;
 use super::shared;
@@ -48,6 +50,20 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
                 .or(definition.consumable_resource_properties.as_ref()),
         ),
     }
+}
+
+/// The jobs that a job depends on.
+pub fn dependencies(job: &BatchJobSpec) -> Vec<Dependency> {
+    let reference = |wire: &JobDependency| {
+        let name = wire.job.clone().map(Reference::Name);
+        name.or_else(|| wire.job_id.as_deref().map(Reference::of_id))
+    };
+    let how = |wire: &JobDependency| match wire.type_ {
+        None => How::Plain,
+        Some(ArrayJobDependency::Sequential) => How::Sequential,
+        Some(ArrayJobDependency::NToN) => How::NToN,
+    };
+    job.depends_on.iter().map(|wire| Dependency { on: reference(wire), how: how(wire) }).collect()
 }
 
 fn tokens(wire: Option<&shared::ConsumableResourceProperties>) -> Vec<(String, i64)> {

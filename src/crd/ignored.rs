@@ -133,6 +133,8 @@ const BATCH_JOB: &[&str] = &[
     "jobQueue",
     "jobDefinition",
     "jobId",
+    "dependsOn",
+    "dependencyTimeoutSeconds",
     "shareIdentifier",
     "schedulingPriorityOverride",
     "consumableResourcePropertiesOverride",
@@ -198,7 +200,6 @@ const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
 /// Members that make a job what it is: with one of these left out it would be another job.
 const DECISIVE: &[&str] = &[
     "arrayProperties",
-    "dependsOn",
     "nodeProperties",
     "nodeOverrides",
     "ecsProperties",

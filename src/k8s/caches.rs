@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use batchyard_core::dependency::Reference;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
 use batchyard_core::name;
@@ -20,6 +21,7 @@ use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
 use super::arrays::Arrays;
+use super::dependents::Dependents;
 use super::karpenter::{self, Ec2NodeClass, NodePool};
 use super::marks::Marks;
 use super::meta;
@@ -41,6 +43,8 @@ pub struct Caches {
     by_id: Arc<RwLock<HashMap<String, BTreeSet<String>>>>,
     /// The jobs, by uid, about which or whose pods something changed; for the dispatcher, who takes them.
     pub changed: Marks,
+    /// Who waits for which job.
+    pub dependents: Dependents,
     /// Pods, by job and by node.
     pub pods: PodIndex,
     /// The children of arrays.
@@ -130,6 +134,7 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         by_uid: Arc::default(),
         by_id: Arc::default(),
         arrays: Arrays::default(),
+        dependents: Dependents::default(),
         pods: PodIndex::marking(changed.clone()),
         changed,
         nodes: feeds.nodes.store(),
@@ -249,8 +254,28 @@ impl Caches {
         uids.unwrap_or_default().iter().filter_map(|uid| self.job(uid)).collect()
     }
 
+    /// The job that a reference in a namespace means; of a child its array.
+    pub fn referred_job(&self, namespace: &str, reference: &Reference) -> Option<Arc<BatchJob>> {
+        let id = match reference {
+            Reference::Name(name) => {
+                let found = self.jobs.get(&ObjectRef::new(name).within(namespace));
+                return found.map(|job| self.newest_job(job));
+            }
+            Reference::Id(id) | Reference::Child { id, .. } => id,
+        };
+        // Of two jobs that state one id the older has it.
+        let age = |job: &Arc<BatchJob>| (job.creation_timestamp().map(|time| time.0), job.uid());
+        let stated =
+            self.jobs_with_id(id).into_iter().filter(|job| job.namespace().as_deref() == Some(namespace));
+        stated.min_by_key(age).or_else(|| {
+            let by_uid = self.job(id).filter(|job| job.spec.job_id.is_none());
+            by_uid.filter(|job| job.namespace().as_deref() == Some(namespace))
+        })
+    }
+
     /// Forgets what was noted about jobs that are gone by now.
     pub fn prune(&self) {
+        self.dependents.prune();
         let by_uid = self.by_uid.read().unwrap_or_else(PoisonError::into_inner);
         self.own.retain(|uid| by_uid.contains_key(uid));
         self.arrays.retain(|uid| by_uid.contains_key(uid));
@@ -360,6 +385,7 @@ impl Caches {
     fn index(&self, change: &Change<BatchJob>) {
         let Some(uid) = change.object().uid() else { return };
         self.index_ids(&uid, change);
+        self.dependents.take(change);
         self.changed.mark(&uid);
     }
 

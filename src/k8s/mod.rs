@@ -6,6 +6,7 @@ pub mod arrays;
 pub mod backoff;
 pub mod build;
 pub mod caches;
+pub mod dependents;
 pub mod error;
 pub mod events;
 pub mod karpenter;

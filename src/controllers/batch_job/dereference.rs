@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batchyard_core::dependency::Verdict;
 use batchyard_core::job::decide::{Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
@@ -17,7 +18,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use super::{array, identity};
+use super::{array, dependencies, identity};
 use crate::controllers::{Context, job_definition, job_queue, revision};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
@@ -66,16 +67,32 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
     world.seen.creating = creating;
     let plan = match record.phase() {
         phase if phase.is_terminal() => None,
-        Phase::Submitted | Phase::Pending => match readiness(job, context).await? {
-            Ok((definition, plan)) => {
-                world.readiness = Readiness::Ready(definition);
-                Some(plan)
+        Phase::Submitted | Phase::Pending => {
+            let look = dependencies::look(job, &record, context).await?;
+            (world.seen.depends_on, world.seen.again) = (look.notes, look.again);
+            let ready = match (record.phase(), &record.job_definition) {
+                // It was accepted as it is; only for other jobs it still waits.
+                (Phase::Pending, Some(definition)) => match goes_on(job, definition, look.verdict, context) {
+                    Ok(definition) => {
+                        let (plan, refused) = plan_of(job, context).await?;
+                        world.seen.refused = refused.or(world.seen.refused);
+                        Ok((definition, plan))
+                    }
+                    Err(not_ready) => Err(not_ready),
+                },
+                _ => readiness(job, look.verdict, context).await?,
+            };
+            match ready {
+                Ok((definition, plan)) => {
+                    world.readiness = Readiness::Ready(definition);
+                    Some(plan)
+                }
+                Err(NotReady { readiness, poll }) => {
+                    (world.readiness, world.poll) = (readiness, poll);
+                    None
+                }
             }
-            Err(NotReady { readiness, poll }) => {
-                (world.readiness, world.poll) = (readiness, poll);
-                None
-            }
-        },
+        }
         _ => {
             let (plan, refused) = plan_of(job, context).await?;
             world.seen.refused = refused.or(world.seen.refused);
@@ -203,9 +220,9 @@ async fn seen(
     Ok(Seen {
         pods: views,
         nodes,
-        creating: false,
         waits_for: waits_for(job, &uid, is_placed, context),
         refused: context.dispatch.refused(&uid),
+        ..Seen::default()
     })
 }
 
@@ -219,7 +236,7 @@ fn waits_for(job: &BatchJob, uid: &str, is_placed: bool, context: &Context) -> O
         None => {
             let queue = key(context.caches.queue_of(job)?.as_ref());
             let turn = context.dispatch.turn_of(&queue, record.and_then(|record| record.runnable_at))?;
-            if record.is_none_or(|record| record.phase() == Phase::Submitted) {
+            if record.is_none_or(|record| record.phase() < Phase::Runnable) {
                 return Some(turn.what);
             }
             turn
@@ -256,14 +273,22 @@ impl From<Readiness> for NotReady {
     }
 }
 
-/// Whether everything that a SUBMITTED job names is there.
-async fn readiness(job: &BatchJob, context: &Context) -> Result<Resolved<(String, Plan)>, Error> {
+/// Whether everything that a SUBMITTED job names is there, and what it runs.
+async fn readiness(
+    job: &BatchJob,
+    depends: Verdict,
+    context: &Context,
+) -> Result<Resolved<(String, Plan)>, Error> {
+    let fails = || match &depends {
+        Verdict::Failed(why) => Some(Readiness::Refused(why.clone())),
+        Verdict::Satisfied | Verdict::Pending(_) => None,
+    };
     let waits = || waits_for_queue(job, context).map(Readiness::Waiting);
-    if let Some(readiness) = refused_by_spec(job, context).or_else(waits) {
+    if let Some(readiness) = refused_by_spec(job, context).or_else(fails).or_else(waits) {
         return Ok(Err(readiness.into()));
     }
-    if let Some(not_ready) = share(job, context) {
-        return Ok(Err(not_ready));
+    if let Some(readiness) = share(job, context) {
+        return Ok(Err(readiness.into()));
     }
     if let Some(readiness) = array::readiness(job, context) {
         return Ok(Err(readiness.into()));
@@ -289,7 +314,21 @@ async fn readiness(job: &BatchJob, context: &Context) -> Result<Resolved<(String
             return Ok(Err(NotReady { readiness: Readiness::Waiting(why), poll: true }));
         }
     }
-    Ok(Ok((name, plan)))
+    Ok(goes_on(job, &name, depends, context).map(|definition| (definition, plan)))
+}
+
+/// Whether a job that names nothing that is missing may become RUNNABLE: once the jobs succeeded that it depends on, and
+/// its share may be active.
+fn goes_on(job: &BatchJob, definition: &str, depends: Verdict, context: &Context) -> Resolved<String> {
+    let definition = definition.to_owned();
+    match depends {
+        Verdict::Failed(why) => Err(Readiness::Refused(why).into()),
+        Verdict::Pending(wait) => Err(Readiness::Pending { definition, wait }.into()),
+        Verdict::Satisfied => match too_many_shares(job, context) {
+            Some(wait) => Err(NotReady { readiness: Readiness::Waiting(wait), poll: true }),
+            None => Ok(definition),
+        },
+    }
 }
 
 /// A definition that stands in the job itself has no revision.
@@ -313,22 +352,27 @@ fn unsupported(kind: Kind, spec: &impl serde::Serialize) -> Option<Readiness> {
     (!fields.is_empty()).then(|| Readiness::Refused(reason::unsupported_fields(&fields.join(", "))))
 }
 
-/// What keeps a job out of a fair-share queue: it names no share, the policy is missing, or its share would be one
-/// too many.
-fn share(job: &BatchJob, context: &Context) -> Option<NotReady> {
+/// What keeps a job out of a fair-share queue: it names no share, or the policy is missing.
+fn share(job: &BatchJob, context: &Context) -> Option<Readiness> {
     let (namespace, reference) = (job.namespace()?, &job.spec.job_queue);
     let queue = context.caches.queue(&namespace, reference)?;
     let policy = queue.spec.scheduling_policy_arn.as_deref()?;
-    let Some(share) = &job.spec.share_identifier else {
-        return Some(Readiness::Refused(reason::share_missing(reference)).into());
-    };
-    if context.caches.policy(&namespace, policy).is_none() {
-        return Some(Readiness::Waiting(waits::policy_missing(reference, policy)).into());
+    if job.spec.share_identifier.is_none() {
+        return Some(Readiness::Refused(reason::share_missing(reference)));
     }
+    let missing = context.caches.policy(&namespace, policy).is_none();
+    missing.then(|| Readiness::Waiting(waits::policy_missing(reference, policy)))
+}
+
+/// The job's share would be one too many. It becomes another's turn without a word.
+fn too_many_shares(job: &BatchJob, context: &Context) -> Option<Wait> {
+    let (namespace, reference) = (job.namespace()?, &job.spec.job_queue);
+    let queue = context.caches.queue(&namespace, reference)?;
+    let (Some(_), Some(share)) = (&queue.spec.scheduling_policy_arn, &job.spec.share_identifier) else {
+        return None;
+    };
     let may = context.dispatch.may_be_active(&key(queue.as_ref()), share);
-    let readiness = Readiness::Waiting(waits::too_many_shares(reference, ACTIVE_SHARES));
-    // A share becomes idle without a word.
-    (!may).then_some(NotReady { readiness, poll: true })
+    (!may).then(|| waits::too_many_shares(reference, ACTIVE_SHARES))
 }
 
 fn waits_for_queue(job: &BatchJob, context: &Context) -> Option<Wait> {

@@ -5,6 +5,7 @@
 //! The pods themselves are made by the dispatcher.
 
 pub mod array;
+mod dependencies;
 mod dereference;
 pub mod identity;
 mod status;

@@ -1,8 +1,10 @@
 //! From a decision to what people see: status, conditions, Events. Pure.
 
+use batchyard_core::dependency;
 use batchyard_core::job::decide::{Decision, Readiness};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Attempt, Record, RetryAction};
+use batchyard_core::reason;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -72,10 +74,10 @@ fn set_conditions(
     let waits = !phase.is_terminal() && phase <= Phase::Runnable && !why.is_empty();
     wanted.push((ConditionType::Waiting, waits.then(|| (reason_word(&record), why.clone()))));
     let succeeded = phase == Phase::Succeeded;
-    wanted.push((ConditionType::Complete, succeeded.then(|| ("JobSucceeded", why.clone()))));
-    wanted.push((ConditionType::Failed, (phase == Phase::Failed).then(|| (failure_word(&record), why))));
-    let silent =
-        decision.unreachable.then(|| ("NodeNotReady", batchyard_core::reason::NODE_SILENT.to_owned()));
+    wanted.push((ConditionType::Complete, succeeded.then_some(("JobSucceeded", why))));
+    let failed = (phase == Phase::Failed).then(|| (failure_word(&record), more_than(&record)));
+    wanted.push((ConditionType::Failed, failed));
+    let silent = decision.unreachable.then(|| ("NodeNotReady", reason::NODE_SILENT.to_owned()));
     wanted.push((ConditionType::NodeUnreachable, silent));
     wanted.push((ConditionType::EditIgnored, late_edits(job, status).map(|text| ("TooLate", text))));
     let ignored = ignored_fields(job, world.fair_share);
@@ -100,11 +102,18 @@ fn reason_word(record: &Record) -> &'static str {
     record.waiting.map_or(record.phase().as_str(), |waiting| waiting.kind.as_str())
 }
 
+/// The statusReason, and what people want to know besides.
+fn more_than(record: &Record) -> String {
+    dependency::why(record.status_reason.as_deref().unwrap_or_default(), &record.depends_on)
+}
+
 fn failure_word(record: &Record) -> &'static str {
     if record.is_terminated == Some(true) {
         "Terminated"
     } else if record.is_cancelled == Some(true) {
         "Cancelled"
+    } else if record.status_reason.as_deref().is_some_and(|why| why.starts_with(reason::DEPENDENT_FAILED)) {
+        "DependencyFailed"
     } else if record.attempts.is_empty() {
         "NeverStarted"
     } else {
@@ -185,7 +194,7 @@ pub(super) fn news(old: &Record, new: &Record) -> Vec<News> {
         Phase::Starting => news.push(placed("Starting", new)),
         Phase::Running => news.push(placed("Running", new)),
         Phase::Succeeded => news.push(News::normal("Succeeded", why).important()),
-        Phase::Failed => news.push(News::warning("Failed", why)),
+        Phase::Failed => news.push(News::warning("Failed", more_than(new))),
     }
     news
 }

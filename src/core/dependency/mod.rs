@@ -340,6 +340,14 @@ pub fn culprit(notes: &[Noted]) -> Option<String> {
     })
 }
 
+/// What a job says more than its `statusReason` where people look: which other job it was.
+pub fn why(status_reason: &str, notes: &[Noted]) -> String {
+    match culprit(notes).filter(|_| status_reason == reason::DEPENDENT_FAILED) {
+        Some(culprit) => format!("{status_reason}: {culprit}"),
+        None => status_reason.to_owned(),
+    }
+}
+
 /// How a child of an array stands for those that depend on it alone: as the array's end tells. `succeeded` and `failed`
 /// are the indexes in the array's status, such as `0-4,7`, cut short with … where they are many.
 pub fn child(size: Option<u32>, index: u32, array: Phase, succeeded: &str, failed: &str) -> State {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::{BatchJobSpec, convert};
 use crate::crd::ignored::{self, Kind};
+use batchyard_core::dependency::{Dependency, How, Reference};
 use batchyard_core::name::{self, DefinitionRef};
 
 fn deep(levels: usize) -> Value {
@@ -67,6 +68,7 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
                 continue;
             };
             read += 1;
+            assert_eq!(convert::dependencies(&spec).len(), spec.depends_on.len());
             let inline = convert::inline_definition(&spec);
             let plan = convert::plan(&spec, &inline.unwrap_or_default());
             assert!((1..=10).contains(&plan.strategy.attempts), "{:?}", plan.strategy);
@@ -85,11 +87,25 @@ fn j1_a_hostile_spec_is_an_error_or_a_refusal() {
     assert!(read > 30 && refused > 100, "{read} read, {refused} refused");
 }
 
-/// J6, as far as it goes: what a job depends on is not looked at yet, so that it is refused rather than run too early.
+/// J6: what a job depends on is what it says, whatever that is.
 #[test]
-fn j6_dependencies_are_refused() {
-    for depends in [json!([{"jobId": "a"}]), json!(vec![json!({"jobId": "a"}); 21])] {
-        let spec = json!({"jobQueue": "q", "jobDefinition": "d", "dependsOn": depends});
-        assert_eq!(ignored::unsupported_fields(Kind::BatchJob, &spec), ["dependsOn"]);
+fn j6_references_to_jobs_are_read_as_they_are() {
+    let id = |text: &str| Reference::Id(text.to_owned());
+    let child = |index| Reference::Child { id: "a".into(), index };
+    for (wire, on, how) in [
+        (json!({"jobId": "a"}), Some(id("a")), How::Plain),
+        (json!({"jobId": "a:0"}), Some(child(0)), How::Plain),
+        (json!({"jobId": "a:9999", "type": "N_TO_N"}), Some(child(9999)), How::NToN),
+        (json!({"jobId": "a:-1"}), Some(id("a:-1")), How::Plain),
+        (json!({"jobId": "a:99999999999"}), Some(id("a:99999999999")), How::Plain),
+        (json!({"jobId": ":"}), Some(id(":")), How::Plain),
+        (json!({"jobId": ""}), Some(id("")), How::Plain),
+        (json!({"job": "a:0"}), Some(Reference::Name("a:0".into())), How::Plain),
+        (json!({"type": "SEQUENTIAL"}), None, How::Sequential),
+        (json!({}), None, How::Plain),
+    ] {
+        let spec = json!({"jobQueue": "q", "jobDefinition": "d", "dependsOn": [wire]});
+        let spec: BatchJobSpec = serde_json::from_value(spec).expect("a job");
+        assert_eq!(convert::dependencies(&spec), [Dependency { on, how }], "{wire}");
     }
 }

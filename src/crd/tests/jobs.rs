@@ -75,6 +75,11 @@ fn arrays() -> Vec<Case> {
             json!({ "dependsOn": [{ "type": "SEQUENTIAL" }] }),
             &["dependsOn needs a jobId or job, unless the job is an array and the type is SEQUENTIAL"],
         ),
+        says(json!({ "dependsOn": [{ "job": "b" }], "dependencyTimeoutSeconds": 1 }), &[]),
+        says(
+            json!({ "dependsOn": [{ "job": "b" }], "dependencyTimeoutSeconds": 0 }),
+            &["spec.dependencyTimeoutSeconds: less than minimum 1.0"],
+        ),
         array(json!({ "type": "SEQUENTIAL" }), &[]),
         array(json!({ "type": "N_TO_N", "jobId": "a" }), &[]),
         array(json!({ "type": "N_TO_N" }), &["a dependency of type N_TO_N needs a jobId or job"]),
@@ -266,6 +271,12 @@ const FIXED: &[(&str, &str, &str, &str)] = &[
         "dependsOn cannot be changed after the job was submitted",
         r#"[{"jobId":"a"}]"#,
         r#"[{"jobId":"b"}]"#,
+    ),
+    (
+        "dependencyTimeoutSeconds",
+        "dependencyTimeoutSeconds cannot be changed after the job was submitted",
+        "60",
+        "61",
     ),
     (
         "parameters",

@@ -239,8 +239,8 @@ const ADDITIONS: &[(&str, &str)] = &[
     ("RegisterJobDefinition", "deregistered registration session"),
     (
         "SubmitJob",
-        "jobId terminate cancel childActions ttlSecondsAfterFinished session containerProperties ecsProperties \
-         eksProperties nodeProperties",
+        "jobId dependencyTimeoutSeconds terminate cancel childActions ttlSecondsAfterFinished session \
+         containerProperties ecsProperties eksProperties nodeProperties",
     ),
     ("ArrayProperties", "toleratedFailures rerunFailedOf"),
     ("JobDependency", "job"),

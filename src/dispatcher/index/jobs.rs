@@ -216,8 +216,8 @@ impl Jobs {
     }
 }
 
-/// What a job adds to its share's use now. One that was not accepted makes no share active, or no share would ever be
-/// one too many.
+/// What a job adds to its share's use now. One that was not accepted, or waits for other jobs, makes no share active, or
+/// no share would ever be one too many.
 fn load(
     job: &BatchJob,
     record: &Record,
@@ -229,7 +229,7 @@ fn load(
     let share = job.spec.share_identifier.clone().unwrap_or_default();
     let used: i64 = pods.iter().filter(|pod| !pod.finished).map(|pod| pod.vcpus_milli).sum();
     let creating: i64 = dispatch.creating_of(uid).iter().map(|(_, found)| found.candidate.vcpus_milli).sum();
-    (!phase.is_terminal() && phase > Phase::Submitted).then_some(Load { share, now_milli: used + creating })
+    (!phase.is_terminal() && phase > Phase::Pending).then_some(Load { share, now_milli: used + creating })
 }
 
 fn vcpus_milli(known: &mut Option<Arc<Plan>>, job: &BatchJob, caches: &Caches) -> Option<i64> {

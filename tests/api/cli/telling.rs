@@ -70,6 +70,33 @@ async fn why_tells_what_a_job_waits_behind() {
     }
 }
 
+#[tokio::test]
+async fn what_a_job_depends_on_is_told_with_how_it_stands() {
+    let world = World::with_queue("cli-depends").await;
+    let n = world.namespace.as_str();
+    let line = ["run", "busybox", "-q", "queue", "--name", "last", "--depends-on", "first", "--depends-on"];
+    batch(n, &[&line[..], &["later", "--dependency-timeout", "9999"]].concat()).await.ok();
+    world.submit("first", job(json!({"containerProperties": {"vcpus": 8}}))).await;
+    world.job("first").waits(Phase::Runnable, "larger node").await;
+    let text = "Waiting for BatchJob later, which does not exist; for BatchJob first to succeed";
+    world.job("last").waits(Phase::Pending, text).await;
+    let why = batch(n, &["why", "last"]).await.ok();
+    for part in [
+        "last is PENDING\n  Waiting for BatchJob later",
+        "\nDepends on first: has not ended; it is RUNNABLE: Waiting for a larger node in ComputeEnvironment",
+        "\nDepends on later: not there yet\n",
+    ] {
+        assert!(why.contains(part), "{part:?} is not in\n{why}");
+    }
+    let page = masked(&batch(n, &["describe", "last"]).await.ok(), n);
+    let table = "Depends on\n  JOB TYPE STANDS\n  first - has not ended\n  later - not there yet\n";
+    assert!(page.contains(table), "{page}");
+    batch(n, &["terminate", "first", "--reason", "enough"]).await.ok();
+    world.job("last").reaches(Phase::Failed).await;
+    let why = batch(n, &["why", "last"]).await.ok();
+    assert!(why.contains("last is FAILED\n  Dependent Job failed: BatchJob first failed\n"), "{why}");
+}
+
 /// Nobody is there who would act: what is asked for is stored, and every answer says what is known.
 #[tokio::test]
 async fn without_an_operator_commands_tell_what_the_objects_tell() {

@@ -5,6 +5,7 @@ mod arrays;
 mod capacity;
 mod defaults;
 mod definitions;
+mod dependencies;
 mod endings;
 mod faults;
 mod fencing;

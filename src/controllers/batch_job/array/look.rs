@@ -6,6 +6,7 @@ use std::sync::Arc;
 use batchyard_core::array::{
     Array, ChildOrder, Children, Counterparts, Gate, Order, Sight, Sights, gate, indexes,
 };
+use batchyard_core::dependency::{How, Noted, n_to_n, noted};
 use batchyard_core::job::decide::Job;
 use batchyard_core::job::record::{IntentKind, Record};
 use batchyard_core::name;
@@ -18,8 +19,8 @@ use roaring::RoaringBitmap;
 use crate::controllers::Context;
 use crate::controllers::batch_job::dereference::tolerances_in;
 use crate::crd::BatchJob;
-use crate::crd::batch_job::{ArrayJobDependency, ChildActionType};
-use crate::crd::convert::Plan;
+use crate::crd::batch_job::ChildActionType;
+use crate::crd::convert::{self, Plan};
 use crate::k8s::error::Error;
 use crate::k8s::observe;
 use crate::k8s::pods::AttemptPod;
@@ -57,24 +58,27 @@ pub(super) fn array(
     Array { strategy: plan.strategy.clone(), timeout: plan.timeout, orders, refused }
 }
 
-/// Which children may run, as far as other children have a say.
-pub(super) async fn gates(job: &BatchJob, children: &Children, context: &Context) -> Result<Gate, Error> {
-    let mut order = Order::Any;
+/// Which children may run, as far as other children have a say. `notes` are what is known of the jobs that the array
+/// depends on.
+pub(super) async fn gates(
+    job: &BatchJob,
+    children: &Children,
+    notes: &[Noted],
+    context: &Context,
+) -> Result<Gate, Error> {
+    let dependencies = convert::dependencies(&job.spec);
+    let is_sequential = dependencies.iter().any(|other| other.how == How::Sequential && other.on.is_none());
+    let goes_on =
+        job.spec.array_properties.as_ref().and_then(|array| array.continue_on_failure) == Some(true);
+    let order = match (is_sequential, goes_on) {
+        (false, _) => Order::Any,
+        (true, false) => Order::Sequential,
+        (true, true) => Order::SequentialDespiteFailures,
+    };
+    // What the whole array waits for came before any of its children may run.
     let mut counterparts = Vec::new();
-    for dependency in &job.spec.depends_on {
-        let reference = dependency.job.as_deref().or(dependency.job_id.as_deref());
-        match (dependency.type_, reference) {
-            (Some(ArrayJobDependency::Sequential), None) => {
-                let array = job.spec.array_properties.as_ref();
-                let goes_on = array.and_then(|array| array.continue_on_failure) == Some(true);
-                order = if goes_on { Order::SequentialDespiteFailures } else { Order::Sequential };
-            }
-            (Some(ArrayJobDependency::NToN), Some(_)) => {
-                counterparts.push(super::counterparts(job, dependency, context).await?);
-            }
-            // What the whole array waits for came before any of its children may run.
-            (Some(ArrayJobDependency::Sequential), Some(_)) | (Some(ArrayJobDependency::NToN) | None, _) => {}
-        }
+    for reference in n_to_n(&dependencies) {
+        counterparts.push(super::counterparts(job, reference, noted(notes, reference), context).await?);
     }
     Ok(gate(children, order, &counterparts))
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use batchyard_core::array::{
     Array, ChildOrder, Children, Counterparts, Gate, Pass, Waiting, decide, indexes,
 };
+use batchyard_core::dependency::{Noted, Reference, n_to_n};
 use batchyard_core::job::decide::{Action, Decision, Job, Readiness, Seen, due};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Intent, IntentKind, Record};
@@ -23,15 +24,14 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use roaring::RoaringBitmap;
 
 use super::dereference::{self, Dereferenced};
-use super::{carry_out, tell};
+use super::{carry_out, dependencies, tell};
 use crate::controllers::{Context, Outcome, Wake};
-use crate::crd::batch_job::{ArrayJobDependency, ArrayProperties, ArrayStatus, JobDependency};
-use crate::crd::{BatchJob, BatchJobRecord};
+use crate::crd::batch_job::{ArrayProperties, ArrayStatus};
+use crate::crd::{BatchJob, BatchJobRecord, convert};
 use crate::dispatcher::cycle::DWELL;
 use crate::k8s::arrays::{Known, Whole};
 use crate::k8s::error::Error;
@@ -67,11 +67,10 @@ pub(super) fn readiness(job: &BatchJob, context: &Context) -> Option<Readiness> 
 fn sizes(job: &BatchJob, array: &ArrayProperties, context: &Context) -> Option<Readiness> {
     let size = array.size.and_then(|size| u32::try_from(size).ok())?;
     let namespace = job.namespace()?;
-    let n_to_n = job.spec.depends_on.iter().filter(|other| other.type_ == Some(ArrayJobDependency::NToN));
-    n_to_n.filter_map(|other| other.job.as_deref().or(other.job_id.as_deref())).find_map(|reference| {
-        let other = find(&namespace, reference, context)?;
+    n_to_n(&convert::dependencies(&job.spec)).find_map(|reference| {
+        let other = context.caches.referred_job(&namespace, reference)?;
         let its = u32::try_from(other.spec.array_properties.as_ref()?.size?).ok()?;
-        (its != size).then(|| Readiness::Refused(reason::sizes_differ(reference, size, its)))
+        (its != size).then(|| Readiness::Refused(reason::sizes_differ(&other.name_any(), size, its)))
     })
 }
 
@@ -129,7 +128,8 @@ pub(super) fn first_status(size: u32, members: RoaringBitmap, phase: Phase, now:
 /// Looks at all children of an array.
 pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome {
     let known = known(&job, context).await?;
-    let many = |(few, many): (Duration, Duration)| if is_large(&job, context) { many } else { few };
+    let is_large = is_large(&job, context);
+    let many = |(few, many): (Duration, Duration)| if is_large { many } else { few };
     if let Some(pause) = known.looked_at.and_then(|at| many(LOOKS).checked_sub(at.elapsed())) {
         return Ok(Wake::After(pause));
     }
@@ -142,7 +142,9 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
     let (wake, unreachable, is_cut) = (pass.wake, pass.unreachable, pass.cut(STEPS));
     let actions = work.store(pass, now).await?;
     act(&actions, &seeing.pods, context).await?;
-    let counts = work.count(unreachable, many(COUNTS), now).await?;
+    // Others may wait for each of the children.
+    let awaited = !context.caches.dependents.of(&job).is_empty();
+    let counts = work.count(unreachable, if awaited { COUNTS.0 } else { many(COUNTS) }, now).await?;
     if is_cut {
         return Ok(sooner(Wake::After(many(LOOKS)), counts));
     }
@@ -173,39 +175,39 @@ async fn known(job: &BatchJob, context: &Context) -> Result<Arc<Known>, Error> {
     Ok(Arc::new(known))
 }
 
-/// The children for which those of another array wait, one by one.
+/// The children for which those of another array wait, one by one. One that is gone is as it was noted.
 async fn counterparts(
     job: &BatchJob,
-    dependency: &JobDependency,
+    reference: &Reference,
+    noted: Option<&Noted>,
     context: &Context,
 ) -> Result<Counterparts, Error> {
-    let reference = dependency.job.as_deref().or(dependency.job_id.as_deref()).unwrap_or_default();
     let members = (0..indexes::MAX_SIZE).collect();
-    let Some(other) = find(&job.namespace().unwrap_or_default(), reference, context) else {
-        return Ok(look::counterparts_alike(&members, false));
-    };
-    let phase = other.status.as_ref().map(|status| status.record.phase()).unwrap_or_default();
-    if is_at_work(&other) {
-        return Ok(Counterparts::of(&known(&other, context).await?.children));
-    }
-    match phase {
-        Phase::Succeeded => Ok(look::counterparts_alike(&members, true)),
-        Phase::Failed => Ok(look::counterparts_alike(&members, false)),
-        Phase::Submitted | Phase::Pending | Phase::Runnable | Phase::Starting | Phase::Running => {
-            Ok(Counterparts::default())
+    let is_it = |other: &Arc<BatchJob>| noted.is_none_or(|noted| other.uid().as_ref() == Some(&noted.uid));
+    let other = context.caches.referred_job(&job.namespace().unwrap_or_default(), reference);
+    let phase = match other.filter(is_it) {
+        Some(other) if is_at_work(&other) => {
+            return Ok(Counterparts::of(&known(&other, context).await?.children));
         }
-    }
+        Some(other) => other.status.as_ref().map(|status| status.record.phase()).unwrap_or_default(),
+        None => match noted.and_then(|noted| noted.phase) {
+            Some(Phase::Succeeded) => Phase::Succeeded,
+            _ => Phase::Failed,
+        },
+    };
+    Ok(match phase {
+        Phase::Succeeded => look::counterparts_alike(&members, true),
+        Phase::Failed => look::counterparts_alike(&members, false),
+        Phase::Submitted | Phase::Pending | Phase::Runnable | Phase::Starting | Phase::Running => {
+            Counterparts::default()
+        }
+    })
 }
 
 /// The job of a namespace that a name or an id means.
 fn find(namespace: &str, reference: &str, context: &Context) -> Option<Arc<BatchJob>> {
-    let caches = &context.caches;
-    let by_id = || {
-        let found = caches.jobs_with_id(reference).into_iter().next().or_else(|| caches.job(reference));
-        found.filter(|job| job.namespace().as_deref() == Some(namespace))
-    };
-    let by_name = caches.job_store().get(&ObjectRef::new(reference).within(namespace));
-    by_name.map(|job| caches.newest_job(job)).or_else(by_id)
+    let by_name = context.caches.referred_job(namespace, &Reference::Name(reference.to_owned()));
+    by_name.or_else(|| context.caches.referred_job(namespace, &Reference::Id(reference.to_owned())))
 }
 
 /// One look at an array in progress.
@@ -217,6 +219,8 @@ struct Work<'a> {
     array: Array,
     gate: Gate,
     known: Known,
+    /// What is known of the jobs that it depends on.
+    notes: Vec<Noted>,
     /// The last look at all children.
     whole_before: Option<Whole>,
 }
@@ -228,9 +232,14 @@ impl<'a> Work<'a> {
         let mut array = look::array(job, &wishes, &plan, &known.children, context);
         array.refused = refused.or(array.refused);
         array.orders.extend(give_up(job, &wishes, &known.children, context.clock.now()));
-        let gate = look::gates(job, &known.children, context).await?;
+        let record = job.status.as_ref().map(|status| status.record.clone()).unwrap_or_default();
+        let notes = match record.phase().is_terminal() || job.spec.depends_on.is_empty() {
+            true => record.depends_on,
+            false => dependencies::look(job, &record, context).await?.notes,
+        };
+        let gate = look::gates(job, &known.children, &notes, context).await?;
         let uid = job.uid().unwrap_or_default();
-        Ok(Self { job, context, uid, wishes, array, gate, known, whole_before: None })
+        Ok(Self { job, context, uid, wishes, array, gate, known, notes, whole_before: None })
     }
 
     /// The children that have to be looked at: those about which something changed, or `None` for all. Until this look
@@ -297,7 +306,7 @@ impl<'a> Work<'a> {
         self.known.children = Arc::new(children);
         self.known.looked_at = Some(Instant::now());
         // What a child did opens the way for others.
-        self.gate = look::gates(self.job, &self.known.children, self.context).await?;
+        self.gate = look::gates(self.job, &self.known.children, &self.notes, self.context).await?;
         self.publish();
         Ok(todo)
     }
@@ -381,6 +390,7 @@ impl<'a> Work<'a> {
         if record.phase().is_terminal() {
             return record;
         }
+        record.depends_on.clone_from(&self.notes);
         let order = self.array.orders.iter().find(|order| order.indexes == *self.known.children.members());
         let intent = order.map(|order| Intent { kind: order.kind, reason: order.reason.clone(), at: now });
         record.intent = record.intent.or(intent);

@@ -1,0 +1,118 @@
+//! What is known of the jobs that a job depends on. Only reads.
+
+use std::collections::BTreeMap;
+
+use batchyard_core::dependency::{
+    self, Look, Noted, Other, Patience, Reference, State, Verdict, in_doubt, of_jobs,
+};
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::Record;
+use batchyard_core::reason;
+use jiff::{SignedDuration, Timestamp};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use crate::controllers::Context;
+use crate::crd::{BatchJob, convert};
+use crate::k8s::error::Error;
+use crate::k8s::read::read;
+
+/// Looks at the jobs that a job depends on which was not RUNNABLE yet. Jobs that wait for each other in a circle never
+/// will be.
+pub(super) async fn look(job: &BatchJob, record: &Record, context: &Context) -> Result<Look, Error> {
+    let dependencies = convert::dependencies(&job.spec);
+    let (namespace, notes) = (job.namespace().unwrap_or_default(), &record.depends_on);
+    let mut others = BTreeMap::new();
+    for reference in dependencies.iter().filter_map(|dependency| dependency.on.as_ref()) {
+        let known = cached(&namespace, reference, dependency::noted(notes, reference), context);
+        others.extend(known.map(|other| (reference.clone(), other)));
+    }
+    let patience = patience(job, context.clock.now());
+    for reference in in_doubt(&dependencies, notes, &others, patience) {
+        let noted = dependency::noted(notes, reference);
+        let found = live(&namespace, reference, noted, context).await?;
+        others.extend(found.map(|other| (reference.clone(), other)));
+    }
+    let look = of_jobs(&dependencies, job.spec.array_properties.is_some(), notes, &others, patience);
+    let uid = job.uid().unwrap_or_default();
+    Ok(match context.caches.dependents.circle(&uid).filter(|_| !dependencies.is_empty()) {
+        Some(circle) => Look {
+            verdict: Verdict::Failed(reason::dependency_circle(circle.way(&uid))),
+            again: None,
+            ..look
+        },
+        None => look,
+    })
+}
+
+fn patience(job: &BatchJob, now: Timestamp) -> Patience {
+    Patience {
+        since: job.creation_timestamp().map_or(now, |time| time.0),
+        limit: job.spec.dependency_timeout_seconds.map(|n| SignedDuration::from_secs(i64::from(n))),
+        now,
+    }
+}
+
+/// A job as the caches know it. One that went after it had ended is as it was then.
+fn cached(namespace: &str, reference: &Reference, noted: Option<&Noted>, context: &Context) -> Option<Other> {
+    let found = context.caches.referred_job(namespace, reference);
+    let is_it = |uid: Option<String>| noted.is_none_or(|noted| uid.as_ref() == Some(&noted.uid));
+    if let Some(found) = found.filter(|job| is_it(job.uid())) {
+        return Some(other(&found, reference));
+    }
+    let noted = noted.filter(|_| !matches!(reference, Reference::Child { .. }))?;
+    let (id, name, uid) = (noted.job_id.clone(), noted.job.clone(), noted.uid.clone());
+    let end = context.caches.dependents.last_end(&uid)?;
+    Some(Other { id, name, uid, state: end.into() })
+}
+
+/// A job as it is now. Of one that was never seen an id is found only once it stands in its status.
+async fn live(
+    namespace: &str,
+    reference: &Reference,
+    noted: Option<&Noted>,
+    context: &Context,
+) -> Result<Option<Other>, Error> {
+    let api: Api<BatchJob> = Api::namespaced(context.writer.client().clone(), namespace);
+    let by_name = |name: &str| {
+        let (api, name) = (api.clone(), name.to_owned());
+        async move { read(format!("get BatchJob {name}"), || api.get_opt(&name)).await }
+    };
+    let found = match (noted, reference) {
+        (Some(noted), _) => by_name(&noted.job).await?,
+        (None, Reference::Name(name)) => by_name(name).await?,
+        (None, Reference::Id(id) | Reference::Child { id, .. }) => {
+            let params = ListParams::default().fields(&format!("status.jobId={id}"));
+            let found = read(format!("list BatchJobs with id {id}"), || api.list(&params)).await?;
+            found.items.into_iter().next()
+        }
+    };
+    Ok(found.map(|found| other(&found, reference)))
+}
+
+fn other(job: &BatchJob, reference: &Reference) -> Other {
+    let uid = job.uid().unwrap_or_default();
+    let id = job.spec.job_id.clone().unwrap_or_else(|| uid.clone());
+    let (id, state) = match reference {
+        Reference::Name(_) | Reference::Id(_) => (id, State::from(phase(job))),
+        Reference::Child { index, .. } => (format!("{id}:{index}"), child(job, *index)),
+    };
+    Other { id, name: job.name_any(), uid, state }
+}
+
+fn phase(job: &BatchJob) -> Phase {
+    job.status.as_ref().map(|status| status.record.phase()).unwrap_or_default()
+}
+
+/// How a child of an array stands. Here is the place to say more than the array's end tells.
+fn child(array: &BatchJob, index: u32) -> State {
+    let status = array.status.as_ref().and_then(|status| status.array_properties.as_ref());
+    let size = array.spec.array_properties.as_ref().map(|stated| {
+        let size = stated.size.or_else(|| status?.size);
+        // Of a rerun it is known later.
+        size.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX)
+    });
+    let indexes = status.and_then(|status| status.indexes.clone()).unwrap_or_default();
+    let (succeeded, failed) = (indexes.succeeded.unwrap_or_default(), indexes.failed.unwrap_or_default());
+    dependency::child(size, index, phase(array), &succeeded, &failed)
+}
