@@ -282,3 +282,58 @@ async fn nothing_outlives_a_deleted_array() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn children_wait_for_the_one_before() {
+    let world = World::with_queue("array-sequence").await;
+    let sequential = json!({"dependsOn": [{"type": "SEQUENTIAL"}]});
+    let job = world.submit("job", array(4, sequential.clone())).await;
+    let first = job.child_pod(0, 1).await;
+    let status = job.children("a look", |array| counts(array).iter().sum::<i64>() == 4).await;
+    assert_eq!(status.indexes.and_then(|indexes| indexes.pending).as_deref(), Some("1-3"));
+    first.bind().await;
+    first.starts().await;
+    first.exits(0).await;
+    job.child(1, 1, 1).await;
+    // What comes after a child that failed never runs.
+    let record = job.reaches(Phase::Failed).await;
+    assert_eq!(record.status_reason.as_deref(), Some("Array Child Job failed"));
+    let status = job.children("all ends", |array| counts(array)[6] == 3).await;
+    assert_eq!(counts(&status), [0, 0, 0, 0, 0, 1, 3]);
+    assert_eq!(world.pods().await.len(), 2);
+
+    let goes_on = json!({"arrayProperties": {"continueOnFailure": true, "toleratedFailures": 1}});
+    let mut spec = array(3, goes_on);
+    super::world::merge(&mut spec, sequential);
+    let despite = world.submit("despite", spec).await;
+    for (index, code) in [(0, 1), (1, 0), (2, 0)] {
+        despite.child(index, 1, code).await;
+    }
+    despite.reaches(Phase::Succeeded).await;
+}
+
+#[tokio::test]
+async fn children_wait_for_the_child_with_their_index() {
+    let world = World::with_queue("array-pairs").await;
+    // Applied before the array that it waits for.
+    let second =
+        world.submit("second", array(3, json!({"dependsOn": [{"job": "first", "type": "N_TO_N"}]}))).await;
+    second.waits(Phase::Pending, "first").await;
+    let first = world.submit("first", array(3, json!({}))).await;
+    first.child(1, 1, 0).await;
+    second.child(1, 1, 0).await;
+    first.child(0, 1, 1).await;
+    let status = second.children("a child that cannot run", |array| counts(array)[6] == 1).await;
+    assert_eq!(status.indexes.and_then(|indexes| indexes.failed).as_deref(), Some("0"));
+    assert_eq!(first.record().await.phase(), Phase::Pending, "it has not ended yet");
+    first.child(2, 1, 0).await;
+    second.child(2, 1, 0).await;
+    second.reaches(Phase::Failed).await;
+    let of_second = world.pods().await.iter().filter(|pod| pod.name_any().starts_with("second-")).count();
+    assert_eq!(of_second, 2);
+
+    let other =
+        world.submit("other", array(2, json!({"dependsOn": [{"job": "first", "type": "N_TO_N"}]}))).await;
+    let why = other.reaches(Phase::Failed).await.status_reason.unwrap_or_default();
+    assert!(why.contains("has 3 children and not 2"), "{why}");
+}
