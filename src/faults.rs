@@ -70,7 +70,7 @@ async fn c8_events_in_any_order_and_twice_are_understood() {
         feeds.pods.deliver([Event::Delete(pod("p", "j", json!({})))]);
         assert!(caches.pods.of_job("j").is_empty());
     }
-    assert!(caches.pods.used_by_node().is_empty());
+    assert!(caches.pods.taken().by_node.is_empty());
 }
 
 /// A job is deleted and made again under its name: the new one has nothing of the old one.

@@ -49,6 +49,19 @@ pub struct AttemptPod {
     pub pod: Arc<Pod>,
 }
 
+/// What pods take, all of it at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// What the pods bound to each node take of it.
+    pub by_node: HashMap<String, Resources>,
+    /// vCPUs of the attempt pods that are not finished, in thousandths, by environment and namespace.
+    pub vcpus_milli: HashMap<String, HashMap<String, i64>>,
+    /// The attempt pods that are not finished and have no node yet, and what they request.
+    pub unbound: Vec<(Arc<AttemptPod>, Resources)>,
+    /// The attempt pods that hold tokens.
+    pub holders: Vec<Arc<AttemptPod>>,
+}
+
 #[derive(Debug)]
 struct Entry {
     node: Option<String>,
@@ -64,6 +77,10 @@ struct Inner {
     pods: HashMap<String, Entry>,
     by_job: HashMap<String, JobPods>,
     by_node: HashMap<String, Resources>,
+    vcpus_milli: HashMap<String, HashMap<String, i64>>,
+    /// By uid, so that they are looked at in the same order each time.
+    unbound: BTreeMap<String, (Arc<AttemptPod>, Resources)>,
+    holders: BTreeMap<String, Arc<AttemptPod>>,
     orphans: HashMap<String, Arc<Pod>>,
     placeholders: HashMap<String, Arc<Pod>>,
 }
@@ -165,9 +182,15 @@ impl PodIndex {
         self.read().by_job.keys().cloned().collect()
     }
 
-    /// What the pods bound to each node take of it.
-    pub fn used_by_node(&self) -> HashMap<String, Resources> {
-        self.read().by_node.clone()
+    /// What pods take now. It costs the same however many run: each cycle asks.
+    pub fn taken(&self) -> Taken {
+        let inner = self.read();
+        Taken {
+            by_node: inner.by_node.clone(),
+            vcpus_milli: inner.vcpus_milli.clone(),
+            unbound: inner.unbound.values().cloned().collect(),
+            holders: inner.holders.values().cloned().collect(),
+        }
     }
 
     /// Every attempt pod.
@@ -211,6 +234,15 @@ impl Inner {
             pods.insert((attempt.index, uid.clone()), attempt.clone());
             attempt.job_uid.clone()
         });
+        if let Some(attempt) = &entry.attempt {
+            self.count(attempt, true);
+            if !attempt.finished && entry.node.is_none() {
+                self.unbound.insert(uid.clone(), (attempt.clone(), entry.requests));
+            }
+            if !attempt.tokens.is_empty() {
+                self.holders.insert(uid.clone(), attempt.clone());
+            }
+        }
         if is_placeholder(pod) {
             self.placeholders.insert(uid.clone(), pod.clone());
         }
@@ -224,7 +256,10 @@ impl Inner {
     fn remove(&mut self, uid: &str) -> Option<String> {
         self.orphans.remove(uid);
         self.placeholders.remove(uid);
+        self.unbound.remove(uid);
+        self.holders.remove(uid);
         let entry = self.pods.remove(uid)?;
+        entry.attempt.iter().for_each(|attempt| self.count(attempt, false));
         if let Some(node) = entry.node
             && let Some(used) = self.by_node.get_mut(&node)
         {
@@ -243,6 +278,24 @@ impl Inner {
             }
         }
         Some(job)
+    }
+
+    /// Counts an attempt pod's vCPUs as used where it was placed, or not any more.
+    fn count(&mut self, attempt: &AttemptPod, used: bool) {
+        if attempt.finished || attempt.vcpus_milli == 0 {
+            return;
+        }
+        let (environment, namespace) = (&attempt.environment, attempt.pod.namespace().unwrap_or_default());
+        let namespaces = self.vcpus_milli.entry(environment.clone()).or_default();
+        let sum = namespaces.entry(namespace.clone()).or_default();
+        *sum += if used { attempt.vcpus_milli } else { -attempt.vcpus_milli };
+        // Environments and namespaces come and go, too.
+        if *sum == 0 {
+            namespaces.remove(&namespace);
+        }
+        if namespaces.is_empty() {
+            self.vcpus_milli.remove(environment);
+        }
     }
 }
 
@@ -350,7 +403,7 @@ mod tests {
     #[test]
     fn counts_the_room_that_pods_take() {
         let index = PodIndex::default();
-        let used = || index.used_by_node()["n1"].cpu_milli;
+        let used = || index.taken().by_node["n1"].cpu_milli;
         let running = pod("a", Some("job"), "n1", "500m", "Running");
         assert_eq!(index.take(&Change::Applied(running)).as_deref(), Some("job"));
         assert_eq!(index.take(&Change::Applied(pod("b", None, "n1", "250m", "Running"))), None);
@@ -362,7 +415,48 @@ mod tests {
         assert_eq!(index.take(&Change::Deleted(ended)).as_deref(), Some("job"));
         assert!(index.of_job("job").is_empty() && index.owners().is_empty());
         index.take(&Change::Deleted(pod("b", None, "n1", "250m", "Running")));
-        assert!(index.used_by_node().is_empty(), "an empty node is forgotten");
+        assert!(index.taken().by_node.is_empty(), "an empty node is forgotten");
+    }
+
+    /// An attempt pod of a job in an environment that takes so many vCPUs and a token.
+    fn placed(uid: &str, environment: &str, vcpus_milli: &str, node: &str, phase: &str) -> Change<Pod> {
+        let mut pod = Pod::clone(&pod(uid, Some(uid), node, "1", phase));
+        let annotations = [
+            (meta::COMPUTE_ENVIRONMENT, environment),
+            (meta::VCPUS_MILLI, vcpus_milli),
+            (meta::CONSUMABLE_RESOURCES, r#"{"licence": 1}"#),
+        ];
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        pod.metadata.annotations = Some(annotations.into());
+        Change::Applied(Arc::new(pod))
+    }
+
+    /// What is kept is what a look at all pods would find, whatever becomes of them.
+    #[test]
+    fn what_pods_take_is_counted_as_they_change() {
+        let index = PodIndex::default();
+        let told = |index: &PodIndex| {
+            let taken = index.taken();
+            let unbound: Vec<_> = taken.unbound.iter().map(|(pod, takes)| (&*pod.job_uid, takes.cpu_milli)).collect();
+            let used = ["spot", "ec2"].map(|name| taken.vcpus_milli.get(name).map(|used| used["ns"]));
+            format!("{used:?} {unbound:?} {}", taken.holders.len())
+        };
+        for (change, want) in [
+            (placed("a", "spot", "1000", "", "Pending"), r#"[Some(1000), None] [("a", 1000)] 1"#),
+            (placed("a", "spot", "1000", "n1", "Pending"), "[Some(1000), None] [] 1"),
+            (placed("b", "spot", "500", "", "Pending"), r#"[Some(1500), None] [("b", 1000)] 2"#),
+            (placed("b", "ec2", "500", "", "Pending"), r#"[Some(1000), Some(500)] [("b", 1000)] 2"#),
+            (placed("c", "ec2", "0", "n1", "Running"), r#"[Some(1000), Some(500)] [("b", 1000)] 3"#),
+            (placed("a", "spot", "1000", "n1", "Succeeded"), r#"[None, Some(500)] [("b", 1000)] 3"#),
+            (Change::Deleted(pod("a", None, "", "1", "Succeeded")), r#"[None, Some(500)] [("b", 1000)] 2"#),
+            (placed("b", "ec2", "500", "", "Failed"), "[None, None] [] 2"),
+            (Change::Deleted(pod("b", None, "", "1", "Failed")), "[None, None] [] 1"),
+            (Change::Deleted(pod("c", None, "", "1", "Failed")), "[None, None] [] 0"),
+        ] {
+            index.take(&change);
+            assert_eq!(told(&index), want, "{change:?}");
+        }
+        assert!(index.taken().vcpus_milli.is_empty(), "what is not used is forgotten");
     }
 
     #[test]

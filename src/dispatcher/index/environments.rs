@@ -36,11 +36,10 @@ pub(super) fn environments(
     caches: &Caches,
     dispatch: &Dispatch,
     nodes: &[Arc<Node>],
-    pods: &[Arc<AttemptPod>],
+    used: &HashMap<String, HashMap<String, i64>>,
     notices: &Notices,
 ) -> (BTreeMap<String, Environment>, Pools) {
     let leaving: Vec<_> = nodes.iter().filter(|node| notices.on(node)).map(|node| node.name_any()).collect();
-    let used = vcpus_in_use(pods);
     let mut environments = BTreeMap::new();
     let mut pools = HashMap::new();
     for object in caches.environments.state() {
@@ -82,7 +81,7 @@ fn milli(vcpus: i32) -> i64 {
 fn tenants(
     environment: &ComputeEnvironment,
     caches: &Caches,
-    used: Option<&HashMap<&str, i64>>,
+    used: Option<&HashMap<String, i64>>,
 ) -> Option<BTreeMap<String, Tenant>> {
     if environment.spec.allowed_namespaces.is_empty() {
         return None;
@@ -141,19 +140,7 @@ pub fn environment_closed(environment: &ComputeEnvironment, dispatch: &Dispatch)
     }
 }
 
-/// vCPUs in use, in thousandths, by environment and namespace.
-fn vcpus_in_use(pods: &[Arc<AttemptPod>]) -> HashMap<&str, HashMap<&str, i64>> {
-    let mut used: HashMap<&str, HashMap<&str, i64>> = HashMap::new();
-    for pod in pods.iter().filter(|pod| !pod.finished) {
-        let namespace = pod.pod.metadata.namespace.as_deref().unwrap_or_default();
-        let used = used.entry(&pod.environment).or_default().entry(namespace).or_default();
-        *used = used.saturating_add(pod.vcpus_milli);
-    }
-    used
-}
-
-pub(super) fn rooms(caches: &Caches, nodes: &[Arc<Node>]) -> Vec<NodeRoom> {
-    let used = caches.pods.used_by_node();
+pub(super) fn rooms(nodes: &[Arc<Node>], used: &HashMap<String, Resources>) -> Vec<NodeRoom> {
     let room = |node: &Arc<Node>| {
         let name = node.name_any();
         let size = observe::allocatable(node);
@@ -172,18 +159,15 @@ pub(super) fn take_room_of_unbound(
     snapshot: &mut Snapshot,
     caches: &Caches,
     dispatch: &Dispatch,
-    pods: &[Arc<AttemptPod>],
+    pods: &[(Arc<AttemptPod>, Resources)],
 ) {
-    for attempt in pods {
-        if attempt.finished || observe::node_name(&attempt.pod).is_some() {
+    for (attempt, requests) in pods {
+        let Some(environment) = snapshot.environments.get_mut(&attempt.environment) else { continue };
+        if environment.provisioned.is_none() {
+            charge_tightest(environment, &mut snapshot.nodes, requests);
             continue;
         }
-        let Some(environment) = snapshot.environments.get_mut(&attempt.environment) else { continue };
-        let requests = observe::requests(&attempt.pod);
-        match unbound(attempt, requests, environment, caches) {
-            _ if environment.provisioned.is_none() => {
-                charge_tightest(environment, &mut snapshot.nodes, &requests);
-            }
+        match unbound(attempt, *requests, environment, caches) {
             Some(pod) => environment.provisioned.iter_mut().for_each(|p| p.unbound.push(pod.clone())),
             None => environment.provisioned.iter_mut().for_each(|provisioned| {
                 provisioned.leaving += 1;

@@ -97,12 +97,12 @@ impl Index {
                 line.tell(queue, now);
             }
         }
-        let (nodes, pods) = (caches.nodes.state(), caches.pods.attempts());
-        let (environments, pools) = environments(caches, dispatch, &nodes, &pods, notices);
-        let rooms = rooms(caches, &nodes);
-        let tokens = tokens::left(caches, dispatch, &pods);
+        let (nodes, taken) = (caches.nodes.state(), caches.pods.taken());
+        let (environments, pools) = environments(caches, dispatch, &nodes, &taken.vcpus_milli, notices);
+        let rooms = rooms(&nodes, &taken.by_node);
+        let tokens = tokens::left(caches, dispatch, &taken.holders);
         let mut snapshot = Snapshot { queues, environments, nodes: rooms, tokens, now };
-        take_room_of_unbound(&mut snapshot, caches, dispatch, &pods);
+        take_room_of_unbound(&mut snapshot, caches, dispatch, &taken.unbound);
         View { snapshot, pools, moved: self.jobs.moved.iter().cloned().collect() }
     }
 
