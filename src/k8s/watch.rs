@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
@@ -23,6 +22,8 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch::{Receiver, Sender};
 use tracing::warn;
+
+use super::guard::Guarded;
 
 /// A watch is renewed this often, in seconds: a connection that died silently is noticed within
 /// five seconds more.
@@ -54,7 +55,7 @@ pub struct Feed<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     config: watcher::Config,
     trim: fn(&mut K),
     writer: Writer<K>,
@@ -69,7 +70,7 @@ where
 {
     /// A watch over all objects that the label selector (empty: all) chooses. `trim` takes off
     /// what the cache need not hold.
-    pub fn new(api: Api<DeserializeGuard<K>>, labels: &str, trim: fn(&mut K)) -> Self {
+    pub fn new(api: Api<Guarded<K>>, labels: &str, trim: fn(&mut K)) -> Self {
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
         if !labels.is_empty() {
             config = config.labels(labels);
@@ -159,7 +160,7 @@ where
 
 /// The event without its guard, and without what no cache needs. In place of an object that cannot
 /// be decoded stands what is known of it; `None` if nothing is, or if that is as good as no change.
-fn decoded<K>(event: Event<DeserializeGuard<K>>, trim: fn(&mut K), known: &Store<K>) -> Option<Event<K>>
+fn decoded<K>(event: Event<Guarded<K>>, trim: fn(&mut K), known: &Store<K>) -> Option<Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -173,7 +174,7 @@ where
         let object = known.get(&reference)?;
         (object.meta().uid == metadata.uid).then(|| K::clone(&object))
     };
-    let open = |guard: DeserializeGuard<K>| match guard.0 {
+    let open = |guard: Guarded<K>| match guard.0 {
         Ok(mut object) => {
             object.meta_mut().managed_fields = None;
             trim(&mut object);
@@ -251,11 +252,11 @@ mod tests {
     #[test]
     fn d10_an_object_that_cannot_be_decoded_leaves_no_ghost() {
         let (reader, mut writer) = reflector::store();
-        let good = |name: &str| DeserializeGuard(Ok(object(name)));
+        let good = |name: &str| Guarded(Ok(object(name)));
         let bad = |name: &str, uid: &str| {
             let metadata = ObjectMeta { uid: Some(uid.into()), ..object(name).metadata };
             let object = json!({"metadata": metadata, "data": "cut off"});
-            let guard: DeserializeGuard<ConfigMap> = serde_json::from_value(object).expect("a guard");
+            let guard: Guarded<ConfigMap> = serde_json::from_value(object).expect("a guard");
             assert!(guard.0.is_err());
             guard
         };
