@@ -1,6 +1,6 @@
 //! One scheduling cycle after another: look, decide, carry out.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -270,10 +270,14 @@ impl Dispatcher {
         let dispatch = &self.context.dispatch;
         let lasts = |wait: &Wait| now.duration_since(wait.since) >= DWELL;
         let waits = dispatch.all_waits();
+        // What they wait for is the same for all jobs of a queue, and most have said so long ago.
+        let mut turns: HashMap<&str, Option<Wait>> = HashMap::new();
         for (uid, queue, job) in self.index.in_line().filter(|(uid, ..)| !waits.contains_key(*uid)) {
+            let turn = turns.entry(queue).or_insert_with(|| dispatch.turn_of(queue, None));
             let record = job.status.as_ref().map(|status| &status.record);
-            let turn = dispatch.turn_of(queue, record.and_then(|record| record.runnable_at));
-            if let Some(turn) = turn.filter(lasts) {
+            let Some((turn, record)) = turn.as_ref().zip(record) else { continue };
+            let since = record.runnable_at.map_or(turn.since, |at| at.max(turn.since));
+            if now.duration_since(since) >= DWELL && !record.says(&turn.what) {
                 self.tell(uid, &turn.what);
             }
         }
