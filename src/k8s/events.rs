@@ -13,8 +13,10 @@ use tracing::debug;
 
 use super::meta;
 
-/// News per second that are not important.
-const RATE: f64 = 20.0;
+/// News that are not important: so many at once, and so many per second in the long run. Where jobs come faster, an
+/// Event costs the API server as much as a step that somebody needs.
+const BURST: f64 = 20.0;
+const RATE: f64 = 5.0;
 /// How long one Event may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The API server's limit of a note.
@@ -72,7 +74,7 @@ impl Events {
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter =
             Reporter { controller: meta::OPERATOR.to_owned(), instance: Some(instance.to_owned()) };
-        let bucket = Arc::new(Mutex::new(Bucket { tokens: RATE, at: Instant::now() }));
+        let bucket = Arc::new(Mutex::new(Bucket { tokens: BURST, at: Instant::now() }));
         Self { recorder: Recorder::new(client, reporter), bucket }
     }
 
@@ -115,7 +117,7 @@ struct Bucket {
 
 impl Bucket {
     fn take(&mut self) -> bool {
-        self.tokens = (self.tokens + self.at.elapsed().as_secs_f64() * RATE).min(RATE);
+        self.tokens = (self.tokens + self.at.elapsed().as_secs_f64() * RATE).min(BURST);
         self.at = Instant::now();
         let allowed = self.tokens >= 1.0;
         if allowed {
