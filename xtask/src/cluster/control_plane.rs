@@ -20,6 +20,15 @@ pub(crate) const NODE_GRACE: &str = "12s";
 /// The duration of a node's lease in seconds (Kubernetes: 40).
 pub(crate) const NODE_LEASE: u32 = 8;
 
+/// From so many fake nodes on the two are as in Kubernetes: nobody switches these off, and their leases alone would keep
+/// the API server busy.
+const MANY_NODES: u32 = 10;
+
+/// How long a node may be silent, and the duration of its lease in seconds.
+fn node_patience(local: &Local) -> (&'static str, u32) {
+    if local.state.kwok_nodes < MANY_NODES { (NODE_GRACE, NODE_LEASE) } else { ("50s", 40) }
+}
+
 /// How long a component may take to answer, on a machine that compiles at the same time.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -174,7 +183,7 @@ fn controller_manager(local: &Local) -> Result<Command> {
         format!("--service-account-private-key-file={}", pki.join("service-accounts.key").display()),
         format!("--root-ca-file={}", pki.join("ca.crt").display()),
         "--leader-elect=false".to_owned(),
-        format!("--node-monitor-grace-period={NODE_GRACE}"),
+        format!("--node-monitor-grace-period={}", node_patience(local).0),
         "--node-monitor-period=2s".to_owned(),
         // The default limits (20 a second) are for large shared clusters; here they would only
         // delay the start, and make a benchmark measure them instead of the controllers.
@@ -211,7 +220,7 @@ fn kwok(local: &Local) -> Result<Command> {
         format!("--cidr={}", net.fake_pods()),
         format!("--node-ip={}", net.host()),
         // Renewed every quarter of it; this is well below the controller manager's patience.
-        format!("--node-lease-duration-seconds={NODE_LEASE}"),
+        format!("--node-lease-duration-seconds={}", node_patience(local).1),
     ]);
     Ok(command)
 }
