@@ -437,7 +437,8 @@ mod tests {
         let index = PodIndex::default();
         let told = |index: &PodIndex| {
             let taken = index.taken();
-            let unbound: Vec<_> = taken.unbound.iter().map(|(pod, takes)| (&*pod.job_uid, takes.cpu_milli)).collect();
+            let unbound: Vec<_> =
+                taken.unbound.iter().map(|(pod, takes)| (&*pod.job_uid, takes.cpu_milli)).collect();
             let used = ["spot", "ec2"].map(|name| taken.vcpus_milli.get(name).map(|used| used["ns"]));
             format!("{used:?} {unbound:?} {}", taken.holders.len())
         };

@@ -12,7 +12,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::SLOTS;
 use crate::contender::{Contender, annotations, nodes, queue, tolerations};
@@ -163,17 +163,25 @@ async fn backlog(user: &Client, namespace: &str, shape: Shape) {
                 let object = serde_json::to_value(object).and_then(serde_json::from_value).expect("a job");
                 let made = api.create(&PostParams::default(), &object).await;
                 let made = made.unwrap_or_else(|e| panic!("job {number} cannot be made: {e}"));
-                let (name, queue) = (made.name_any(), &made.spec.job_queue);
-                let status = json!({"status": {"phase": "RUNNABLE", "jobId": made.uid(), "jobDefinition": name,
-                    "jobQueue": queue, "statusReason": format!("Waiting behind the head of JobQueue {queue}"),
-                    "waiting": {"for": "Turn", "since": made.creation_timestamp()},
-                    "createdAt": made.creation_timestamp(), "runnableAt": made.creation_timestamp(),
-                    "observedGeneration": 1}});
-                let told = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
-                told.unwrap_or_else(|e| panic!("{name} cannot be accepted: {e}"));
+                let told =
+                    api.patch_status(&made.name_any(), &PatchParams::default(), &accepted(&made)).await;
+                told.unwrap_or_else(|e| panic!("{} cannot be accepted: {e}", made.name_any()));
             }
         })
         .await;
+}
+
+/// The status of a job that waits, to the last member as the operator writes it, which would complete it else.
+fn accepted(job: &BatchJob) -> Patch<Value> {
+    let (queue, since) = (&job.spec.job_queue, job.creation_timestamp());
+    let reason = format!("Waiting behind the head of JobQueue {queue}");
+    Patch::Merge(json!({"status": {
+        "phase": "RUNNABLE", "jobId": job.uid(), "jobDefinition": job.name_any(), "jobQueue": queue,
+        "shareIdentifier": job.spec.share_identifier, "statusReason": reason,
+        "waiting": {"for": "Turn", "since": since}, "createdAt": since, "runnableAt": since, "observedGeneration": 1,
+        "conditions": [{"type": "Waiting", "status": "True", "reason": "Turn", "message": reason,
+            "lastTransitionTime": since, "observedGeneration": 1}],
+    }}))
 }
 
 /// Makes the objects and waits until so many have succeeded.

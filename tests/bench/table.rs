@@ -51,7 +51,30 @@ pub(crate) fn comparison(title: &str, outcomes: &[Outcome]) -> String {
         let each = outcome.writes.iter().map(|(what, count)| format!("{what} {:.2}", *count as f64 / jobs));
         let _ = writeln!(text, "  {}: {}", outcome.contender.name(), each.collect::<Vec<_>>().join(", "));
     }
+    for outcome in outcomes {
+        let _ = writeln!(text, "  {}: {}", outcome.contender.name(), components(outcome, first));
+    }
     text
+}
+
+/// What each component took, with its ratio to what it took for the first contender.
+fn components(outcome: &Outcome, first: &Outcome) -> String {
+    let all: f64 = outcome.taken.values().map(|taken| taken.cpu_seconds).sum();
+    let each = outcome.taken.iter().map(|(name, taken)| {
+        let known = first.taken.get(name).filter(|known| known.cpu_seconds > 0.0);
+        let ratio = known.map_or(String::new(), |known| {
+            let (cpu, memory) =
+                (taken.cpu_seconds / known.cpu_seconds, ratio(taken.peak_mib, known.peak_mib));
+            format!(" ({cpu:.2}, {memory:.2})")
+        });
+        format!("{name} {:.1} s {} MiB{ratio}", taken.cpu_seconds, taken.peak_mib)
+    });
+    let each = each.collect::<Vec<_>>().join(", ");
+    format!("{each}; all {:.1} ms of CPU per job", all * 1000.0 / outcome.shape.jobs as f64)
+}
+
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other.max(1) as f64
 }
 
 /// What was to be reached, and whether it was.
