@@ -23,9 +23,14 @@ pub(super) fn plug_in(cluster: &Cluster, programs: &Path) -> Result<()> {
 
 /// What it says, as people would ask it.
 pub(super) fn show(cluster: &Cluster, namespace: &str, what: &[&str]) -> Result<()> {
-    println!("\n$ kubectl batch {}\n", what.join(" "));
+    println!("\n$ kubectl batch {}\n", what.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
     println!("{}", output(batch(cluster, namespace).args(what))?);
     Ok(())
+}
+
+/// A word as one types it.
+fn quoted(word: &str) -> String {
+    if word.contains(' ') { format!("\"{word}\"") } else { word.to_owned() }
 }
 
 /// Watches jobs to their end, in the terminal if there is one. They end as they like; what counts is that

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::jobs::{Job, Jobs};
 use super::plugin;
 use crate::cluster::Cluster;
-use crate::process::output;
+use crate::process::{output, wait_for};
 use crate::step::say;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -32,14 +32,23 @@ pub(super) fn play(cluster: &Cluster, namespace: &str) -> Result<()> {
         plugin::show(cluster, namespace, &["why", job])?;
     }
     plugin::show(cluster, namespace, &["queues"])?;
-    let condition = "jsonpath={.status.conditions[?(@.type==\"Blocked\")].message}";
-    let mut kubectl = cluster.kubectl(["get", "jobqueue", "urgent", "--namespace", namespace, "--output"]);
-    say(format!("urgent is Blocked: {}", output(kubectl.arg(condition))?));
+    say(format!("urgent is Blocked: {}", blocked_by(cluster, namespace)?));
     plugin::show(cluster, namespace, &["cancel", TOO_LARGE, "--reason", "It never fits"])?;
     jobs.until("all to end", PATIENCE, |jobs| jobs.values().all(Job::has_ended))?;
     check(&jobs)?;
     say("all as the queues' rules say: docs/queues.md");
     Ok(())
+}
+
+/// What the queue says that it is blocked by; it says so some seconds after the job that does it.
+fn blocked_by(cluster: &Cluster, namespace: &str) -> Result<String> {
+    let condition = "jsonpath={.status.conditions[?(@.type==\"Blocked\")].message}";
+    wait_for("urgent to be Blocked", PATIENCE, || {
+        let mut kubectl =
+            cluster.kubectl(["get", "jobqueue", "urgent", "--namespace", namespace, "--output", condition]);
+        let message = output(&mut kubectl)?;
+        Ok((!message.is_empty()).then_some(message))
+    })
 }
 
 /// Fails if the jobs did not share as the files say.
