@@ -55,7 +55,8 @@ pub struct Settings {
     #[arg(long, env = "BATCHYARD_LOG_TAIL", default_value_t = true, action = clap::ArgAction::Set)]
     pub log_tail: bool,
     /// Where many jobs wait or run, a step of progress is written once it lasted so long, and a second longer for
-    /// each 200 jobs that run: the shorter, the more often a job says that it is STARTING, and the more is written.
+    /// each 200 jobs that run, STARTING after twice as long: the shorter, the more often a job says that it is STARTING,
+    /// and the more is written.
     #[arg(long, env = "BATCHYARD_BUSY_PROGRESS_SECONDS", default_value_t = 3)]
     pub busy_progress_seconds: u32,
     /// A bug that tests must find.

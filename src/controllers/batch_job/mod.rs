@@ -139,6 +139,10 @@ fn pause(job: &BatchJob, decision: &Decision, context: &Context) -> Option<Durat
     let uid = job.uid()?;
     let lasting = Duration::from_secs(u64::from(context.settings.busy_progress_seconds));
     let (limit, since) = match context.dispatch.patience(lasting) {
+        // RUNNING mostly comes soon after it: both would be a write too many.
+        Some(patience) if decision.record.phase() == Phase::Starting => {
+            (patience * 2, context.caches.since_noticed(&uid))
+        }
         Some(patience) => (patience, context.caches.since_noticed(&uid)),
         None => (PROGRESS, context.caches.since_own_write(&uid)?),
     };
