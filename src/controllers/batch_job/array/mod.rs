@@ -48,6 +48,8 @@ const WHOLE: Duration = Duration::from_secs(30);
 const COUNTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// So much is done in one look: what a process that is killed again and again begins, it also ends.
 const STEPS: usize = 256;
+/// For so long requests of one look are begun: the counts are written however slow the API server is.
+const ACTS: Duration = Duration::from_secs(1);
 /// Requests of one array under way at a time.
 const CONCURRENCY: usize = 16;
 
@@ -141,7 +143,7 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
     let mut pass = decide(now, &work.array, &work.known.children, &work.gate, &seeing.sights, only.as_ref());
     let (wake, unreachable, is_cut) = (pass.wake, pass.unreachable, pass.cut(STEPS));
     let actions = work.store(pass, now).await?;
-    act(&actions, &seeing.pods, context).await?;
+    let is_cut = !act(&actions, &seeing.pods, context).await? || is_cut;
     // Others may wait for each of the children.
     let awaited = !context.caches.dependents.of(&job).is_empty();
     let counts = work.count(unreachable, if awaited { COUNTS.0 } else { many(COUNTS) }, now).await?;
@@ -455,15 +457,15 @@ fn end(record: &mut Record, phase: Phase, now: Timestamp) {
     }
 }
 
-/// Does what was decided, whatever becomes of each.
-async fn act(actions: &[Action], pods: &[Arc<Pod>], context: &Context) -> Result<(), Error> {
+/// Does what was decided, whatever becomes of each, for as long as a look may take. Says whether that was all: the rest
+/// is decided anew.
+async fn act(actions: &[Action], pods: &[Arc<Pod>], context: &Context) -> Result<bool, Error> {
     let pods = look::by_uid(pods);
     let todo = actions.iter().filter_map(|action| Some((action, pods.get(action.pod_uid())?)));
     let todo: Vec<_> = todo.map(|(action, pod)| carry_out(action, pod, context)).collect();
-    let mut failures = stream::iter(todo)
-        .buffer_unordered(CONCURRENCY)
-        .filter_map(|answer| async { answer.err() })
-        .collect::<Vec<_>>()
-        .await;
-    failures.pop().map_or(Ok(()), Err)
+    let all = todo.len();
+    let begun = stream::iter(todo).take_until(tokio::time::sleep(ACTS));
+    let answers: Vec<_> = begun.buffer_unordered(CONCURRENCY).collect().await;
+    let is_all = answers.len() == all;
+    answers.into_iter().collect::<Result<(), Error>>().map(|()| is_all)
 }
