@@ -206,6 +206,35 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_job_whose_end_somebody_has_yet_to_note_is_awaited() {
+        let (caches, mut feeds, _triggers) = crate::faults::caches();
+        let job = |name: &str, spec: serde_json::Value, status: serde_json::Value| -> BatchJob {
+            let metadata = json!({"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1"});
+            let job = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob", "metadata": metadata,
+                "spec": spec, "status": status});
+            serde_json::from_value(job).expect("a job")
+        };
+        let ended = json!({"phase": "SUCCEEDED", "stoppedAt": "2026-01-01T00:00:00Z"});
+        let first = job("first", json!({"jobQueue": "q"}), ended);
+        let awaited = || finished_job(&first, &caches).expect("it has ended").awaited;
+        assert!(!awaited(), "nobody depends on it");
+        let note = json!({"job": "first", "jobId": "first", "uid": "first"});
+        for (phase, end, want) in [
+            ("PENDING", json!(null), true),
+            ("PENDING", json!("SUCCEEDED"), false),
+            ("PENDING", json!(null), true),
+            ("RUNNABLE", json!(null), false),
+        ] {
+            let mut note = note.clone();
+            note["phase"] = end.clone();
+            let spec = json!({"jobQueue": "q", "dependsOn": [{"job": "first"}, {"job": "other"}]});
+            let second = job("second", spec, json!({"phase": phase, "dependsOn": [note]}));
+            feeds.jobs.deliver([kube::runtime::watcher::Event::Apply(second)]);
+            assert_eq!(awaited(), want, "{phase} {end}");
+        }
+    }
+
     #[test]
     fn looks_again_when_something_is_due() {
         let now = Timestamp::UNIX_EPOCH;

@@ -106,11 +106,12 @@ fn phase(job: &BatchJob) -> Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controllers::triggers::Triggers;
     use crate::faults::caches;
     use batchyard_core::dependency::Reference;
+    use kube::runtime::reflector::ObjectRef;
     use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
+    use tokio::sync::mpsc::UnboundedReceiver;
 
     /// The job `ns/<name>` of a phase, whose uid is `uid-<name>`.
     fn job(name: &str, phase: &str, depends_on: Value, more: Value) -> BatchJob {
@@ -123,8 +124,8 @@ mod tests {
         serde_json::from_value(job).expect("a job")
     }
 
-    fn woken(triggers: &mut Triggers) -> BTreeSet<String> {
-        std::iter::from_fn(|| triggers.jobs.try_recv().ok()).map(|job| job.name).collect()
+    fn woken(jobs: &mut UnboundedReceiver<ObjectRef<BatchJob>>) -> BTreeSet<String> {
+        std::iter::from_fn(|| jobs.try_recv().ok()).map(|job| job.name).collect()
     }
 
     fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
@@ -144,7 +145,7 @@ mod tests {
         let past = job("past", "RUNNABLE", json!([{"job": "a"}]), json!({}));
         let all = [by_name, by_id, child, elsewhere, past];
         feeds.jobs.deliver(all.map(Event::Apply));
-        woken(&mut triggers);
+        woken(&mut triggers.jobs);
         let waiting = ["a", "by-id", "by-name", "of-child"];
         for (phase, want) in [
             ("SUBMITTED", set(waiting)),
@@ -153,7 +154,7 @@ mod tests {
             ("SUCCEEDED", set(waiting)),
         ] {
             feeds.jobs.deliver([Event::Apply(other(phase))]);
-            assert_eq!(woken(&mut triggers), want, "{phase}");
+            assert_eq!(woken(&mut triggers.jobs), want, "{phase}");
         }
         assert_eq!(
             caches.dependents.of(&other("SUCCEEDED")),
@@ -165,9 +166,9 @@ mod tests {
         let noted = job("by-name", "PENDING", json!([{"job": "a"}, {"job": "later"}]), note);
         let gone = job("of-child", "PENDING", json!([{"jobId": "uid-a:7"}]), json!({}));
         feeds.jobs.deliver([Event::Apply(noted), Event::Delete(gone)]);
-        woken(&mut triggers);
+        woken(&mut triggers.jobs);
         feeds.jobs.deliver([Event::Delete(other("SUCCEEDED"))]);
-        assert_eq!(woken(&mut triggers), set(["by-id"]));
+        assert_eq!(woken(&mut triggers.jobs), set(["by-id"]));
     }
 
     #[tokio::test]
@@ -194,9 +195,9 @@ mod tests {
             Event::Apply(job("a", "PENDING", on("b"), json!({}))),
             Event::Apply(job("b", "PENDING", on("c"), json!({}))),
         ]);
-        woken(&mut triggers);
+        woken(&mut triggers.jobs);
         feeds.jobs.deliver([Event::Apply(job("c", "SUBMITTED", on("a"), json!({})))]);
-        assert_eq!(woken(&mut triggers), set(["a", "b", "c"]));
+        assert_eq!(woken(&mut triggers.jobs), set(["a", "b", "c"]));
         let circle = caches.dependents.circle("uid-b").expect("it lies on one");
         assert_eq!(circle.way("uid-b"), ["b", "c", "a", "b"]);
         // One that was refused is still part of it for those that were not looked at.
