@@ -14,6 +14,8 @@ pub struct PodView {
     pub attempt: u32,
     /// Which pod of that attempt it is, from 0.
     pub placement: u32,
+    /// Which child of an array it runs, or which node of a multi-node job it is.
+    pub index: Option<u32>,
     /// The compute environment that the pod was placed in.
     pub compute_environment: Option<String>,
     /// `metadata.creationTimestamp`.
@@ -31,6 +33,10 @@ pub struct PodView {
     pub gated: bool,
     /// `spec.nodeName`, empty until the pod is bound.
     pub node_name: Option<String>,
+    /// `status.podIP`.
+    pub ip: Option<String>,
+    /// Whether it can know the address that it needs to start.
+    pub address: Address,
     /// `status.observedGeneration`: what the kubelet knew when it last reported; absent before
     /// Kubernetes 1.34.
     pub observed_generation: Option<i64>,
@@ -46,6 +52,18 @@ pub struct PodView {
     pub init_containers: Vec<ContainerView>,
     /// `status.containerStatuses`, in the pod's order.
     pub containers: Vec<ContainerView>,
+}
+
+/// The main node's address, which the other nodes of a multi-node job are given before they start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Address {
+    /// The pod needs none.
+    #[default]
+    NotNeeded,
+    /// It is not known yet.
+    Awaited,
+    /// It has been there since.
+    Since(Timestamp),
 }
 
 /// `status.phase` of a pod.

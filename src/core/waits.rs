@@ -327,6 +327,37 @@ pub fn larger_than_any_node(environment: &str) -> Wait {
     )
 }
 
+/// RUNNABLE: a multi-node job wants an instance type that no node of the pool is of today.
+pub fn no_node_of_type(environment: &str, instance_type: &str) -> Wait {
+    wait(
+        Kind::Node,
+        format!(
+            "Waiting for a node of type {instance_type} in ComputeEnvironment {environment}: it has none"
+        ),
+    )
+}
+
+/// RUNNABLE: the nodes of a multi-node job do not all fit the pool even if nothing else runs there; more may join.
+pub fn more_than_all_nodes(environment: &str, nodes: usize) -> Wait {
+    wait(
+        Kind::Node,
+        format!(
+            "Waiting for more nodes in ComputeEnvironment {environment}: all of them together cannot hold the {nodes} \
+             nodes of the job"
+        ),
+    )
+}
+
+/// RUNNABLE: a multi-node job starts once there is room for all of its nodes at the same time.
+pub fn gang(environment: &str, nodes: usize) -> Wait {
+    wait(
+        Kind::Node,
+        format!(
+            "Waiting for room for all {nodes} nodes of the job at the same time in ComputeEnvironment {environment}"
+        ),
+    )
+}
+
 /// RUNNABLE: the pool's nodes are full.
 pub fn resource(environment: &str, kind: Kind) -> Wait {
     let what = match kind {

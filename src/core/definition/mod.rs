@@ -5,6 +5,7 @@
 //! everything that decides about privileges comes from the definition alone, by construction:
 //! [`Overrides`] has no member for it.
 
+pub mod nodes;
 pub mod requirements;
 pub mod revision;
 

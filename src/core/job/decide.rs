@@ -173,22 +173,8 @@ pub fn decide(
     seen: &Seen,
     tolerances: &Tolerances,
 ) -> Decision {
-    let ordered = record.intent.is_some();
-    let mut step = Step { now, job, seen, tolerances, ordered, next: Decision::default() };
-    step.next.record = record.clone();
-    step.next.record.created_at.get_or_insert(now);
-    step.next.record.phase.get_or_insert(Phase::Submitted);
-
-    if step.phase().is_terminal() {
-        step.clear_away(None);
-        return step.next;
-    }
-    step.take_orders();
-    match (step.phase(), step.live()) {
-        (Phase::Submitted | Phase::Pending, None) => step.accept(readiness),
-        (_, Some(pod)) => step.follow(&pod),
-        (_, None) => step.without_pod(),
-    }
+    let mut step = Step::new(now, job, record, seen, tolerances);
+    step.run(readiness);
     step.next
 }
 
@@ -203,13 +189,40 @@ pub(super) struct Step<'a> {
     pub(super) next: Decision,
 }
 
-impl Step<'_> {
-    fn phase(&self) -> Phase {
+impl<'a> Step<'a> {
+    pub(super) fn new(
+        now: Timestamp,
+        job: &'a Job,
+        record: &Record,
+        seen: &'a Seen,
+        tolerances: &'a Tolerances,
+    ) -> Self {
+        let ordered = record.intent.is_some();
+        let mut step = Self { now, job, seen, tolerances, ordered, next: Decision::default() };
+        step.next.record = record.clone();
+        step.next.record.created_at.get_or_insert(now);
+        step.next.record.phase.get_or_insert(Phase::Submitted);
+        step
+    }
+
+    pub(super) fn run(&mut self, readiness: &Readiness) {
+        if self.phase().is_terminal() {
+            return self.clear_away(None);
+        }
+        self.take_orders();
+        match (self.phase(), self.live()) {
+            (Phase::Submitted | Phase::Pending, None) => self.accept(readiness),
+            (_, Some(pod)) => self.follow(&pod),
+            (_, None) => self.without_pod(),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
         self.next.record.phase()
     }
 
     /// The pod that runs the job now: the one on record, else the one made for the next attempt.
-    fn live(&self) -> Option<PodView> {
+    pub(super) fn live(&self) -> Option<PodView> {
         let record = &self.next.record;
         let open = || self.seen.pods.iter().filter(|p| !record.has_counted(&p.uid));
         match &record.current {
@@ -347,7 +360,7 @@ impl Step<'_> {
     }
 
     /// The pod's node, as it is now compared with what it was when the pod was bound.
-    fn host(&self, pod: &PodView) -> Option<NodeView> {
+    pub(super) fn host(&self, pod: &PodView) -> Option<NodeView> {
         let mut node = self.seen.nodes.get(pod.node_name.as_deref()?)?.clone();
         let at_bind = self.next.record.current.as_ref().and_then(|current| current.boot_id.as_ref());
         node.rebooted = at_bind.is_some() && node.boot_id.is_some() && at_bind != node.boot_id.as_ref();
@@ -488,7 +501,7 @@ impl Step<'_> {
 
     /// Ends what still works in a pod that is of no more use, then lets it go. A pod that ended
     /// stays for its logs, and one whose last sidecar is still flushing is left to the kubelet.
-    fn let_go(&mut self, pod: &PodView) {
+    pub(super) fn let_go(&mut self, pod: &PodView) {
         if !is_terminal(pod) && still_works(pod) {
             self.delete(pod, if self.is_lost(pod) { Deletion::Forced } else { Deletion::Graceful });
         }
@@ -504,20 +517,20 @@ impl Step<'_> {
         !node.ready && recorded.is_some_and(|attempt| reason::is_host_end(&attempt.status_reason))
     }
 
-    fn delete(&mut self, pod: &PodView, how: Deletion) {
+    pub(super) fn delete(&mut self, pod: &PodView, how: Deletion) {
         if pod.deleted_at.is_none() || how == Deletion::Forced {
             let (pod, uid) = (pod.name.clone(), pod.uid.clone());
             self.next.actions.push(Action::Delete { pod, uid, how });
         }
     }
 
-    fn release(&mut self, pod: &PodView) {
+    pub(super) fn release(&mut self, pod: &PodView) {
         if pod.held {
             self.next.actions.push(Action::Release { pod: pod.name.clone(), uid: pod.uid.clone() });
         }
     }
 
-    fn wake_at(&mut self, at: Option<Timestamp>) {
+    pub(super) fn wake_at(&mut self, at: Option<Timestamp>) {
         self.next.wake = [self.next.wake, at].into_iter().flatten().min();
     }
 }
@@ -537,13 +550,13 @@ fn unschedulable(pod: &PodView) -> Option<(Timestamp, &str)> {
         .then(|| (since, scheduled.message.as_deref().unwrap_or_default()))
 }
 
-fn is_terminal(pod: &PodView) -> bool {
+pub(super) fn is_terminal(pod: &PodView) -> bool {
     matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
 }
 
 /// True while a container of the job itself runs or may yet start. Sidecars do not count: the kubelet ends them,
 /// and a log sidecar needs that moment to flush.
-fn still_works(pod: &PodView) -> bool {
+pub(super) fn still_works(pod: &PodView) -> bool {
     pod.containers.is_empty()
         || pod.containers.iter().chain(&pod.init_containers).any(|container| {
             container.role != ContainerRole::Sidecar

@@ -1,6 +1,7 @@
 //! One job: its phases, its attempts, and what to do next.
 
 pub mod decide;
+pub mod gang;
 mod outcome;
 pub mod phase;
 pub mod record;

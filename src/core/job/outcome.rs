@@ -187,6 +187,12 @@ impl Ran {
         }
     }
 
+    /// Of a multi-node job: had a part of it this host, the placement had one.
+    pub(super) fn on(mut self, node_name: Option<String>) -> Self {
+        self.node_name = self.node_name.or(node_name);
+        self
+    }
+
     fn attempt(&self, ending: &Ending, decision: RetryDecision) -> Attempt {
         Attempt {
             attempt: self.attempt,

@@ -20,6 +20,6 @@ pub use resources::Resources;
 pub use schedule::{Decisions, Stranded, schedule};
 pub use share::{Ledger, Policy, Shares, Usage, Use};
 pub use snapshot::{
-    Candidate, Environment, NodeRoom, Provisioned, Queue, Snapshot, Tenant, Unbound, Verdict,
+    Candidate, Environment, Group, NodeRoom, Provisioned, Queue, Snapshot, Tenant, Unbound, Verdict,
 };
 pub use waiting::Waiting;

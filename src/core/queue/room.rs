@@ -1,10 +1,12 @@
 //! Room for one job: which environment takes it, what is in the way, and who could make room.
+//!
+//! A multi-node job takes room for all of its nodes or for none.
 
 use std::collections::BTreeMap;
 
 use super::line::Entry;
 use super::resources::Resources;
-use super::snapshot::{Candidate, Environment, NodeRoom, Provisioned, Queue, Unbound};
+use super::snapshot::{Candidate, Environment, Need, NodeRoom, Provisioned, Queue, Unbound};
 use crate::waits::{self, Kind, Wait};
 
 /// What is free. What is given away is charged at once, so that nothing is promised twice.
@@ -74,24 +76,22 @@ impl Room {
         let Some(environment) = self.environments.get_mut(name) else {
             return Err(Obstacle::passing(waits::no_environment(queue.name())));
         };
-        let need = job.requests_in(environment);
+        let (needs, vcpus) = (job.needs_in(environment), job.vcpus_milli);
         let fits = environment
-            .could_take(name, queue, job.vcpus_milli, &need)
-            .and_then(|()| has_room(environment, name, queue, job.vcpus_milli))
+            .could_take(name, queue, vcpus, &needs)
+            .and_then(|()| has_room(environment, name, queue, vcpus))
             .and_then(|()| match &environment.provisioned {
-                Some(provisioned) => has_window(provisioned, name).map(|()| None),
-                None => match tightest(environment, &self.nodes, &need) {
-                    Some(node) => Ok(Some(node)),
-                    None => Err(Obstacle::passing(lacking(environment, name, &self.nodes, &need))),
-                },
+                Some(provisioned) => has_window(provisioned, name, job.pods()).map(|()| Vec::new()),
+                None => pack(environment, &self.nodes, |node| &node.free, &needs)
+                    .ok_or_else(|| Obstacle::passing(lacking(environment, name, &self.nodes, &needs))),
             });
-        let node = fits.map_err(|obstacle| match holder(&self.held, name, queue) {
+        let taken = fits.map_err(|obstacle| match holder(&self.held, name, queue) {
             Some(holder) if !obstacle.lasting => Obstacle::passing(waits::held_for(name, holder)),
             _ => obstacle,
         })?;
-        environment.charge(queue.namespace(), job.vcpus_milli);
-        if let Some(node) = node {
-            self.nodes[node].free.charge(&need);
+        environment.charge(queue.namespace(), vcpus, job.pods());
+        for (node, pod) in taken {
+            self.nodes[node].free.charge(&pod);
         }
         self.take_tokens(job);
         Ok(())
@@ -113,8 +113,12 @@ impl Room {
         let provisioned = environment.provisioned.as_mut()?;
         let freed = std::mem::take(&mut provisioned.leaving_milli);
         let mut missing = then.saturating_sub(max).saturating_sub(freed);
-        let waiting = provisioned.unbound.len() + provisioned.unseen + 1;
-        let mut too_many = waiting as i64 - provisioned.window as i64;
+        let others = provisioned.waiting() as i64;
+        let mut too_many = others + head.job.pods() as i64 - provisioned.window as i64;
+        if provisioned.window > 0 {
+            // Where nothing else waits, a job may have more pods than there are places.
+            too_many = too_many.min(others);
+        }
         let comes_later = |pod: &Unbound| {
             let is_behind = || (&pod.rank, pod.child) > (head.rank, head.child);
             pod.priority < priority || queue.shares.is_none() && pod.queue == queue.id && is_behind()
@@ -128,7 +132,7 @@ impl Room {
                 break;
             }
             missing -= pod.vcpus_milli;
-            too_many -= 1;
+            too_many -= pod.count as i64;
             going.push(index);
         }
         if missing > 0 || too_many > 0 {
@@ -136,14 +140,14 @@ impl Room {
         }
         // A large pod may have made it needless that smaller ones go, which come later.
         for position in (0..going.len()).rev() {
-            let vcpus_milli = provisioned.unbound[going[position]].vcpus_milli;
-            if missing + vcpus_milli <= 0 && too_many < 0 {
-                (missing, too_many) = (missing + vcpus_milli, too_many + 1);
+            let Unbound { vcpus_milli, count, .. } = provisioned.unbound[going[position]];
+            if missing + vcpus_milli <= 0 && too_many + count as i64 <= 0 {
+                (missing, too_many) = (missing + vcpus_milli, too_many + count as i64);
                 going.remove(position);
             }
         }
         // Their places in the window are for this job, not for those who come later in this cycle.
-        provisioned.unseen += going.len();
+        provisioned.unseen += going.iter().map(|index| provisioned.unbound[*index].count).sum::<usize>();
         Some(going.into_iter().map(|index| provisioned.unbound.remove(index).key).collect())
     }
 
@@ -157,30 +161,30 @@ impl Room {
         }
         for name in environments {
             let Some(environment) = self.environments.get_mut(*name) else { continue };
-            let need = job.requests_in(environment);
-            let could = environment.could_take(name, queue, vcpus, &need).is_ok();
-            let node = nearest(environment, &self.nodes, &need);
+            let needs = job.needs_in(environment);
+            let could = environment.could_take(name, queue, vcpus, &needs).is_ok();
+            let nodes = nearest(environment, &self.nodes, &needs);
             if !could
                 || vcpus > environment.most_for(queue)
-                || environment.provisioned.is_none() && node.is_none()
+                || environment.provisioned.is_none() && nodes.is_none()
             {
                 continue;
             }
             if self.lacks_tokens(job).is_none() {
-                self.hold_room(name, queue, vcpus, node.map(|node| (node, need)));
+                self.hold_room(name, queue, vcpus, nodes.unwrap_or_default());
             }
             return self.take_tokens(job);
         }
     }
 
-    fn hold_room(&mut self, name: &str, queue: &Queue, vcpus_milli: i64, node: Option<(usize, Resources)>) {
+    fn hold_room(&mut self, name: &str, queue: &Queue, vcpus_milli: i64, nodes: Vec<(usize, Resources)>) {
         let Some(environment) = self.environments.get_mut(name) else { return };
         let namespace = queue.namespace();
         let has_its_part = environment.namespace_is_full(namespace, vcpus_milli);
         environment.charge_namespace(namespace, vcpus_milli);
         if !has_its_part {
             environment.used_vcpus_milli = environment.used_vcpus_milli.saturating_add(vcpus_milli);
-            node.into_iter().for_each(|(node, need)| self.nodes[node].free.charge(&need));
+            nodes.into_iter().for_each(|(node, pod)| self.nodes[node].free.charge(&pod));
         }
         let part = has_its_part.then(|| namespace.to_owned());
         self.held.insert((name.to_owned(), part), queue.name().to_owned());
@@ -191,18 +195,19 @@ impl Room {
     pub(super) fn is_open_to(&self, name: &str, queue: &Queue, pod: &Unbound) -> bool {
         self.environments.get(name).is_some_and(|environment| {
             let has_such_nodes = environment.provisioned.is_some() || pod.pod.fits(&environment.largest);
-            has_such_nodes && environment.could_take(name, queue, pod.vcpus_milli, &pod.pod).is_ok()
+            let needs = [Need { count: pod.count, pod: pod.pod, instance_type: None }];
+            has_such_nodes && environment.could_take(name, queue, pod.vcpus_milli, &needs).is_ok()
         })
     }
 }
 
 impl Environment {
-    /// Takes room for a job of this namespace, whose pod is not seen yet.
-    pub fn charge(&mut self, namespace: &str, vcpus_milli: i64) {
+    /// Takes room for a job of this namespace, whose pods, so many, are not seen yet.
+    pub fn charge(&mut self, namespace: &str, vcpus_milli: i64, pods: usize) {
         self.used_vcpus_milli = self.used_vcpus_milli.saturating_add(vcpus_milli);
         self.charge_namespace(namespace, vcpus_milli);
         if let Some(provisioned) = &mut self.provisioned {
-            provisioned.unseen += 1;
+            provisioned.unseen += pods;
         }
     }
 
@@ -237,7 +242,7 @@ impl Environment {
         name: &str,
         queue: &Queue,
         vcpus_milli: i64,
-        need: &Resources,
+        needs: &[Need<'_>],
     ) -> Result<(), Obstacle> {
         if let Some(why) = &self.closed {
             return Err(Obstacle::passing(why.clone()));
@@ -247,7 +252,7 @@ impl Environment {
             return Err(Obstacle::lasting(waits::above_max_vcpus()));
         }
         let mut short_of = self.provisioned.iter().flat_map(|provisioned| &provisioned.short_of);
-        match short_of.any(|short| short.fits(need)) {
+        match short_of.any(|short| needs.iter().any(|need| short.fits(&need.pod))) {
             true => Err(Obstacle::passing(waits::no_capacity(name))),
             false => Ok(()),
         }
@@ -281,46 +286,113 @@ fn has_room(environment: &Environment, name: &str, queue: &Queue, vcpus_milli: i
     }
 }
 
-/// Whether one more pod may wait for a node.
-fn has_window(provisioned: &Provisioned, name: &str) -> Result<(), Obstacle> {
-    match provisioned.unbound.len() + provisioned.unseen + provisioned.leaving < provisioned.window {
-        true => Ok(()),
-        false => Err(Obstacle::crowded(waits::unbound_window(name, provisioned.window))),
+/// Whether so many pods more may wait for nodes: where nothing else waits, as many as one job has.
+fn has_window(provisioned: &Provisioned, name: &str, pods: usize) -> Result<(), Obstacle> {
+    let waiting = provisioned.waiting() + provisioned.leaving;
+    match waiting == 0 || waiting + pods <= provisioned.window {
+        true if provisioned.window > 0 => Ok(()),
+        _ => Err(Obstacle::crowded(waits::unbound_window(name, provisioned.window))),
     }
 }
 
 /// The node of the environment that has the least left over, so that large gaps stay for large
 /// jobs.
 pub fn tightest(environment: &Environment, nodes: &[NodeRoom], need: &Resources) -> Option<usize> {
-    let fitting = environment.nodes.iter().copied().filter(|index| need.fits(&nodes[*index].free));
-    fitting.min_by_key(|index| {
-        (nodes[*index].free.gpus, nodes[*index].free.cpu_milli, nodes[*index].free.memory)
-    })
+    let free = environment.nodes.iter().map(|index| (*index, &nodes[*index].free));
+    tightest_of(free, need)
 }
 
-/// The node of the environment on which the least has to become free for a pod.
-fn nearest(environment: &Environment, nodes: &[NodeRoom], need: &Resources) -> Option<usize> {
-    let large = environment.nodes.iter().copied().filter(|index| need.fits(&nodes[*index].size));
-    large.min_by_key(|index| {
-        let free = &nodes[*index].free;
-        let part = |need: i64, free: i64| if need > 0 { (need - free).max(0) * 1000 / need } else { 0 };
+fn tightest_of<'n>(free: impl Iterator<Item = (usize, &'n Resources)>, need: &Resources) -> Option<usize> {
+    let fitting = free.filter(|(_, free)| need.fits(free));
+    fitting.min_by_key(|(_, free)| (free.gpus, free.cpu_milli, free.memory)).map(|(index, _)| index)
+}
+
+/// A node for each pod, all at the same time, where so much is there; nothing if one finds none. The largest look
+/// first, each for the node that has the least left over: that is not every way to do it, but a good one.
+fn pack(
+    environment: &Environment,
+    nodes: &[NodeRoom],
+    room: fn(&NodeRoom) -> &Resources,
+    needs: &[Need<'_>],
+) -> Option<Vec<(usize, Resources)>> {
+    // Most jobs are one pod, and there may be many nodes: nothing is copied for them.
+    if let [need @ Need { count: 1, .. }] = needs {
+        let takers = environment.nodes.iter().filter(|index| need.takes(&nodes[**index]));
+        let node = tightest_of(takers.map(|index| (*index, room(&nodes[*index]))), &need.pod)?;
+        return Some(vec![(node, need.pod)]);
+    }
+    let mut left: BTreeMap<usize, Resources> =
+        environment.nodes.iter().map(|index| (*index, *room(&nodes[*index]))).collect();
+    let mut taken = Vec::new();
+    for need in needs {
+        for _ in 0..need.count {
+            let takers = left.iter().filter(|(index, _)| need.takes(&nodes[**index]));
+            let node = tightest_of(takers.map(|(index, free)| (*index, free)), &need.pod)?;
+            left.get_mut(&node)?.charge(&need.pod);
+            taken.push((node, need.pod));
+        }
+    }
+    Some(taken)
+}
+
+/// The nodes of the environment on which the least has to become free for the pods; nothing if even its empty nodes
+/// are too small or too few.
+fn nearest(
+    environment: &Environment,
+    nodes: &[NodeRoom],
+    needs: &[Need<'_>],
+) -> Option<Vec<(usize, Resources)>> {
+    let part = |need: i64, free: i64| if need > 0 { (need - free).max(0) * 1000 / need } else { 0 };
+    let lacks = |need: &Resources, free: &Resources| {
         part(need.gpus, free.gpus)
             + part(need.cpu_milli, free.cpu_milli)
             + part(need.memory >> 20, free.memory >> 20)
-    })
+    };
+    let of = |room: fn(&NodeRoom) -> Resources| {
+        environment.nodes.iter().map(|index| (*index, room(&nodes[*index]))).collect::<BTreeMap<_, _>>()
+    };
+    // Of an empty pool and of this one: where the pods go, they have to fit once others have gone.
+    let (mut empty, mut left) = (of(|node| node.size), of(|node| node.free));
+    let mut taken = Vec::new();
+    for need in needs {
+        for _ in 0..need.count {
+            let large =
+                empty.iter().filter(|(index, size)| need.takes(&nodes[**index]) && need.pod.fits(size));
+            let node = large.map(|(index, _)| *index).min_by_key(|index| lacks(&need.pod, &left[index]))?;
+            empty.get_mut(&node)?.charge(&need.pod);
+            left.get_mut(&node)?.charge(&need.pod);
+            taken.push((node, need.pod));
+        }
+    }
+    Some(taken)
 }
 
-/// Names the resource that is short.
-fn lacking(environment: &Environment, name: &str, nodes: &[NodeRoom], need: &Resources) -> Wait {
+/// Names what is short.
+fn lacking(environment: &Environment, name: &str, nodes: &[NodeRoom], needs: &[Need<'_>]) -> Wait {
     if environment.nodes.is_empty() {
         return waits::no_node(name);
     }
-    if !need.fits(&environment.largest) {
-        return waits::larger_than_any_node(name);
+    let of = |index: &usize| &nodes[*index];
+    for need in needs {
+        let mut takers = environment.nodes.iter().filter(|index| need.takes(of(index)));
+        if let Some(wanted) = need.instance_type.filter(|_| takers.clone().next().is_none()) {
+            return waits::no_node_of_type(name, wanted);
+        }
+        // What an empty node could take is known of all nodes together.
+        let is_large = |index: &usize| need.pod.fits(&of(index).size);
+        if !need.pod.fits(&environment.largest) || need.instance_type.is_some() && !takers.any(is_large) {
+            return waits::larger_than_any_node(name);
+        }
     }
-    let none = |has_room: &dyn Fn(&NodeRoom) -> bool| {
-        !environment.nodes.iter().any(|index| has_room(&nodes[*index]))
+    let pods = needs.iter().map(|need| need.count).sum();
+    let [Need { count: 1, pod: need, instance_type: None }] = needs else {
+        return match pack(environment, nodes, |node| &node.size, needs) {
+            None => waits::more_than_all_nodes(name, pods),
+            Some(_) => waits::gang(name, pods),
+        };
     };
+    let none =
+        |has_room: &dyn Fn(&NodeRoom) -> bool| !environment.nodes.iter().any(|index| has_room(of(index)));
     if need.gpus > 0 && none(&|node| node.free.gpus >= need.gpus) {
         waits::resource(name, Kind::Gpus)
     } else if none(&|node| node.free.cpu_milli >= need.cpu_milli) {

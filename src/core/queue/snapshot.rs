@@ -67,9 +67,9 @@ impl Queue {
 /// A job that waits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Candidate {
-    /// vCPUs as the job states them, in thousandths: what `maxvCpus` bounds.
+    /// vCPUs as the job states them, in thousandths, of all nodes of a multi-node job: what `maxvCpus` bounds.
     pub vcpus_milli: i64,
-    /// What its pod requests, before the environment's share of the CPU is applied.
+    /// What its pod requests, before the environment's share of the CPU is applied; of a multi-node job the largest.
     pub pod: Resources,
     /// Its share; counts in fair-share queues.
     pub share: String,
@@ -80,18 +80,67 @@ pub struct Candidate {
     /// The children of an array that wait at this place, by index: each takes what is said here. `None` for a job that
     /// is no array.
     pub children: Option<Arc<RoaringBitmap>>,
+    /// The nodes of a multi-node job, which start together or not at all. `None` for a job of one pod.
+    pub gang: Option<Arc<[Group]>>,
+}
+
+/// Nodes of a multi-node job whose pods are alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many.
+    pub count: usize,
+    /// What each of their pods requests, before the environment's share of the CPU is applied.
+    pub pod: Resources,
+    /// The instance type that they want.
+    pub instance_type: Option<String>,
+}
+
+impl Group {
+    fn need_in(&self, environment: &Environment) -> Need<'_> {
+        let instance_type = self.instance_type.as_deref();
+        Need { count: self.count, pod: environment.requests(self.pod), instance_type }
+    }
+}
+
+/// Pods that are alike, as an environment sees them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need<'c> {
+    pub(super) count: usize,
+    pub(super) pod: Resources,
+    pub(super) instance_type: Option<&'c str>,
+}
+
+impl Need<'_> {
+    /// True if the node is of the type that is wanted, if one is.
+    pub(super) fn takes(&self, node: &NodeRoom) -> bool {
+        self.instance_type.is_none_or(|wanted| node.instance_type.as_deref() == Some(wanted))
+    }
 }
 
 impl Candidate {
-    /// How many pods wait here.
+    /// How many jobs wait here: the children of an array, each; a multi-node job is one.
     pub fn count(&self) -> usize {
         self.children.as_ref().map_or(1, |children| usize::try_from(children.len()).unwrap_or(usize::MAX))
     }
 
+    /// How many pods start together.
+    pub(super) fn pods(&self) -> usize {
+        self.gang.as_ref().map_or(1, |groups| groups.iter().map(|group| group.count).sum())
+    }
+
     /// What its pod requests in an environment.
     pub fn requests_in(&self, environment: &Environment) -> Resources {
-        let percent = environment.cpu_percent.unwrap_or(100);
-        Resources { cpu_milli: self.pod.cpu_milli * percent / 100, ..self.pod }
+        environment.requests(self.pod)
+    }
+
+    /// What its pods request in an environment, the largest first.
+    pub(super) fn needs_in(&self, environment: &Environment) -> Vec<Need<'_>> {
+        let Some(groups) = &self.gang else {
+            return vec![Need { count: 1, pod: self.requests_in(environment), instance_type: None }];
+        };
+        let mut needs: Vec<_> = groups.iter().map(|group| group.need_in(environment)).collect();
+        needs.sort_by_key(|need| std::cmp::Reverse((need.pod.gpus, need.pod.cpu_milli, need.pod.memory)));
+        needs
     }
 }
 
@@ -121,6 +170,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// What a pod requests here.
+    fn requests(&self, pod: Resources) -> Resources {
+        Resources { cpu_milli: pod.cpu_milli * self.cpu_percent.unwrap_or(100) / 100, ..pod }
+    }
+
     /// The priority that a queue has here.
     pub(super) fn priority_of(&self, queue: &Queue) -> i64 {
         let at_most = self.tenant(queue.namespace()).and_then(|tenant| tenant.max_priority);
@@ -158,7 +212,8 @@ pub struct Tenant {
 pub struct Provisioned {
     /// How many pods may wait for nodes at a time.
     pub window: usize,
-    /// How many pods are being made and are not seen yet.
+    /// How many pods are being made and are not seen yet, or cannot be withdrawn: those of a multi-node job of which a
+    /// part has a node.
     pub unseen: usize,
     /// Pods without a node that are going, and the vCPUs that they free, in thousandths: what they free need not be
     /// taken from others.
@@ -173,7 +228,14 @@ pub struct Provisioned {
     pub short_of: Vec<Resources>,
 }
 
-/// A pod that waits for a node.
+impl Provisioned {
+    /// How many pods wait for nodes, those that are going left out.
+    pub(super) fn waiting(&self) -> usize {
+        self.unbound.iter().map(|pod| pod.count).sum::<usize>() + self.unseen
+    }
+}
+
+/// A pod that waits for a node, or all those of a multi-node job, which go together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbound {
     /// Its job, or which child of an array it runs: see [`crate::name::part`].
@@ -186,9 +248,11 @@ pub struct Unbound {
     pub rank: Rank,
     /// The index of the child that it runs, of an array.
     pub child: Option<u32>,
-    /// Its vCPUs, in thousandths.
+    /// How many pods they are.
+    pub count: usize,
+    /// Its vCPUs, in thousandths, of all of them.
     pub vcpus_milli: i64,
-    /// What it requests.
+    /// What it requests; of several the largest.
     pub pod: Resources,
     /// When it was made.
     pub since: Timestamp,
@@ -206,6 +270,8 @@ pub struct NodeRoom {
     pub free: Resources,
     /// Allocatable.
     pub size: Resources,
+    /// Its `node.kubernetes.io/instance-type`.
+    pub instance_type: Option<String>,
 }
 
 /// The answer for one job.

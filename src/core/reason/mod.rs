@@ -190,6 +190,35 @@ pub fn kubelet(word: &str, message: &str) -> String {
     line(&format!("{word}{separator}{message}"), REASON_LIMIT)
 }
 
+// Nodes of multi-node jobs. Ours.
+
+/// The reason of a container, with the node of the job that it is about: behind it, since rules match by prefix.
+pub fn of_node(why: Option<&str>, node: u32) -> String {
+    let why = why.unwrap_or_default();
+    line(&format!("{why}{}(node {node})", if why.is_empty() { "" } else { " " }), REASON_LIMIT)
+}
+
+/// The end of a node that did not end by itself: the main node's end, or that of the attempt, ended it.
+pub const NODE_STOPPED: &str = "Stopped: the attempt of the job ended";
+
+/// How the placement of a multi-node job ended whose nodes did not all come.
+const GANG_BACK: &str = "Not all nodes of the job";
+
+/// Some of the nodes had no host in time; seen on placements only.
+pub fn gang_unbound(bound: usize, nodes: u32, seconds: i64) -> String {
+    format!("{GANG_BACK} had a host within {seconds} s: {bound} of {nodes} did")
+}
+
+/// Some of the pods were not made, or are gone; seen on placements only.
+pub fn gang_incomplete(there: usize, nodes: u32) -> String {
+    format!("{GANG_BACK} have a pod: {there} of {nodes} do")
+}
+
+/// True for a placement that ended since not all nodes of the job came.
+pub fn is_gang_back(text: &str) -> bool {
+    text.starts_with(GANG_BACK)
+}
+
 // What goes on longer than it may. Ours; behind one of the prefixes above.
 
 /// The image is still being pulled.
@@ -227,9 +256,11 @@ pub const POD_ENDING: &str = "The pod is being deleted";
 pub const NODE_TO_BEGIN: &str = "Bound; waiting for the node to begin";
 /// True for a text that tells more than that the pod is about to start.
 pub fn is_trouble(text: &str) -> bool {
-    let usual = [NODE_TO_BEGIN, "ContainerCreating", "PodInitializing"];
+    let usual = [NODE_TO_BEGIN, ADDRESS_AWAITED, "ContainerCreating", "PodInitializing"];
     !usual.iter().any(|word| text.starts_with(word)) && !text.ends_with(" runs")
 }
+/// A node of a multi-node job cannot start before the main node has an address.
+pub const ADDRESS_AWAITED: &str = "Waiting for the main node's address";
 /// An init container is at work.
 pub fn init_runs(container: &str) -> String {
     line(&format!("init container {container} runs"), REASON_LIMIT)

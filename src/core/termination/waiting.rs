@@ -7,8 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::container::{self, End, How};
 use super::pull::{self, Cause};
 use super::{Class, Ending, Tolerances, later};
-use crate::pod::{ContainerRole, ContainerState, ContainerView, PodCondition, PodView};
+use crate::pod::{Address, ContainerRole, ContainerState, ContainerView, PodCondition, PodView};
 use crate::reason::{self, clean};
+
+/// The kubelet's word for a missing Secret, ConfigMap or key.
+const CONFIG: &str = "CreateContainerConfigError";
 
 /// Something that a pod waits for before a container can start.
 pub(super) struct Dwell {
@@ -118,8 +121,16 @@ impl<'a> Scene<'a> {
     fn waits(&self, clock: Option<Timestamp>, state: &ContainerState) -> Dwell {
         let (word, message) = words(state);
         let sandbox = self.condition("PodReadyToStartContainers").is_none_or(|c| c.status);
+        let rule = rule(word, message, sandbox, self.tolerances);
         let text = reason::kubelet(word, pull::without_rpc(message));
-        self.dwell(clock, rule(word, message, sandbox, self.tolerances), &text)
+        match self.pod.address {
+            // W8 of a worker of a gang: what is missing is written once the main node has it.
+            Address::Awaited if word == CONFIG => {
+                self.dwell(clock, Rule { tolerance: None, ..rule }, reason::ADDRESS_AWAITED)
+            }
+            Address::Since(at) if word == CONFIG => self.dwell(clock.map(|clock| clock.max(at)), rule, &text),
+            Address::NotNeeded | Address::Awaited | Address::Since(_) => self.dwell(clock, rule, &text),
+        }
     }
 }
 
@@ -155,7 +166,7 @@ fn rule(word: &str, message: &str, sandbox_ready: bool, t: &Tolerances) -> Rule 
         "InvalidImageName" => pull(SignedDuration::ZERO, message), // W5
         "ErrImageNeverPull" => pull(t.pull_denied, message),    // W6
         "ImageInspectError" => pull(t.pull_network, message),   // W7
-        "CreateContainerConfigError" => setup(t.config, reason::cannot_initialize(message)), // W8
+        CONFIG => setup(t.config, reason::cannot_initialize(message)), // W8
         "CreateContainerError" => setup(t.create, reason::cannot_create(pull::without_rpc(message))), // W9
         "RunContainerError" => setup(t.create, reason::cannot_start(pull::without_rpc(message))), // W10
         "PreCreateHookError" | "PreStartHookError" | "PostStartHookError" => {

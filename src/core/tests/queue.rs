@@ -233,7 +233,12 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
     (parts, prop::collection::vec(queue, 0..4)).prop_map(|((nodes, environments), queues)| {
         let mut snapshot = Snapshot::default();
         for (index, free) in nodes.into_iter().enumerate() {
-            snapshot.nodes.push(NodeRoom { name: format!("n{index}"), free, size: free });
+            snapshot.nodes.push(NodeRoom {
+                name: format!("n{index}"),
+                free,
+                size: free,
+                ..NodeRoom::default()
+            });
         }
         for (index, (open, max, used, cpu_percent, members)) in environments.into_iter().enumerate() {
             let nodes: Vec<_> = (0..snapshot.nodes.len()).filter(|n| members & (1 << n) != 0).collect();

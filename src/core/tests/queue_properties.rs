@@ -9,11 +9,11 @@ mod invariants;
 mod stage;
 
 use batchyard_core::queue::{
-    Candidate, Environment, NodeRoom, Policy, Provisioned, Queue, Rank, Resources, Shares, Snapshot, Tenant,
+    Candidate, Environment, Group, NodeRoom, Policy, Provisioned, Queue, Rank, Shares, Snapshot, Tenant,
     Unbound, Usage, schedule,
 };
 use cases::cases;
-use invariants::{admitted, check, line_of};
+use invariants::{admitted, check, line_of, pods};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use stage::{amounts, closed, rank};
@@ -45,6 +45,7 @@ fn provisioned() -> impl Strategy<Value = Option<Provisioned>> {
             let unbound = pods.into_iter().map(|(queue, priority, vcpus, age, waits)| Unbound {
                 key: String::new(),
                 child: None,
+                count: 1,
                 queue: format!("{}/q{queue}", NAMESPACES[queue % 2]),
                 priority,
                 rank: rank("", true, age),
@@ -84,15 +85,16 @@ fn environment() -> impl Strategy<Value = Environment> {
 fn candidate() -> impl Strategy<Value = (bool, i64, Candidate)> {
     let token = prop::option::of((prop::sample::select(vec!["t/one", "t/two", "t/none"]), 0..4i64));
     let share = prop::sample::select(vec!["x", "y1", "y2"]);
-    (any::<bool>(), 0..20i64, 1..6i64, token, share, 0..2i64).prop_map(
-        |(fresh, age, vcpus, token, share, priority)| {
+    let gang = prop::option::weighted(0.3, 2..5usize);
+    (any::<bool>(), 0..20i64, 1..6i64, token, share, 0..2i64, gang).prop_map(
+        |(fresh, age, vcpus, token, share, priority, gang)| {
             let tokens = token.map(|(name, quantity)| (name.to_owned(), quantity)).into_iter().collect();
-            let (vcpus_milli, pod) = (vcpus * 1000, amounts(vcpus, 1, 0, 1));
-            (
-                fresh,
-                age,
-                Candidate { vcpus_milli, pod, share: share.to_owned(), priority, tokens, children: None },
-            )
+            let pod = amounts(vcpus, 1, 0, 1);
+            let vcpus_milli = vcpus * 1000 * gang.unwrap_or(1) as i64;
+            let gang = gang.map(|count| [Group { count, pod, ..Group::default() }].into());
+            let share = share.to_owned();
+            let job = Candidate { vcpus_milli, pod, share, priority, tokens, gang, ..Candidate::default() };
+            (fresh, age, job)
         },
     )
 }
@@ -133,7 +135,12 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             let mut snapshot = Snapshot::default();
             for (index, (vcpus, pods)) in nodes.into_iter().enumerate() {
                 let (free, size) = (amounts(vcpus, 8, 0, pods), amounts(8, 8, 0, 9));
-                snapshot.nodes.push(NodeRoom { name: format!("n{index}"), free, size });
+                snapshot.nodes.push(NodeRoom {
+                    name: format!("n{index}"),
+                    free,
+                    size,
+                    ..NodeRoom::default()
+                });
             }
             for (index, mut environment) in environments.into_iter().enumerate() {
                 let pods =
@@ -175,15 +182,21 @@ fn takes(snapshot: &Snapshot, environment: &Environment, queue: &Queue, job: &Ca
     let whole = environment.max_vcpus_milli.or(environment.unmanaged_vcpus_milli);
     let usable = queue.shares.as_ref().zip(whole).map(|(s, whole)| s.policy.usable(whole, s.active.len()));
     let tenant = environment.tenants.as_ref().and_then(|tenants| tenants.get(queue.namespace()));
-    let fits = |free: &Resources| job.pod.fits(free);
+    // The pods of a multi-node job are alike here: each node takes so many of them.
+    let most = |node: &usize| {
+        let mut free = snapshot.nodes[*node].free;
+        let fitting = std::iter::from_fn(|| job.pod.fits(&free).then(|| free.charge(&job.pod)));
+        fitting.take(pods(job)).count()
+    };
     let has_place = match &environment.provisioned {
-        None => environment.nodes.iter().any(|node| fits(&snapshot.nodes[*node].free)),
+        None => environment.nodes.iter().map(most).sum::<usize>() >= pods(job),
         Some(found) => {
             let timeout = found.capacity_timeout.map_or(i64::MAX, |timeout| timeout.as_secs());
             let is_late = |pod: &&Unbound| snapshot.now.duration_since(pod.since).as_secs() >= timeout;
             let late = found.unbound.iter().filter(is_late).map(|pod| pod.pod);
             let short = found.short_of.iter().copied().chain(late).any(|short| short.fits(&job.pod));
-            !short && found.unbound.len() + found.unseen < found.window
+            let waiting = found.unbound.len() + found.unseen;
+            !short && (waiting == 0 || waiting + pods(job) <= found.window)
         }
     };
     environment.closed.is_none()

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use batchyard_core::queue::{Decisions, Environment, Queue, Rank, Snapshot, Unbound, Verdict, line_up};
+use batchyard_core::queue::{
+    Candidate, Decisions, Environment, Queue, Rank, Snapshot, Unbound, Verdict, line_up,
+};
 
 /// The environment that a job was admitted to.
 pub(crate) fn admitted<'a>(verdicts: &'a BTreeMap<String, Verdict>, uid: &str) -> Option<&'a str> {
@@ -53,7 +55,8 @@ fn lines_are_kept(snapshot: &Snapshot, decisions: &Decisions) -> Result<(), Stri
 fn limits_are_kept(snapshot: &Snapshot, decisions: &Decisions) -> Result<(), String> {
     let mut environments = snapshot.environments.clone();
     let mut tokens = snapshot.tokens.clone();
-    let mut more: BTreeMap<&str, usize> = BTreeMap::new();
+    // Pods that are made, and the most that one job has.
+    let mut more: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for queue in &snapshot.queues {
         let mut running = queue.running;
         for (rank, job) in &queue.waiting {
@@ -79,17 +82,26 @@ fn limits_are_kept(snapshot: &Snapshot, decisions: &Decisions) -> Result<(), Str
                 *left -= quantity;
                 ensure(*left >= 0, || format!("{left} of {resource} are left"))?;
             }
-            *more.entry(name).or_default() += 1;
+            let pods = pods(job);
+            let (all, most) = more.entry(name).or_default();
+            (*all, *most) = (*all + pods, pods.max(*most));
         }
     }
-    for (name, more) in more {
+    for (name, (more, most)) in more {
         let Some(provisioned) = &snapshot.environments[name].provisioned else { continue };
         // The place of a late pod is free, that of one which makes way is not.
         let late = decisions.short_of.iter().filter(|(short, _)| short == name).count();
-        let wait = provisioned.unbound.len() - late + provisioned.unseen + more;
-        ensure(wait <= provisioned.window, || format!("{wait} pods wait for nodes of {name}"))?;
+        let unbound: usize = provisioned.unbound.iter().map(|pod| pod.count).sum();
+        let wait = unbound - late + provisioned.unseen + more;
+        // A job with more pods than there are places has all of them.
+        ensure(wait <= provisioned.window.max(most), || format!("{wait} pods wait for nodes of {name}"))?;
     }
     Ok(())
+}
+
+/// How many pods start together.
+pub(crate) fn pods(job: &Candidate) -> usize {
+    job.gang.as_ref().map_or(1, |groups| groups.iter().map(|group| group.count).sum())
 }
 
 /// Pods are withdrawn once, and for a head that comes before them and waits, unless no node came for them in time.

@@ -518,7 +518,7 @@ fn amounts(vcpus: i64) -> Resources {
 
 fn room(name: &str, vcpus: i64) -> NodeRoom {
     let free = Resources { pods: 110, ..amounts(vcpus) };
-    NodeRoom { name: name.to_owned(), free, size: free }
+    NodeRoom { name: name.to_owned(), free, size: free, ..NodeRoom::default() }
 }
 
 /// What a stored record tells, compared with the one before.

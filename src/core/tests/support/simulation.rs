@@ -181,7 +181,12 @@ impl Simulation {
         for _ in 0..come {
             let index = self.idle.nodes.len();
             let (free, size) = (cloud.node, cloud.node);
-            self.idle.nodes.push(NodeRoom { name: format!("node-{index}"), free, size });
+            self.idle.nodes.push(NodeRoom {
+                name: format!("node-{index}"),
+                free,
+                size,
+                ..NodeRoom::default()
+            });
             environment.nodes.push(index);
         }
         environment.nodes.retain(|index| {
@@ -300,6 +305,7 @@ impl Simulation {
             provisioned.unbound.push(Unbound {
                 key: job.rank.uid.clone(),
                 child: None,
+                count: 1,
                 queue: job.queue.clone(),
                 priority: priorities[&job.queue],
                 rank: job.rank.clone(),

@@ -34,7 +34,7 @@ impl Stage {
             environment.nodes.push(self.snapshot.nodes.len());
             environment.largest = environment.largest.max(&free);
             let name = format!("{name}-{}", self.snapshot.nodes.len());
-            self.snapshot.nodes.push(NodeRoom { name, free, size: free });
+            self.snapshot.nodes.push(NodeRoom { name, free, size: free, ..NodeRoom::default() });
         }
         self.snapshot.environments.insert(name.to_owned(), environment);
         self
@@ -108,6 +108,7 @@ impl Stage {
         environment.provisioned.as_mut().expect("provisioned").unbound.push(Unbound {
             key: uid.to_owned(),
             child: None,
+            count: 1,
             queue: queue.to_owned(),
             priority: owner.priority,
             rank,
