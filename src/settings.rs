@@ -39,6 +39,9 @@ pub struct Settings {
     /// How long a pod may take to start for any other reason before the attempt fails.
     #[arg(long, env = "BATCHYARD_START_SECONDS", default_value_t = 600)]
     pub start_seconds: u32,
+    /// How long some pods of a multi-node job may have a host while others have none before all are taken back.
+    #[arg(long, env = "BATCHYARD_GANG_TIMEOUT_SECONDS", default_value_t = 300)]
+    pub gang_timeout_seconds: u32,
     /// How long pods of succeeded attempts stay for their logs.
     #[arg(long, env = "BATCHYARD_KEEP_SUCCEEDED_PODS_SECONDS", default_value_t = 600)]
     pub keep_succeeded_pods_seconds: u32,

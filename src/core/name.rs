@@ -180,6 +180,27 @@ pub fn record(job: &str, uid: &str, segment: u32) -> String {
     format!("{}-{segment}", stem(job, uid))
 }
 
+/// The name of a multi-node job's Service, in which its nodes resolve as `node-<index>`. Names of Services begin with a
+/// letter.
+///
+/// ```
+/// use batchyard_core::name::gang;
+/// assert_eq!(gang("ring", "0f8b3c1a-77aa"), "nodes-ring-0f8b3c1a");
+/// ```
+pub fn gang(job: &str, uid: &str) -> String {
+    format!("nodes-{}", stem(job, uid))
+}
+
+/// The name of the ConfigMap with the address of a multi-node job's main node:
+/// `<job, ≤30>-<8 hex of uid>-main-<attempt>[-<placement>]`.
+pub fn gang_address(job: &str, uid: &str, attempt: u32, placement: u32) -> String {
+    let stem = stem(job, uid);
+    match placement {
+        0 => format!("{stem}-main-{attempt}"),
+        n => format!("{stem}-main-{attempt}-{n}"),
+    }
+}
+
 /// What names of objects that belong to a job begin with.
 fn stem(job: &str, uid: &str) -> String {
     let stem: String = job.chars().take(JOB_PART).map(|c| if c == '.' { '-' } else { c }).collect();

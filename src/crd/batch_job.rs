@@ -380,6 +380,13 @@ pub struct BatchJobStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl BatchJob {
+    /// True for a multi-node job, once it is accepted.
+    pub fn is_gang(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.node_properties.is_some())
+    }
+}
+
 /// An interactive session that is ready or was.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

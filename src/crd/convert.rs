@@ -1,5 +1,8 @@
 //! From the wire to the core: the members that decisions are made from, as plain data.
 
+use std::sync::Arc;
+
+use batchyard_core::definition::nodes::{self, Gang};
 use batchyard_core::definition::requirements::Stated;
 use batchyard_core::definition::{self, Effective, Mount, Overrides, Properties, User};
 use batchyard_core::dependency::{Dependency, How, Reference};
@@ -9,7 +12,8 @@ use jiff::SignedDuration;
 
 use super::batch_job::{ArrayJobDependency, JobDependency};
 use super::container::{ContainerProperties, KeyValuePair, ResourceRequirement, ResourceType};
-use super::overrides::ContainerOverrides;
+use super::node::{NodeProperties, NodeRangeProperty};
+use super::overrides::{ContainerOverrides, NodeOverrides, NodePropertyOverride};
 use super::shared;
 use super::{BatchJobSpec, JobDefinitionSpec};
 use crate::crd::job_definition::JobDefinitionType;
@@ -17,38 +21,134 @@ use crate::crd::job_definition::JobDefinitionType;
 /// What a job runs and how it is retried: its definition with its overrides applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The container; a sentence that names the member if it can never run.
+    /// The container, of a multi-node job that of its main node; a sentence that names the member if it can never run.
     pub effective: Result<Effective, String>,
+    /// The nodes of a multi-node job.
+    pub gang: Option<Arc<Gang>>,
     /// The job's retry strategy, else the definition's, else one attempt.
     pub strategy: RetryStrategy,
     /// The job's timeout, else the definition's.
     pub timeout: Option<SignedDuration>,
     /// The definition's `schedulingPriority`; a job's own may change while it waits and is not in here.
     pub scheduling_priority: i64,
-    /// The tokens that it takes, by reference to their ConsumableResource: the job's, else the definition's.
+    /// The tokens that it takes, by reference to their ConsumableResource: the job's, else the definition's; of a
+    /// multi-node job those of all its nodes.
     pub tokens: Vec<(String, i64)>,
+}
+
+impl Plan {
+    /// The vCPUs of all pods together, in thousandths.
+    pub fn vcpus_milli(&self) -> Option<i64> {
+        let single = || Some(self.effective.as_ref().ok()?.amounts.vcpus_milli);
+        self.gang.as_ref().map(|gang| gang.vcpus_milli()).or_else(single)
+    }
 }
 
 /// Applies a job to its definition.
 pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
-    let overrides = job.container_overrides.as_ref().map(overrides).unwrap_or_default();
-    let effective = match &definition.container_properties {
-        Some(container) => definition::effective(&properties(container), &overrides),
-        None => Err("containerProperties is missing".to_owned()),
+    let tokens = tokens(
+        job.consumable_resource_properties_override
+            .as_ref()
+            .or(definition.consumable_resource_properties.as_ref()),
+    );
+    let (effective, gang) = match runs(job, definition, &tokens) {
+        Ok((effective, gang)) => (Ok(effective), gang),
+        Err(why) => (Err(why), None),
+    };
+    let tokens = match &gang {
+        None => tokens,
+        Some(gang) => gang.groups.iter().flat_map(tokens_of).collect(),
     };
     let timeout = job.timeout.as_ref().or(definition.timeout.as_ref());
     Plan {
         effective,
+        gang: gang.map(Arc::new),
         strategy: strategy(job.retry_strategy.as_ref().or(definition.retry_strategy.as_ref())),
         timeout: timeout
             .and_then(|t| t.attempt_duration_seconds)
             .map(|s| SignedDuration::from_secs(i64::from(s))),
         scheduling_priority: definition.scheduling_priority.map_or(0, i64::from),
-        tokens: tokens(
-            job.consumable_resource_properties_override
-                .as_ref()
-                .or(definition.consumable_resource_properties.as_ref()),
-        ),
+        tokens,
+    }
+}
+
+/// What runs, and on which nodes if it is a multi-node job.
+fn runs(
+    job: &BatchJobSpec,
+    definition: &JobDefinitionSpec,
+    tokens: &[(String, i64)],
+) -> Result<(Effective, Option<Gang>), String> {
+    let overrides = job.container_overrides.as_ref().map(overrides);
+    let Some(wire) = &definition.node_properties else {
+        let Some(container) = &definition.container_properties else {
+            return Err("containerProperties is missing".to_owned());
+        };
+        if job.node_overrides.is_some() {
+            return Err("nodeOverrides: the job definition has no nodeProperties".to_owned());
+        }
+        return Ok((definition::effective(&properties(container), &overrides.unwrap_or_default())?, None));
+    };
+    if job.array_properties.is_some() {
+        return Err("arrayProperties: a multi-node job cannot be an array".to_owned());
+    }
+    if overrides.is_some_and(|overrides| overrides != Overrides::default()) {
+        return Err("containerOverrides: a multi-node job takes nodeOverrides".to_owned());
+    }
+    let changes = job.node_overrides.as_ref().map(changes).unwrap_or_default();
+    let gang = nodes::gang(&stated_nodes(wire, tokens)?, &changes)?;
+    let main = gang.group_of(gang.main).map(|group| group.effective.clone());
+    Ok((main.unwrap_or_default(), Some(gang)))
+}
+
+/// What all nodes of a group take together.
+fn tokens_of(group: &nodes::Group) -> impl Iterator<Item = (String, i64)> {
+    let count = i64::try_from(group.nodes.len()).unwrap_or(i64::MAX);
+    group.tokens.iter().map(move |(resource, quantity)| (resource.clone(), quantity.saturating_mul(count)))
+}
+
+fn stated_nodes(wire: &NodeProperties, tokens: &[(String, i64)]) -> Result<nodes::Stated, String> {
+    let ranges: Result<_, String> = wire.node_range_properties.iter().map(range).collect();
+    Ok(nodes::Stated {
+        nodes: u32::try_from(wire.num_nodes).unwrap_or(0),
+        main: u32::try_from(wire.main_node).unwrap_or(u32::MAX),
+        ranges: ranges?,
+        tokens: tokens.to_vec(),
+    })
+}
+
+fn range(wire: &NodeRangeProperty) -> Result<nodes::Range, String> {
+    let target = wire.target_nodes.clone();
+    let Some(container) = &wire.container else {
+        return Err(format!("nodeRangeProperties {target}: container is missing"));
+    };
+    let instance_type = wire.instance_types.first().cloned().or_else(|| container.instance_type.clone());
+    Ok(nodes::Range {
+        properties: properties(container),
+        tokens: tokens(wire.consumable_resource_properties.as_ref()),
+        instance_type: instance_type.filter(|name| !name.is_empty()),
+        target,
+    })
+}
+
+fn changes(wire: &NodeOverrides) -> nodes::Changes {
+    let change = |wire: &NodePropertyOverride| {
+        let container = wire.container_overrides.as_ref();
+        let of_container = || container.and_then(|container| container.instance_type.clone());
+        nodes::Change {
+            target: wire.target_nodes.clone(),
+            overrides: container.map(overrides).unwrap_or_default(),
+            tokens: wire.consumable_resource_properties_override.as_ref().map(|wire| tokens(Some(wire))),
+            instance_type: wire
+                .instance_types
+                .first()
+                .cloned()
+                .or_else(of_container)
+                .filter(|name| !name.is_empty()),
+        }
+    };
+    nodes::Changes {
+        nodes: wire.num_nodes.map(|nodes| u32::try_from(nodes).unwrap_or(0)),
+        ranges: wire.node_property_overrides.iter().map(change).collect(),
     }
 }
 

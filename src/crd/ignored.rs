@@ -172,6 +172,29 @@ const CONTAINER: &[&str] = &[
     "containerProperties.linuxParameters.tmpfs[].size",
 ];
 
+/// Of definitions and of jobs that are a definition too. What stands in a group's `container` is looked up as
+/// `containerProperties`, and what stands in its overrides as `containerOverrides`: see [`ALIASES`].
+const NODES: &[&str] = &[
+    "nodeProperties.numNodes",
+    "nodeProperties.mainNode",
+    "nodeProperties.nodeRangeProperties[].targetNodes",
+    "nodeProperties.nodeRangeProperties[].instanceTypes",
+    "nodeProperties.nodeRangeProperties[].consumableResourceProperties",
+    "nodeOverrides.numNodes",
+    "nodeOverrides.nodePropertyOverrides[].targetNodes",
+    "nodeOverrides.nodePropertyOverrides[].instanceTypes",
+    "nodeOverrides.nodePropertyOverrides[].consumableResourcePropertiesOverride",
+];
+
+/// Besides, of a multi-node job.
+const NODE_CONTAINER: &[&str] = &["containerProperties.instanceType", "containerOverrides.instanceType"];
+
+/// Members that are looked up by another name.
+const ALIASES: &[(&str, &str)] = &[
+    ("nodeProperties.nodeRangeProperties[].container", "containerProperties"),
+    ("nodeOverrides.nodePropertyOverrides[].containerOverrides", "containerOverrides"),
+];
+
 /// Says whether a value is one of those that are honoured.
 type Test = fn(&Value) -> bool;
 
@@ -200,18 +223,25 @@ const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
 /// Members that make a job what it is: with one of these left out it would be another job.
 const DECISIVE: &[&str] = &[
     "arrayProperties",
-    "nodeProperties",
-    "nodeOverrides",
     "ecsProperties",
     "ecsPropertiesOverride",
     "eksProperties",
     "eksPropertiesOverride",
+    "nodeProperties.nodeRangeProperties[].ecsProperties",
+    "nodeProperties.nodeRangeProperties[].eksProperties",
+    "nodeOverrides.nodePropertyOverrides[].ecsPropertiesOverride",
+    "nodeOverrides.nodePropertyOverrides[].eksPropertiesOverride",
     "consumableResourceProperties",
     "consumableResourcePropertiesOverride",
 ];
 
 /// Where `Ref::name` stands for a parameter.
-const COMMANDS: &[(&str, &str)] = &[("containerProperties", "command"), ("containerOverrides", "command")];
+const COMMANDS: &[&str] = &[
+    "containerProperties.command[]",
+    "containerOverrides.command[]",
+    "nodeProperties.nodeRangeProperties[].container.command[]",
+    "nodeOverrides.nodePropertyOverrides[].containerOverrides.command[]",
+];
 
 /// The paths of the members of a spec that have no effect and yet say something, sorted; for example
 /// `computeResources.subnets` or `containerProperties.volumes[1].efsVolumeConfiguration`.
@@ -229,20 +259,41 @@ pub fn unsupported_fields(kind: Kind, spec: &Value) -> Vec<String> {
         return Vec::new();
     }
     let honoured = honoured(kind, spec);
-    let mut found: Vec<String> = DECISIVE
-        .iter()
-        .filter(|member| !honoured.contains(*member))
-        .filter(|member| spec.get(**member).is_some_and(|value| !is_neutral(member, value)))
-        .map(|member| (*member).to_owned())
-        .collect();
-    for (container, command) in COMMANDS {
-        let elements = spec.get(*container).and_then(|c| c.get(*command)).and_then(Value::as_array);
-        let elements = elements.into_iter().flatten().enumerate();
-        let with_ref = elements.filter(|(_, e)| e.as_str().is_some_and(|text| text.contains("Ref::")));
-        found.extend(with_ref.map(|(index, _)| format!("{container}.{command}[{index}]")));
-    }
+    let decisive = DECISIVE.iter().filter(|member| !honoured.contains(*member)).flat_map(|member| {
+        let stated = at(spec, member).into_iter().filter(|(_, value)| !is_neutral(member, value));
+        stated.map(|(shown, _)| shown)
+    });
+    let with_ref = COMMANDS.iter().flat_map(|command| {
+        let elements = at(spec, command).into_iter();
+        elements
+            .filter(|(_, e)| e.as_str().is_some_and(|text| text.contains("Ref::")))
+            .map(|(shown, _)| shown)
+    });
+    let mut found: Vec<String> = decisive.chain(with_ref).collect();
     found.sort();
     found
+}
+
+/// What stands at a place that the tables know by this pattern, with the path that people are told.
+fn at<'v>(spec: &'v Value, pattern: &str) -> Vec<(String, &'v Value)> {
+    let mut places = vec![(String::new(), spec)];
+    for member in pattern.split('.') {
+        let (name, is_list) = member.strip_suffix("[]").map_or((member, false), |name| (name, true));
+        let inside = places.into_iter().filter_map(|(shown, value)| {
+            let dot = if shown.is_empty() { "" } else { "." };
+            Some((format!("{shown}{dot}{name}"), value.get(name)?))
+        });
+        places = match is_list {
+            false => inside.collect(),
+            true => inside
+                .flat_map(|(shown, list)| {
+                    let elements = list.as_array().into_iter().flatten().enumerate();
+                    elements.map(move |(index, element)| (format!("{shown}[{index}]"), element))
+                })
+                .collect(),
+        };
+    }
+    places
 }
 
 fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
@@ -260,9 +311,15 @@ fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
         Kind::JobQueue => JOB_QUEUE.to_vec(),
         Kind::SchedulingPolicy => SCHEDULING_POLICY.to_vec(),
         Kind::ConsumableResource => CONSUMABLE_RESOURCE.to_vec(),
-        Kind::JobDefinition => [JOB_DEFINITION, CONTAINER].concat(),
-        Kind::BatchJob => [BATCH_JOB, CONTAINER].concat(),
+        Kind::JobDefinition => [JOB_DEFINITION, CONTAINER, NODES, nodes(spec)].concat(),
+        Kind::BatchJob => [BATCH_JOB, CONTAINER, NODES, nodes(spec)].concat(),
     }
+}
+
+/// A job has either one container or groups of nodes with one each.
+fn nodes(spec: &Value) -> &'static [&'static str] {
+    let is_there = |member: &str| spec.get(member).is_some_and(|value| !value.is_null());
+    if is_there("nodeProperties") || is_there("nodeOverrides") { NODE_CONTAINER } else { &[] }
 }
 
 /// A place in a spec: as the tables write it, and as people are told.
@@ -275,7 +332,11 @@ struct Path {
 impl Path {
     fn member(&self, name: &str) -> Self {
         let dot = if self.pattern.is_empty() { "" } else { "." };
-        Self { pattern: format!("{}{dot}{name}", self.pattern), shown: format!("{}{dot}{name}", self.shown) }
+        let mut pattern = format!("{}{dot}{name}", self.pattern);
+        if let Some((_, alias)) = ALIASES.iter().find(|(known, _)| *known == pattern) {
+            pattern = (*alias).to_owned();
+        }
+        Self { pattern, shown: format!("{}{dot}{name}", self.shown) }
     }
 
     fn element(&self, index: usize) -> Self {

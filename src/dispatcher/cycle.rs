@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use batchyard_core::definition::nodes::Gang;
 use batchyard_core::job::decide::Deletion;
 use batchyard_core::job::record::Record;
 use batchyard_core::name;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use super::index::{Index, View};
+use super::index::{Index, View, gangs};
 use super::place::{self, Placing};
 use super::{Asker, Creating, Found, Fronts, Next, Wait};
 use crate::controllers::Context;
@@ -176,7 +177,12 @@ impl Dispatcher {
         for (key, environment) in admitted {
             let waiting = self.index.waiting(&key, &self.context.caches);
             let Some((waiting, (object, pool))) = waiting.zip(pools.get(&environment)) else { continue };
-            self.admit(Placing { key, waiting, environment: object.clone(), pool: pool.clone() });
+            let gang = waiting.plan.gang.clone();
+            let placing = Placing { key, waiting, environment: object.clone(), pool: pool.clone() };
+            match gang {
+                Some(gang) => self.admit_gang(&placing, &gang),
+                None => self.admit(placing),
+            }
         }
         self.tell_all(now);
     }
@@ -212,7 +218,8 @@ impl Dispatcher {
         }
     }
 
-    fn admit(&mut self, placing: Placing) {
+    /// Takes room for a pod before it is asked for.
+    fn assume(&self, placing: &Placing) {
         let creating = Creating {
             pod: placing.pod_name(),
             attempt: placing.waiting.attempt,
@@ -223,8 +230,12 @@ impl Dispatcher {
             answered: None,
             waited: None,
         };
-        let pod = creating.pod.clone();
         self.context.dispatch.assume(&placing.key, creating);
+    }
+
+    fn admit(&mut self, placing: Placing) {
+        self.assume(&placing);
+        let pod = placing.pod_name();
         let (context, creates, wakers) = (self.context.clone(), self.creates.clone(), self.wakers.clone());
         self.tasks.spawn(async move {
             let (key, job) = (placing.key.clone(), ObjectRef::from_obj(placing.waiting.job.as_ref()));
@@ -238,17 +249,50 @@ impl Dispatcher {
         });
     }
 
-    /// Takes back the pod of a job, which waits for a node: the scheduler may be faster.
+    /// All pods of a multi-node job, the main node's first. Room for all of them is taken before the first is asked
+    /// for, so that nobody takes one that is still to come for one that is missing.
+    fn admit_gang(&mut self, placing: &Placing, gang: &Gang) {
+        let nodes = gangs::nodes(&placing.waiting, gang, &self.context.caches).into_iter();
+        let parts: Vec<Placing> = nodes
+            .map(|waiting| Placing {
+                key: name::part(&placing.key, waiting.index),
+                waiting,
+                ..placing.clone()
+            })
+            .collect();
+        parts.iter().for_each(|part| self.assume(part));
+        self.context.dispatch.forget_wait(&placing.key);
+        let job = ObjectRef::from_obj(placing.waiting.job.as_ref());
+        let (context, creates, wakers) = (self.context.clone(), self.creates.clone(), self.wakers.clone());
+        self.tasks.spawn(async move {
+            let pods: Vec<_> = parts.iter().map(|part| (part.key.clone(), part.pod_name())).collect();
+            let placed = AssertUnwindSafe(place::place_gang(&context, parts, &creates)).catch_unwind().await;
+            if placed.is_err() {
+                error!(?job, "making the pods of a multi-node job panicked; the others go on");
+                for (key, pod) in &pods {
+                    context.dispatch.hold_back(key, pod, waits::api_refuses("internal error"));
+                }
+            }
+            context.dispatch.poke();
+            wakers.job(job);
+        });
+    }
+
+    /// Takes back the pod of a job, or all of a multi-node job, which wait for nodes: the scheduler may be faster.
     fn withdraw(&self, key: &str) {
         let unbound = |pod: &Arc<AttemptPod>| observe::node_name(&pod.pod).is_none();
-        let pods = self.context.caches.pods.of_part(key).into_iter().filter(unbound);
-        for pod in pods.filter(|pod| pod.pod.metadata.deletion_timestamp.is_none()) {
+        let caches = &self.context.caches;
+        let is_gang = caches.job(key).is_some_and(|job| job.is_gang());
+        let pods = if is_gang { caches.pods.of_job(key) } else { caches.pods.of_part(key) };
+        for pod in
+            pods.into_iter().filter(unbound).filter(|pod| pod.pod.metadata.deletion_timestamp.is_none())
+        {
             // Asked for once, however many cycles pass until it is answered.
-            if !lock(&self.withdrawing).insert(key.to_owned()) {
+            let key = pod.key();
+            if !lock(&self.withdrawing).insert(key.clone()) {
                 continue;
             }
-            let (context, withdrawing, key) =
-                (self.context.clone(), self.withdrawing.clone(), key.to_owned());
+            let (context, withdrawing) = (self.context.clone(), self.withdrawing.clone());
             self.tasks.spawn(async move {
                 let name = pod.pod.name_any();
                 match context.writer.delete_pod(&pod.pod, Deletion::IfUnbound).await {

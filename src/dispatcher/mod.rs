@@ -287,6 +287,17 @@ impl Dispatch {
         state.changed.mark(name::whole(key).0);
     }
 
+    /// A multi-node job has room: it waits for nothing but its pods.
+    fn forget_wait(&self, job_uid: &str) {
+        self.lock().waits.remove(job_uid);
+    }
+
+    /// True once the API server said that this pod, which is not seen yet, exists.
+    fn is_answered(&self, key: &str, pod: &str) -> bool {
+        let state = self.lock();
+        state.creating.get(key).is_some_and(|creating| creating.pod == pod && creating.answered.is_some())
+    }
+
     /// The pod is seen, or will not come. A late word on an earlier pod changes nothing.
     fn settle(&self, job_uid: &str, pod: &str) {
         self.lock().settle(job_uid, pod);

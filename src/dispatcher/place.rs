@@ -1,6 +1,7 @@
 //! Making the pod of one admitted job, and what to make of the API server's answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use batchyard_core::job::record::Record;
@@ -9,24 +10,30 @@ use batchyard_core::termination::create::{
     CreateRefusal, EnvironmentFault, classify_create, environments_fault,
 };
 use batchyard_core::{name, waits};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::index::{Waiting, environment_closed, has_open_pod, is_wanted};
+use super::index::{Waiting, environment_closed, gangs, has_open_pod, is_wanted};
 use crate::controllers::Context;
 use crate::controllers::batch_job::identity;
 use crate::crd::{BatchJob, ComputeEnvironment};
 use crate::k8s::build::{self, Attempt, Child};
 use crate::k8s::error::{Error, chain};
+use crate::k8s::gangs::Node;
 use crate::k8s::pods;
 use crate::k8s::pool::Pool;
 use crate::k8s::read::read;
 use crate::seeded_bugs::{Bug, has};
 
+/// Pods of one multi-node job that are made at a time.
+const AT_A_TIME: usize = 16;
+
 /// A job that was admitted to an environment.
+#[derive(Clone)]
 pub struct Placing {
     /// The job's uid, or the child of it that is placed: see [`name::part`].
     pub key: String,
@@ -80,6 +87,31 @@ pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
     }
 }
 
+/// Creates the pods of a multi-node job: the main node's, which is first, then the others. Once one is not made the
+/// rest is left out, and the job controller takes back those that were.
+pub async fn place_gang(context: &Context, parts: Vec<Placing>, creates: &Semaphore) {
+    let all_made = AtomicBool::new(true);
+    let make = |part: Placing| async {
+        let (key, pod) = (part.key.clone(), part.pod_name());
+        if !all_made.load(Ordering::Relaxed) {
+            return context.dispatch.settle(&key, &pod);
+        }
+        place(context, part, creates).await;
+        let is_seen = || {
+            let pods = context.caches.pods.of_part(&key);
+            pods.iter().any(|found| found.pod.metadata.name.as_ref() == Some(&pod))
+        };
+        if !context.dispatch.is_answered(&key, &pod) && !is_seen() {
+            all_made.store(false, Ordering::Relaxed);
+        }
+    };
+    let mut parts = parts.into_iter();
+    if let Some(main) = parts.next() {
+        make(main).await;
+    }
+    stream::iter(parts).for_each_concurrent(AT_A_TIME, make).await;
+}
+
 /// What [`Bug::RandomNames`] does.
 fn with_random_name(mut pod: Pod) -> Pod {
     let chance = jiff::Timestamp::now().subsec_nanosecond();
@@ -109,10 +141,13 @@ fn is_still_wanted(context: &Context, placing: &Placing) -> bool {
     let caches = &context.caches;
     let environment = context.caches.environments.get(&ObjectRef::from_obj(placing.environment.as_ref()));
     let open = environment.is_some_and(|object| environment_closed(&object, &context.dispatch).is_none());
-    let may_run = index.is_none_or(|index| {
+    let is_gang = placing.waiting.plan.gang.is_some();
+    let may_run = index.filter(|_| !is_gang).is_none_or(|index| {
         let known = caches.arrays.get(placing.job_uid());
         known.is_some_and(|known| known.waiting.fresh.contains(index) || known.waiting.again.contains(index))
     });
+    let is_wanted = |job: &BatchJob| if is_gang { gangs::is_wanted(job) } else { is_wanted(job) };
+    let is_open = if is_gang { gangs::has_open_pod } else { has_open_pod };
     let job = caches.job(placing.job_uid()).filter(|_| open && may_run);
     job.is_some_and(|job| {
         caches.vouches_for(&job)
@@ -120,7 +155,7 @@ fn is_still_wanted(context: &Context, placing: &Placing) -> bool {
             && !caches.is_terminating(&job.namespace().unwrap_or_default())
             && caches.record_of(&placing.key).is_some_and(|record| {
                 (record.next_attempt(), record.next_placement()) == (attempt, placement)
-                    && !has_open_pod(&record, &caches.pods.of_part(&placing.key))
+                    && !is_open(&record, &caches.pods.of_part(&placing.key))
             })
     })
 }
@@ -133,6 +168,9 @@ enum Unbuildable {
 async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuildable> {
     let Waiting { job, queue, plan, .. } = &placing.waiting;
     let effective = plan.effective.as_ref().map_err(|why| Unbuildable::Never(why.clone()))?;
+    let gang = plan.gang.as_ref().zip(placing.waiting.index);
+    let group = gang.and_then(|(gang, node)| gang.group_of(node));
+    let effective = group.map_or(effective, |group| &group.effective);
     let namespace = job.namespace().unwrap_or_default();
     let account = match &effective.properties.job_role {
         None => None,
@@ -149,7 +187,13 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         job_name: &job.name_any(),
         job_uid: placing.job_uid(),
         job_id: record.job_id.as_deref().unwrap_or(placing.job_uid()),
-        child: child(job, placing.waiting.index),
+        child: child(job, placing.waiting.index.filter(|_| gang.is_none())),
+        node: gang.map(|(gang, index)| Node {
+            index,
+            main: gang.main,
+            count: gang.nodes,
+            instance_type: group.and_then(|group| group.instance_type.as_deref()),
+        }),
         queue_name: queue.spec.job_queue_name.as_deref().unwrap_or(&queue_object),
         queue: &queue_object,
         share: job.spec.share_identifier.as_deref(),

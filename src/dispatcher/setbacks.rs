@@ -133,6 +133,11 @@ impl Dispatch {
         self.lock().held_back.get(job_uid).and_then(HeldBack::is_on)
     }
 
+    /// Why a multi-node job is not tried now: a pod of one of its nodes was not taken.
+    pub(super) fn held_back_part(&self, job_uid: &str) -> Option<Wait> {
+        self.lock().held_back.range(children_of(job_uid)).find_map(|(_, held)| held.is_on())
+    }
+
     /// The children of an array that are not tried now.
     pub(super) fn held_back_of(&self, job_uid: &str) -> RoaringBitmap {
         let state = self.lock();

@@ -13,9 +13,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
+use super::gangs;
 use super::meta;
 use super::observe::GPU;
-use super::pool::Pool;
+use super::pool::{INSTANCE_TYPE, Pool};
 use super::tokens;
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::compute_environment::{ImagePullPolicy, Network, PodDefaults};
@@ -42,6 +43,8 @@ pub struct Attempt<'a> {
     pub job_id: &'a str,
     /// Which child of an array the pod runs, if it does.
     pub child: Option<Child>,
+    /// Which node of a multi-node job it is, if it is one.
+    pub node: Option<gangs::Node<'a>>,
     /// The queue's AWS name.
     pub queue_name: &'a str,
     /// The queue's object name.
@@ -81,6 +84,13 @@ pub struct Child {
     pub index: u32,
     /// How many children the array has.
     pub size: u32,
+}
+
+impl Attempt<'_> {
+    /// The index of the child or of the node.
+    fn index(&self) -> Option<u32> {
+        self.child.map(|child| child.index).or_else(|| self.node.map(|node| node.index))
+    }
 }
 
 /// Builds the pod of an attempt.
@@ -135,8 +145,8 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         (text(meta::COMPUTE_ENVIRONMENT), name::slug(attempt.environment)),
         (text(meta::ATTEMPT), attempt.number.to_string()),
     ]);
-    if let Some(child) = attempt.child {
-        labels.insert(text(meta::INDEX), child.index.to_string());
+    if let Some(index) = attempt.index() {
+        labels.insert(text(meta::INDEX), index.to_string());
     }
     if let Some((definition, _)) = attempt.definition.split_once(':') {
         labels.insert(text(meta::JOB_DEFINITION), name::slug(definition));
@@ -154,13 +164,13 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     ]);
     annotations
         .extend(tokens::annotation(attempt.tokens).map(|held| (text(meta::CONSUMABLE_RESOURCES), held)));
-    annotations.extend(attempt.child.map(|child| (text(meta::INDEX), child.index.to_string())));
+    annotations.extend(attempt.index().map(|index| (text(meta::INDEX), index.to_string())));
     annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
     ObjectMeta {
         name: Some(name::pod(
             attempt.job_name,
             attempt.job_uid,
-            attempt.child.map(|child| child.index),
+            attempt.index(),
             attempt.number,
             attempt.placement,
         )),
@@ -182,22 +192,30 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
 
 fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
     let pool = attempt.pool;
-    let affinity = (!pool.terms.is_empty()).then(|| Affinity {
-        node_affinity: Some(NodeAffinity {
-            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
-                node_selector_terms: pool.terms.clone(),
-            }),
-            ..NodeAffinity::default()
+    let node_affinity = (!pool.terms.is_empty()).then(|| NodeAffinity {
+        required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+            node_selector_terms: pool.terms.clone(),
         }),
+        ..NodeAffinity::default()
+    });
+    let pod_anti_affinity = attempt.node.map(|_| gangs::apart(attempt.job_id));
+    let affinity = (node_affinity.is_some() || pod_anti_affinity.is_some()).then(|| Affinity {
+        node_affinity,
+        pod_anti_affinity,
         ..Affinity::default()
     });
+    let mut node_selector = pool.node_selector.clone();
+    let wanted = attempt.node.and_then(|node| node.instance_type);
+    node_selector.extend(wanted.map(|wanted| (INSTANCE_TYPE.to_owned(), wanted.to_owned())));
     let host_network = attempt.environment_spec.network == Some(Network::Host);
     let properties = &attempt.effective.properties;
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         containers: vec![container(attempt, &defaults)],
         volumes: some(volumes(properties)),
-        node_selector: (!pool.node_selector.is_empty()).then(|| pool.node_selector.clone()),
+        node_selector: (!node_selector.is_empty()).then_some(node_selector),
+        hostname: attempt.node.map(|node| format!("node-{}", node.index)),
+        subdomain: attempt.node.map(|_| name::gang(attempt.job_name, attempt.job_uid)),
         tolerations: some(pool.tolerations.clone()),
         affinity,
         host_network: host_network.then_some(true),
@@ -244,8 +262,12 @@ fn environment(attempt: &Attempt<'_>) -> Vec<EnvVar> {
         value: Some(literal(value)),
         ..EnvVar::default()
     };
+    let id = match attempt.node {
+        Some(node) => format!("{}#{}", attempt.job_id, node.index),
+        None => name::part(attempt.job_id, attempt.child.map(|child| child.index)),
+    };
     let mut ours = vec![
-        ("AWS_BATCH_JOB_ID", name::part(attempt.job_id, attempt.child.map(|child| child.index))),
+        ("AWS_BATCH_JOB_ID", id),
         ("AWS_BATCH_JOB_ATTEMPT", attempt.number.to_string()),
         ("AWS_BATCH_JQ_NAME", attempt.queue_name.to_owned()),
         ("AWS_BATCH_CE_NAME", environment_name(attempt)),
@@ -254,8 +276,17 @@ fn environment(attempt: &Attempt<'_>) -> Vec<EnvVar> {
         ours.push(("AWS_BATCH_JOB_ARRAY_INDEX", child.index.to_string()));
         ours.push(("AWS_BATCH_JOB_ARRAY_SIZE", child.size.to_string()));
     }
+    if let Some(node) = attempt.node {
+        ours.push(("AWS_BATCH_JOB_NODE_INDEX", node.index.to_string()));
+        ours.push(("AWS_BATCH_JOB_MAIN_NODE_INDEX", node.main.to_string()));
+        ours.push(("AWS_BATCH_JOB_NUM_NODES", node.count.to_string()));
+    }
     let theirs = attempt.effective.properties.environment.iter().map(|(name, value)| var(name, value));
-    theirs.chain(ours.iter().map(|(name, value)| var(name, value))).collect()
+    let address = attempt.node.filter(|node| node.index != node.main).map(|_| {
+        let Attempt { job_name, job_uid, number, placement, .. } = attempt;
+        gangs::main_address(job_name, job_uid, (*number, *placement))
+    });
+    theirs.chain(ours.iter().map(|(name, value)| var(name, value))).chain(address).collect()
 }
 
 /// Kubernetes would expand `$(NAME)` and read `$$` as `$`; AWS does neither.
@@ -373,6 +404,7 @@ mod tests {
             job_uid: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e",
             job_id: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e",
             child: None,
+            node: None,
             queue_name: "queue-0",
             queue: "queue-0",
             share: Some("teamA"),

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::arrays::Arrays;
 use super::dependents::Dependents;
+use super::gangs::Gangs;
 use super::karpenter::{self, Ec2NodeClass, NodePool};
 use super::marks::Marks;
 use super::meta;
@@ -49,6 +50,8 @@ pub struct Caches {
     pub pods: PodIndex,
     /// The children of arrays.
     pub arrays: Arrays,
+    /// What was made for multi-node jobs.
+    pub gangs: Gangs,
     /// Nodes.
     pub nodes: Store<Node>,
     /// Namespaces.
@@ -135,6 +138,7 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         by_id: Arc::default(),
         arrays: Arrays::default(),
         dependents: Dependents::default(),
+        gangs: Gangs::default(),
         pods: PodIndex::marking(changed.clone()),
         changed,
         nodes: feeds.nodes.store(),
@@ -279,6 +283,7 @@ impl Caches {
         let by_uid = self.by_uid.read().unwrap_or_else(PoisonError::into_inner);
         self.own.retain(|uid| by_uid.contains_key(uid));
         self.arrays.retain(|uid| by_uid.contains_key(uid));
+        self.gangs.retain(|uid| by_uid.contains_key(uid));
     }
 
     /// The newer of a cached job and what this process wrote of it.
@@ -316,9 +321,11 @@ impl Caches {
         self.own.since_noticed(job_uid)
     }
 
-    /// What is recorded of a job, or of the child of an array that the key names ([`name::part`]).
+    /// What is recorded of a job, or of the child of an array that the key names ([`name::part`]). The nodes of a
+    /// multi-node job have its record.
     pub fn record_of(&self, key: &str) -> Option<Record> {
         match name::whole(key) {
+            (uid, Some(_)) if self.job(uid).is_some_and(|job| job.is_gang()) => self.record_of(uid),
             (uid, None) => Some(self.job(uid)?.status.as_ref()?.record.clone()),
             (uid, Some(index)) => Some(self.arrays.get(uid)?.children.record(index)),
         }
@@ -406,6 +413,7 @@ impl Caches {
                 by_uid.remove(&uid);
                 self.own.forget(&uid);
                 self.arrays.forget(&uid);
+                self.gangs.forget(&uid);
                 if let Some(id) = id
                     && let Some(uids) = by_id.get_mut(id)
                 {

@@ -9,6 +9,7 @@ pub mod caches;
 pub mod dependents;
 pub mod error;
 pub mod events;
+pub mod gangs;
 pub mod guard;
 pub mod karpenter;
 pub mod lease;

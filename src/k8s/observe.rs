@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use batchyard_core::pod::{
-    ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
+    Address, ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
 };
 use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1 as core;
@@ -42,6 +42,7 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
         uid: pod.uid()?,
         attempt,
         placement,
+        index: index(pod),
         compute_environment: pod.annotations().get(meta::COMPUTE_ENVIRONMENT).cloned(),
         created_at: pod.creation_timestamp().map(|time| time.0),
         generation: pod.metadata.generation,
@@ -50,6 +51,8 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
         held: pod.finalizers().iter().any(|finalizer| finalizer == meta::ATTEMPT_FINALIZER),
         gated: is_gated(pod),
         node_name: node_name(pod).map(str::to_owned),
+        ip: status.pod_ip.filter(|ip| !ip.is_empty()),
+        address: Address::NotNeeded,
         observed_generation: status.observed_generation,
         phase: phase(status.phase.as_deref()),
         reason: status.reason,

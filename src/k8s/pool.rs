@@ -30,7 +30,7 @@ const SPOT_LABELS: [(&str, &str); 5] = [
 const SPOT_TAINTS: [(&str, &str); 2] =
     [("kubernetes.azure.com/scalesetpriority", "spot"), ("cloud.google.com/gke-spot", "true")];
 /// The label that says what kind of machine a node is.
-const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+pub const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 /// `instanceTypes` that stand for whatever there is.
 const ANY_TYPE: [&str; 3] = ["optimal", "default_x86_64", "default_arm64"];
 /// The field by which a pod selects a node by name.

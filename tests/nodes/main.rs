@@ -10,6 +10,7 @@ mod cluster;
 mod ends;
 mod exits;
 mod faults;
+mod gangs;
 mod inject;
 mod logs;
 mod operator;
@@ -152,9 +153,16 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
 
 /// The longest first, then what is short, and at last what everybody has to wait for.
 fn all() -> Vec<Case> {
-    let shared =
-        [starts::cases(), orders::cases(), changes::cases(), pods::cases(), logs::cases(), exits::cases()];
-    let alone = [faults::cases(), absences::cases(), view::cases(), removal::cases()];
+    let shared = [
+        starts::cases(),
+        orders::cases(),
+        changes::cases(),
+        pods::cases(),
+        logs::cases(),
+        gangs::cases(),
+        exits::cases(),
+    ];
+    let alone = [faults::cases(), gangs::alone(), absences::cases(), view::cases(), removal::cases()];
     shared.into_iter().chain(alone).flatten().collect()
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use batchyard::crd::BatchJob;
+use batchyard::k8s::meta;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Attempt;
 use futures::StreamExt as _;
@@ -32,10 +33,38 @@ struct Notes {
     story: Vec<String>,
     /// What should never have happened.
     violations: Vec<String>,
-    /// The pods that exist, by name: the job they are for, and whether they can still run.
-    pods: BTreeMap<String, (String, bool)>,
+    /// The pods that exist, by name.
+    pods: BTreeMap<String, Place>,
     /// The uids of all pods that ever existed.
     uids: Vec<String>,
+}
+
+/// What a pod is to its job.
+#[derive(Clone, Default)]
+struct Place {
+    job: String,
+    /// The child of an array, or the node of a multi-node job.
+    index: Option<String>,
+    /// Of a node of a multi-node job: the attempt and placement.
+    round: Option<String>,
+    /// It can still run.
+    live: bool,
+}
+
+impl Place {
+    fn of(pod: &Pod, live: bool) -> Self {
+        let job = pod.owner_references().first().map_or_else(String::new, |owner| owner.name.clone());
+        let said = |key: &str| pod.annotations().get(key).cloned();
+        let is_node = pod.spec.as_ref().is_some_and(|spec| spec.subdomain.is_some());
+        let round = || Some(format!("{}-{}", said(meta::ATTEMPT)?, said(meta::PLACEMENT)?));
+        Self { job, index: said(meta::INDEX), round: is_node.then(round).flatten(), live }
+    }
+
+    /// True if the two may not run at the same time: they are the same job, child or node, or nodes of two attempts.
+    fn excludes(&self, other: &Self) -> bool {
+        let same = self.index == other.index || self.round.is_some() && self.round != other.round;
+        self.live && other.live && self.job == other.job && same
+    }
 }
 
 impl Seen {
@@ -122,8 +151,8 @@ impl Notes {
 
     fn note_pod(&mut self, pod: &Pod) {
         let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
-        let job = pod.owner_references().first().map_or_else(String::new, |owner| owner.name.clone());
         let (name, live) = (pod.name_any(), !matches!(phase.as_str(), "Succeeded" | "Failed"));
+        let place = Place::of(pod, live);
         let deleting = if pod.metadata.deletion_timestamp.is_some() { ", being deleted" } else { "" };
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         self.tell(&format!("  pod {name}: {phase} {node}{deleting}"));
@@ -131,14 +160,13 @@ impl Notes {
         if !self.uids.contains(&uid) {
             self.uids.push(uid);
         }
-        let others =
-            self.pods.iter().filter(|(other, (owner, live))| **other != name && *owner == job && *live);
+        let others = self.pods.iter().filter(|(other, found)| **other != name && place.excludes(found));
         let others: Vec<&str> = others.map(|(other, _)| other.as_str()).collect();
-        if live && !others.is_empty() {
+        if !others.is_empty() {
             let others = others.join(" and ");
-            self.blame(format!("{job} has more than one live pod: {name} beside {others}"));
+            self.blame(format!("{} has more than one live pod: {name} beside {others}", place.job));
         }
-        self.pods.insert(name, (job, live));
+        self.pods.insert(name, place);
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batchyard_core::definition::nodes::Gang;
 use batchyard_core::dependency::Verdict;
 use batchyard_core::job::decide::{Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::Record;
 use batchyard_core::name::{self, DefinitionRef};
+use batchyard_core::pod::PodView;
 use batchyard_core::queue::share::ACTIVE_SHARES;
 use batchyard_core::reason;
 use batchyard_core::termination::{Tolerances, look};
@@ -37,6 +39,8 @@ pub(super) struct Dereferenced {
     pub readiness: Readiness,
     pub seen: Seen,
     pub tolerances: Tolerances,
+    /// The nodes of a multi-node job that has not ended.
+    pub gang: Option<Arc<Gang>>,
     /// The pods behind `seen.pods`.
     pub pods: Vec<Arc<Pod>>,
     /// The queue that a waiting job is in: the one it names, once that takes it.
@@ -51,7 +55,9 @@ pub(super) struct Dereferenced {
 pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Dereferenced, Error> {
     let record = job.status.clone().unwrap_or_default().record;
     // Asked before the pods are read: a create that is answered in between shows its pod.
-    let creating = context.dispatch.is_creating(&job.uid().unwrap_or_default());
+    let uid = job.uid().unwrap_or_default();
+    let creating = context.dispatch.is_creating(&uid)
+        || job.is_gang() && !context.dispatch.creating_children(&uid).is_empty();
     let pods = pods(job, &record, context).await?;
     let tolerances = tolerances(&record, context);
     let mut world = Dereferenced {
@@ -59,6 +65,7 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
         readiness: Readiness::Ready(record.job_definition.clone().unwrap_or_default()),
         seen: seen(job, &record, &pods, &tolerances, context).await?,
         tolerances,
+        gang: None,
         pods,
         queue: queue(job, context),
         fair_share: is_fair_share(job, context),
@@ -108,6 +115,7 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
             world.job.strategy.attempts += 1;
         }
         world.job.timeout = plan.timeout;
+        world.gang = plan.gang;
     }
     Ok(world)
 }
@@ -200,11 +208,15 @@ async fn seen(
     let notices = &context.settings.notices;
     let view = |node: Arc<Node>| notices.view(&node);
     let mut nodes = BTreeMap::new();
+    // The pods of a multi-node job are counted with their main node's.
+    let round = (record.next_attempt(), record.next_placement());
+    let has_counted =
+        |pod: &PodView| record.has_counted(&pod.uid) || job.is_gang() && (pod.attempt, pod.placement) < round;
     for pod in &views {
         let Some(name) = &pod.node_name else { continue };
         let mut node = context.node(name).await?.map(view);
         let sight = look(pod, node.as_ref(), None, tolerances, context.clock.now());
-        if !record.has_counted(&pod.uid) && sight.rests_on_node() {
+        if !has_counted(pod) && sight.rests_on_node() {
             node = context.live_node(name).await?.map(view);
         }
         nodes.extend(node.map(|node| (name.clone(), node)));
@@ -216,7 +228,7 @@ async fn seen(
         let node = context.live_node(name).await?.map(view);
         nodes.extend(node.map(|node| (name.clone(), node)));
     }
-    let is_placed = views.iter().any(|pod| !record.has_counted(&pod.uid));
+    let is_placed = views.iter().any(|pod| !has_counted(pod));
     Ok(Seen {
         pods: views,
         nodes,

@@ -7,6 +7,7 @@
 pub mod array;
 mod dependencies;
 mod dereference;
+mod gang;
 pub mod identity;
 mod status;
 
@@ -48,6 +49,9 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
     if array::is_at_work(&job) {
         return array::reconcile(job, &context).await;
     }
+    if job.is_gang() {
+        return gang::reconcile(job, &context).await;
+    }
     let now = context.clock.now();
     let world = dereference::dereference(&job, &context).await?;
     let mut record = job.status.clone().unwrap_or_default().record;
@@ -62,6 +66,9 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
     {
         let (size, members) = array::prepare(&job, array, &context).await?;
         next.array_properties = Some(array::first_status(size, members, next.record.phase(), now));
+    }
+    if let Some(nodes) = world.gang.as_ref().filter(|_| next.record.phase() > Phase::Submitted) {
+        next.node_properties = Some(gang::first_status(nodes, next.record.phase()));
     }
     let mut current = job.clone();
     if has(Bug::ReleasesFirst) {

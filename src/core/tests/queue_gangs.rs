@@ -167,6 +167,16 @@ mod window {
     }
 
     #[test]
+    fn no_more_jobs_make_way_than_have_to() {
+        let mut stage = waits(4, 2);
+        let environment = stage.snapshot.environments.get_mut("p").expect("known");
+        let unbound = &mut environment.provisioned.as_mut().expect("provisioned").unbound;
+        unbound.iter_mut().for_each(|pod| pod.count = 2);
+        let decisions = gang(stage.job("g", 1), &[(2, 1)]).schedule();
+        assert_eq!(decisions.withdraw, ["u1"], "two places are enough");
+    }
+
+    #[test]
     fn a_job_that_makes_way_makes_it_with_all_its_pods() {
         let mut stage = waits(4, 1);
         let environment = stage.snapshot.environments.get_mut("p").expect("known");

@@ -149,7 +149,39 @@ fn members_that_make_a_job_what_it_is_are_named() {
         unsupported_fields(Kind::BatchJob, &spec),
         ["arrayProperties", "containerOverrides.command[1]"]
     );
-    let spec = json!({ "type": "multinode", "nodeProperties": { "numNodes": 2 } });
-    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), ["nodeProperties"]);
+    let spec = json!({ "eksProperties": { "podProperties": { "hostNetwork": true } } });
+    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), ["eksProperties"]);
     assert_eq!(unsupported_fields(Kind::JobQueue, &spec), Vec::<String>::new());
+}
+
+#[test]
+fn a_group_of_nodes_has_the_table_of_a_container() {
+    let container = json!({ "image": "a", "command": ["x", "Ref::y"], "instanceType": "m5.large",
+        "ulimits": [{ "name": "nofile" }], "user": "nobody" });
+    let groups = json!([
+        { "targetNodes": "0", "container": container, "instanceTypes": ["m5.large"] },
+        { "targetNodes": "1:", "eksProperties": { "podProperties": { "hostNetwork": true } } },
+    ]);
+    let spec = json!({ "type": "multinode", "nodeProperties": { "numNodes": 2, "mainNode": 0,
+        "nodeRangeProperties": groups } });
+    let first = "nodeProperties.nodeRangeProperties[0].container";
+    assert_eq!(
+        unsupported_fields(Kind::JobDefinition, &spec),
+        [format!("{first}.command[1]"), "nodeProperties.nodeRangeProperties[1].eksProperties".to_owned()]
+    );
+    assert_eq!(
+        ignored_fields(Kind::JobDefinition, &spec),
+        [
+            format!("{first}.ulimits"),
+            format!("{first}.user"),
+            "nodeProperties.nodeRangeProperties[1].eksProperties".to_owned(),
+        ]
+    );
+    let change = json!({ "targetNodes": "0:", "containerOverrides": { "command": ["x"], "instanceType": "m5.large" },
+        "ecsPropertiesOverride": { "taskProperties": [] } });
+    let job = json!({ "nodeOverrides": { "numNodes": 3, "nodePropertyOverrides": [change] } });
+    assert_eq!(unsupported_fields(Kind::BatchJob, &job), [""; 0], "a member that says nothing");
+    assert_eq!(ignored_fields(Kind::BatchJob, &job), [""; 0]);
+    let single = json!({ "containerProperties": { "image": "a", "instanceType": "m5.large" } });
+    assert_eq!(ignored_fields(Kind::JobDefinition, &single), ["containerProperties.instanceType"]);
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 
+use super::gangs;
 use super::jobs::rank;
 use crate::controllers::compute_environment::allowed;
 use crate::crd::ComputeEnvironment;
@@ -22,7 +23,7 @@ use crate::k8s::karpenter;
 use crate::k8s::notices::Notices;
 use crate::k8s::observe;
 use crate::k8s::pods::AttemptPod;
-use crate::k8s::pool::{Pool, is_provisioned};
+use crate::k8s::pool::{INSTANCE_TYPE, Pool, is_provisioned};
 use crate::k8s::watch::key;
 use crate::seeded_bugs::{Bug, has};
 
@@ -148,7 +149,8 @@ pub(super) fn rooms(nodes: &[Arc<Node>], used: &HashMap<String, Resources>) -> V
         if let Some(used) = used.get(&name) {
             free.charge(used);
         }
-        NodeRoom { name, free, size }
+        let instance_type = node.labels().get(INSTANCE_TYPE).cloned();
+        NodeRoom { name, free, size, instance_type }
     };
     nodes.iter().map(room).collect()
 }
@@ -175,10 +177,13 @@ pub(super) fn take_room_of_unbound(
             }),
         }
     }
+    for environment in snapshot.environments.values_mut() {
+        environment.provisioned.iter_mut().for_each(|provisioned| gangs::merge(provisioned, caches));
+    }
     for creating in dispatch.creating().into_values() {
         let Some(environment) = snapshot.environments.get_mut(&creating.environment) else { continue };
         let namespace = creating.queue.split_once('/').map_or("", |(namespace, _)| namespace);
-        environment.charge(namespace, creating.candidate.vcpus_milli);
+        environment.charge(namespace, creating.candidate.vcpus_milli, 1);
         if environment.provisioned.is_none() {
             let requests = creating.candidate.requests_in(environment);
             charge_tightest(environment, &mut snapshot.nodes, &requests);
@@ -217,6 +222,7 @@ fn unbound(
         priority: at_most.map_or(priority, |max| priority.min(max)),
         rank: Rank { fresh: rank.fresh && !again, ..rank },
         child,
+        count: 1,
         vcpus_milli: attempt.vcpus_milli,
         pod: requests,
         since,

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
-use batchyard_core::job::record::Record;
-use batchyard_core::name;
-use batchyard_core::queue::{Candidate, Rank, Resources};
+use batchyard_core::job::record::{Placement, Record};
+use batchyard_core::queue::{Candidate, Rank};
 use batchyard_core::waits::{self, Wait};
+use batchyard_core::{name, reason};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::line::{Line, Load};
-use super::{closed, tokens};
+use super::{closed, gangs, tokens};
 use crate::controllers::job_queue::is_failing_jobs;
 use crate::crd::convert::{self, Plan};
 use crate::crd::{BatchJob, JobQueue};
@@ -124,7 +124,9 @@ impl Jobs {
         }
         let Some(record) = job.status.as_ref().map(|status| &status.record) else { return };
         let pods = world.caches.pods.of_job(uid);
-        let is_creating = world.dispatch.is_creating(uid);
+        let is_gang = job.is_gang();
+        let is_creating =
+            world.dispatch.is_creating(uid) || is_gang && !world.dispatch.creating_children(uid).is_empty();
         let has_pod = is_creating || pods.iter().any(|pod| !pod.finished);
         let object = world.caches.queue_of(&job);
         let queue = object.as_deref().map(key).filter(|queue| self.lines.contains_key(queue));
@@ -144,7 +146,9 @@ impl Jobs {
             (entry.counted, entry.open) = (counted, open.into_iter().collect());
         }
         let wanted = is_wanted(&job);
-        let open_pod = wanted && has_open_pod(record, &pods);
+        let is_open = if is_gang { gangs::has_open_pod } else { has_open_pod };
+        let open_pod = wanted && is_open(record, &pods);
+        let held_back = is_gang.then(|| world.dispatch.held_back_part(uid)).flatten();
         if has_pod {
             entry.runs = 1;
             if wanted && object.is_some_and(|queue| is_placed_from_elsewhere(&pods, &queue)) {
@@ -153,6 +157,9 @@ impl Jobs {
             if wanted && !is_creating && !open_pod {
                 self.others.insert(uid.to_owned(), waits::last_pod());
             }
+        } else if let Some(wait) = held_back.filter(|_| wanted && !open_pod) {
+            // A pod of it was not taken: the others wait with it.
+            self.stand_aside(uid, wait, true);
         } else if wanted && !open_pod && world.dispatch.refused(uid).is_none() {
             match standing(&job, uid, object.as_deref(), plan, world) {
                 Standing::InLine { plan, candidate } => {
@@ -236,7 +243,7 @@ fn vcpus_milli(known: &mut Option<Arc<Plan>>, job: &BatchJob, caches: &Caches) -
     if known.is_none() {
         *known = plan(job, caches);
     }
-    Some(known.as_ref()?.effective.as_ref().ok()?.amounts.vcpus_milli)
+    known.as_ref()?.vcpus_milli()
 }
 
 /// Where a job stands for which a pod may be made.
@@ -290,8 +297,8 @@ fn obstacle(job: &BatchJob, queue: Option<&JobQueue>, caches: &Caches) -> Option
 /// A job whose pods keep being lost before they start is tried less and less often.
 pub(super) fn pause_after_placements(record: &Record, now: Timestamp) -> Option<Wait> {
     // One that was withdrawn had no node, and is placed again when its turn comes.
-    let lost =
-        record.placements.iter().filter(|p| p.attempt == record.next_attempt() && p.node_name.is_some());
+    let counts = |p: &&Placement| p.node_name.is_some() || reason::is_gang_back(&p.status_reason);
+    let lost = record.placements.iter().filter(|p| p.attempt == record.next_attempt()).filter(counts);
     let (count, last) = lost.fold((0_u32, None), |(count, _), last| (count + 1, Some(last)));
     let pause = SignedDuration::from_secs(1 << count.saturating_sub(1).min(6));
     let since = last?.at?;
@@ -309,18 +316,16 @@ fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> 
     let amounts = &plan.effective.as_ref().ok()?.amounts;
     let namespace = job.namespace().unwrap_or_default();
     let priority = job.spec.scheduling_priority_override.map_or(plan.scheduling_priority, i64::from);
+    let nodes = plan.gang.as_ref().map(|gang| gangs::groups(gang));
+    let (gang, pod) = nodes.map_or_else(|| (None, gangs::requests(amounts)), |(gang, pod)| (Some(gang), pod));
     Some(Candidate {
-        vcpus_milli: amounts.vcpus_milli,
-        pod: Resources {
-            cpu_milli: amounts.vcpus_milli,
-            memory: amounts.memory_mib << 20,
-            gpus: amounts.gpus,
-            pods: 1,
-        },
+        vcpus_milli: plan.vcpus_milli()?,
+        pod,
         share: job.spec.share_identifier.clone().unwrap_or_default(),
         priority,
-        tokens: tokens::of(plan, &namespace, caches),
+        tokens: tokens::of(&plan.tokens, &namespace, caches),
         children: None,
+        gang,
     })
 }
 

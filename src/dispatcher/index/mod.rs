@@ -2,6 +2,7 @@
 
 mod arrays;
 pub mod environments;
+pub mod gangs;
 mod jobs;
 mod line;
 #[cfg(test)]
@@ -76,7 +77,7 @@ pub struct Waiting {
     pub plan: Arc<Plan>,
     /// What it takes.
     pub candidate: Candidate,
-    /// Which child of it, if it is an array.
+    /// Which child of it, if it is an array, or which node, if it is a multi-node job.
     pub index: Option<u32>,
     /// The attempt that the pod is for.
     pub attempt: u32,

@@ -6,22 +6,21 @@ use std::sync::Arc;
 use batchyard_core::name;
 use kube::ResourceExt;
 
-use crate::crd::convert::Plan;
 use crate::dispatcher::Dispatch;
 use crate::k8s::caches::Caches;
 use crate::k8s::pods::AttemptPod;
 use crate::k8s::tokens;
 use crate::k8s::watch::key;
 
-/// The tokens that a job takes, by the `namespace/name` of their resource, each of which is named once.
-pub(super) fn of(plan: &Plan, namespace: &str, caches: &Caches) -> Vec<(String, i64)> {
+/// These tokens by the `namespace/name` of their resource, each of which is named once.
+pub(super) fn of(tokens: &[(String, i64)], namespace: &str, caches: &Caches) -> Vec<(String, i64)> {
     let named = |(reference, quantity): &(String, i64)| {
         let found = caches.consumable_resource(namespace, reference);
         let name = found.map_or_else(|| name::resource(reference).to_owned(), |found| found.name_any());
         (format!("{namespace}/{name}"), *quantity)
     };
     let mut taken: BTreeMap<String, i64> = BTreeMap::new();
-    for (resource, quantity) in plan.tokens.iter().map(named) {
+    for (resource, quantity) in tokens.iter().map(named) {
         let sum = taken.entry(resource).or_default();
         *sum = sum.saturating_add(quantity);
     }

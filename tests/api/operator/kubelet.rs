@@ -55,6 +55,13 @@ impl PodHandle<'_> {
         self.report(json!({"phase": "Pending"}), state, false).await;
     }
 
+    /// The pod's sandbox has this address.
+    pub(crate) async fn has_address(&self, ip: &str) {
+        let patch = Patch::Strategic(json!({"status": {"podIP": ip, "podIPs": [{"ip": ip}]}}));
+        let answer = self.as_kubelet().patch_status(&self.name, &PatchParams::default(), &patch).await;
+        answer.unwrap_or_else(|e| panic!("address of {}: {e}", self.name));
+    }
+
     /// The pull fails like this.
     pub(crate) async fn waits(&self, reason: &str, message: &str) {
         let state = json!({"waiting": {"reason": reason, "message": message}});

@@ -9,6 +9,7 @@ mod dependencies;
 mod endings;
 mod faults;
 mod fencing;
+mod gangs;
 mod kubelet;
 mod lifecycle;
 mod many;

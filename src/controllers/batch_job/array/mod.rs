@@ -5,7 +5,7 @@
 //! job's status: recounted each time. The pods themselves are made by the dispatcher, from what is published here.
 
 mod look;
-mod records;
+pub(super) mod records;
 mod status;
 
 use std::sync::Arc;
@@ -349,6 +349,7 @@ impl<'a> Work<'a> {
     async fn count(&self, unreachable: bool, pause: Duration, now: Timestamp) -> Result<Wake, Error> {
         let record = self.record(now);
         let world = Dereferenced {
+            gang: None,
             job: self.wishes.clone(),
             readiness: Readiness::Ready(record.job_definition.clone().unwrap_or_default()),
             seen: Seen::default(),

@@ -147,7 +147,7 @@ fn bytes(value: &impl serde::Serialize) -> usize {
 }
 
 /// An empty record.
-pub(super) fn empty(job: &BatchJob, segment: u32) -> BatchJobRecordSpec {
+pub(in super::super) fn empty(job: &BatchJob, segment: u32) -> BatchJobRecordSpec {
     BatchJobRecordSpec {
         job: job.name_any(),
         job_uid: job.uid().unwrap_or_default(),
@@ -195,7 +195,7 @@ fn after(record: &BatchJobRecordSpec) -> BatchJobRecordSpec {
 }
 
 /// The object of a record. One that exists is replaced by what it is now.
-pub(super) fn object(
+pub(in super::super) fn object(
     job: &BatchJob,
     spec: BatchJobRecordSpec,
     newest: Option<&BatchJobRecord>,
