@@ -235,7 +235,7 @@ const ARRAY: &[Rule] = &[
     rule("has(self.size) || has(self.rerunFailedOf)", "arrayProperties needs a size"),
     own(
         "toleratedFailures",
-        "type(self) == int ? self >= 0 : self.matches('^(100|[0-9]{1,2})%$')",
+        "string(self).matches('^([0-9]+|(100|[0-9]{1,2})%)$')",
         "toleratedFailures must be a number that is not negative, or a percentage such as 10%",
     ),
     own("maxRunning", "self >= 1", "maxRunning must be at least 1"),
@@ -250,6 +250,7 @@ pub struct ArrayProperties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
     /// How many children may fail while the array still succeeds: a number, or 10% of them; default 0. Not in AWS.
+    #[schemars(extend("maxLength" = 8))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerated_failures: Option<IntOrString>,
     /// For dependencies of type SEQUENTIAL: a child that fails does not hold up the next. Not in AWS.

@@ -142,12 +142,13 @@ fn jobs_with_an_inline_definition_have_the_same_table() {
 #[test]
 fn members_that_make_a_job_what_it_is_are_named() {
     let spec = json!({
-        "jobQueue": "q", "jobDefinition": "d", "arrayProperties": { "size": 2 }, "dependsOn": [],
+        "jobQueue": "q", "jobDefinition": "d", "dependsOn": [],
+        "eksPropertiesOverride": { "podProperties": { "containers": [{ "image": "a" }] } },
         "containerOverrides": { "command": ["run", "--input=Ref::input"] }, "parameters": { "unused": "1" },
     });
     assert_eq!(
         unsupported_fields(Kind::BatchJob, &spec),
-        ["arrayProperties", "containerOverrides.command[1]"]
+        ["containerOverrides.command[1]", "eksPropertiesOverride"]
     );
     let spec = json!({ "eksProperties": { "podProperties": { "hostNetwork": true } } });
     assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), ["eksProperties"]);

@@ -52,15 +52,19 @@ fn arrays() -> Vec<Case> {
         create(JOB, &job(), json!({ "arrayProperties": { "size": 2 }, "dependsOn": [depends_on] }), says)
     };
     let size = "array size must be between 2 and 10000";
+    let tolerated = "toleratedFailures must be a number that is not negative, or a percentage such as 10%";
     vec![
         says(json!({ "arrayProperties": { "size": 10_000, "toleratedFailures": 3 } }), &[]),
         says(json!({ "arrayProperties": { "size": 1 } }), &[size]),
         says(json!({ "arrayProperties": { "size": 10_001 } }), &[size]),
         says(json!({ "arrayProperties": {} }), &["arrayProperties needs a size"]),
         says(json!({ "arrayProperties": { "rerunFailedOf": "a" } }), &[]),
+        says(json!({ "arrayProperties": { "size": 2, "toleratedFailures": "10%", "maxRunning": 1 } }), &[]),
+        says(json!({ "arrayProperties": { "size": 2, "toleratedFailures": -1 } }), &[tolerated]),
+        says(json!({ "arrayProperties": { "size": 2, "toleratedFailures": "101%" } }), &[tolerated]),
         says(
-            json!({ "arrayProperties": { "size": 2, "toleratedFailures": -1 } }),
-            &["toleratedFailures must not be negative"],
+            json!({ "arrayProperties": { "size": 2, "maxRunning": 0 } }),
+            &["maxRunning must be at least 1"],
         ),
         says(json!({ "dependsOn": [{ "jobId": "a" }, { "job": "b" }] }), &[]),
         says(

@@ -242,7 +242,7 @@ const ADDITIONS: &[(&str, &str)] = &[
         "jobId dependencyTimeoutSeconds terminate cancel childActions ttlSecondsAfterFinished session \
          containerProperties ecsProperties eksProperties nodeProperties",
     ),
-    ("ArrayProperties", "toleratedFailures rerunFailedOf"),
+    ("ArrayProperties", "toleratedFailures continueOnFailure maxRunning rerunFailedOf"),
     ("JobDependency", "job"),
 ];
 

@@ -148,6 +148,9 @@ fn inspect(schema: &Value, path: &str, is_member: bool, wrong: &mut Vec<String>)
             want(!map || schema.get("maxProperties").is_some(), "no maxProperties");
         }
         Some("integer" | "number" | "boolean") => {}
+        None if schema["x-kubernetes-int-or-string"] == true => {
+            want(schema.get("maxLength").is_some(), "no maxLength");
+        }
         other => want(false, &format!("type {other:?}")),
     }
     for key in ["items", "additionalProperties"] {
