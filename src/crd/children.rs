@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use batchyard_core::array::indexes;
 use batchyard_core::job::phase::Phase;
-use batchyard_core::job::record::{Current, Record};
+use batchyard_core::job::record::{Attempt, Current, Record};
 use batchyard_core::name;
 use kube::ResourceExt as _;
 use roaring::RoaringBitmap;
@@ -140,10 +140,14 @@ impl Children {
             if self.only.as_ref().is_some_and(|only| !only.contains(index)) {
                 continue;
             }
-            match self.entries.get(&index) {
-                Some((segment, _)) if *segment > record.segment => {}
-                _ => drop(self.entries.insert(index, (record.segment, child))),
-            }
+            let entry = match self.entries.remove(&index) {
+                Some((segment, known)) if segment > record.segment => {
+                    (segment, with_attempts_of(known, child))
+                }
+                Some((_, known)) => (record.segment, with_attempts_of(child, known)),
+                None => (record.segment, child),
+            };
+            self.entries.insert(index, entry);
         }
     }
 
@@ -173,6 +177,16 @@ impl Children {
     pub fn members(&self) -> Option<&Indexes> {
         self.members.as_ref()
     }
+}
+
+/// The later word on a child, with the attempts of an earlier one: of the nodes of a multi-node job each attempt is told
+/// in a segment of its own.
+fn with_attempts_of(mut later: ChildRecord, earlier: ChildRecord) -> ChildRecord {
+    let is_new = |attempt: &Attempt| !later.attempts.iter().any(|known| known.attempt == attempt.attempt);
+    let more: Vec<_> = earlier.attempts.into_iter().filter(is_new).collect();
+    later.attempts.extend(more);
+    later.attempts.sort_by_key(|attempt| attempt.attempt);
+    later
 }
 
 fn is_of(job: &BatchJob, record: &BatchJobRecord) -> bool {
@@ -374,6 +388,25 @@ mod tests {
         serde_json::from_value(json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJobRecord",
             "metadata": {"name": format!("sweep-abc-{number}"), "ownerReferences": [owner]}, "spec": spec}))
         .expect("a segment")
+    }
+
+    #[test]
+    fn the_attempts_of_a_node_stand_in_segments_of_their_own() {
+        let of = |number: i32, attempt: u32, reason: &str| {
+            let attempt =
+                json!({"attempt": attempt, "podName": "p", "podUid": reason, "statusReason": reason});
+            segment(
+                number,
+                json!({"children": [{"index": 1, "statusReason": reason, "attempts": [attempt]}]}),
+            )
+        };
+        let (first, second) = (of(0, 1, "first"), of(1, 2, "second"));
+        for order in [[&first, &second], [&second, &first]] {
+            let node = folded(order).get(1).expect("it is told of");
+            let reasons: Vec<_> =
+                node.attempts.iter().map(|attempt| attempt.status_reason.as_str()).collect();
+            assert_eq!((reasons, node.status_reason.as_deref()), (vec!["first", "second"], Some("second")));
+        }
     }
 
     fn folded<'a>(segments: impl IntoIterator<Item = &'a BatchJobRecord>) -> Children {

@@ -23,7 +23,7 @@ async fn errors_say_what_to_do() {
             "twin-a has not started: Waiting for JobQueue nowhere, which does not exist\nUse --follow",
         ),
         (&["list", "--status", "DONE"], 2, "expected one of SUBMITTED"),
-        (&["list", "-o", "xml"], 2, "expected json, yaml"),
+        (&["list", "-o", "xml"], 2, "expected table, json, yaml"),
         (&["submit", "render"], 2, "--queue"),
         (&["submit", "render", "-q", "queue", "-p", "novalue"], 2, "expected NAME=VALUE"),
         (&["submit", "render", "-q", "queue", "--depends-on", "a:SOON"], 2, "expected N_TO_N or SEQUENTIAL"),
