@@ -25,6 +25,7 @@ mod parts;
 mod place;
 mod queues;
 mod retry;
+mod room;
 mod shell;
 mod submit;
 mod table;

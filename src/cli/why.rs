@@ -16,6 +16,7 @@ use super::error::{Error, Result};
 use super::parts;
 use super::place::place;
 use super::queues::word;
+use super::room::would_have_to_end;
 use super::table::one_line;
 use super::{depends, print, time};
 use crate::crd::shared::ResourceStatus;
@@ -156,6 +157,7 @@ async fn surroundings(cluster: &Cluster, job: &BatchJob) -> Result<String> {
                     .map(|reason| format!(": {}", one_line(&reason)))
                     .unwrap_or_default()
             );
+            text.push_str(&would_have_to_end(cluster, job, &found).await?);
             break;
         }
     }

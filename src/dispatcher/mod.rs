@@ -375,6 +375,10 @@ impl Dispatch {
             let since = known.map_or(now, |known| known.since);
             waits.insert(uid.clone(), Wait { what: wait.clone(), since });
         }
+        // What is admitted may fail for what it waited for, and then has waited since it began to.
+        let admitted =
+            decisions.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Admit { .. }));
+        waits.extend(admitted.filter_map(|(key, _)| state.waits.remove_entry(key)));
         state.waits = waits;
         state.note_shortages(&decisions.short_of);
         state.held_namespaces.retain(|_, held| held.is_on().is_some());
@@ -535,6 +539,10 @@ mod tests {
             dispatch.waits_for("a").expect("it waits").since
         };
         assert_eq!(waits_at(waits::quota("pods: 2"), 1), at(1));
+        // The cycle that admits it says so before its pod is asked for.
+        let admit = Verdict::Admit { environment: "spot".to_owned() };
+        let admits = Decisions { verdicts: [("a".to_owned(), admit)].into(), ..Decisions::default() };
+        dispatch.publish(found(&admits, &BTreeMap::new()), BTreeMap::new, at(6));
         dispatch.assume("a", creating("pod"));
         assert_eq!(dispatch.waits_for("a"), None);
         dispatch.hold_back("a", "pod", waits::quota("pods: 3"));

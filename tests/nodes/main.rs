@@ -5,6 +5,7 @@
 //! operator away have the cluster for themselves; all others share it.
 
 mod absences;
+mod arrays;
 mod changes;
 mod cluster;
 mod ends;
@@ -160,9 +161,17 @@ fn all() -> Vec<Case> {
         pods::cases(),
         logs::cases(),
         gangs::cases(),
+        arrays::cases(),
         exits::cases(),
     ];
-    let alone = [faults::cases(), gangs::alone(), absences::cases(), view::cases(), removal::cases()];
+    let alone = [
+        faults::cases(),
+        gangs::alone(),
+        arrays::alone(),
+        absences::cases(),
+        view::cases(),
+        removal::cases(),
+    ];
     shared.into_iter().chain(alone).flatten().collect()
 }
 

@@ -65,6 +65,7 @@ async fn why_tells_what_a_job_waits_behind() {
         "\nQueue queue: ENABLED, priority 1, ",
         "  It was number 2 in line, AGE ago\n  (told by the queue's status: the chart's view is not enabled)\n",
         "Environment NAMESPACE.pool: VALID, 1 nodes, 3 of 64 vCPUs in use\n",
+        "  Would have to end there: first (3 vCPUs, for AGE), and first those that are ahead\n",
     ] {
         assert!(why.contains(part), "{part:?} is not in\n{why}");
     }
