@@ -37,7 +37,7 @@ impl Dependents {
                     inner.ended.insert(uid, end);
                 }
             }
-            Change::Applied(_) if job.spec.depends_on.is_empty() => {}
+            Change::Applied(_) if job.spec.depends_on.is_empty() && rerun_of(job).is_none() => {}
             Change::Applied(_) => {
                 let waiting = waiting(job, &uid);
                 let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -87,9 +87,20 @@ fn waiting(job: &BatchJob, uid: &str) -> Option<Waiting> {
     }
     let notes = record.map(|record| record.depends_on.as_slice()).unwrap_or_default();
     let namespace = job.namespace().unwrap_or_default();
-    let waits_for = graph::open(&namespace, &convert::dependencies(&job.spec), notes);
+    let mut waits_for = graph::open(&namespace, &convert::dependencies(&job.spec), notes);
+    // Until it is accepted a rerun waits for the end of the array whose failed children it runs.
+    let is_accepted = record.is_some_and(|record| record.runnable_at.is_some());
+    if let Some(array) = rerun_of(job).filter(|_| !is_accepted) {
+        waits_for.push(Key::Name { namespace: namespace.clone(), name: array.to_owned() });
+        waits_for.push(Key::Id { namespace, id: array.to_owned() });
+    }
     let (uid, name) = (uid.to_owned(), job.name_any());
     (!waits_for.is_empty()).then(|| Waiting { uid, name, is: keys(job), waits_for, refused })
+}
+
+/// The array whose failed children a job runs again, by its name or id.
+fn rerun_of(job: &BatchJob) -> Option<&str> {
+    job.spec.array_properties.as_ref()?.rerun_failed_of.as_deref()
 }
 
 /// All by which others may refer to a job.

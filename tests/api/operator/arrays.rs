@@ -215,12 +215,14 @@ async fn an_array_and_some_of_its_children_can_be_ended() {
 async fn only_what_failed_runs_again() {
     let world = World::with_queue("array-rerun").await;
     let job = world.submit("job", array(4, json!({}))).await;
+    let rerun = |of: &str| array(2, json!({"arrayProperties": {"size": null, "rerunFailedOf": of}}));
+    // Applied together with what it runs again.
+    let again = world.submit("again", rerun("job")).await;
+    again.waits(Phase::Submitted, "BatchJob job of rerunFailedOf to end").await;
     for (index, code) in [(0, 0), (1, 1), (2, 0), (3, 1)] {
         job.child(index, 1, code).await;
     }
     job.reaches(Phase::Failed).await;
-    let rerun = |of: &str| array(2, json!({"arrayProperties": {"size": null, "rerunFailedOf": of}}));
-    let again = world.submit("again", rerun("job")).await;
     let pod = again.child_pod(1, 1).await.get().await;
     assert_eq!(variable(&pod, "AWS_BATCH_JOB_ARRAY_SIZE").as_deref(), Some("4"), "as it was");
     again.child(1, 1, 0).await;
