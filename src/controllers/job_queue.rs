@@ -207,17 +207,8 @@ impl Tally {
     }
 
     fn counts(&self) -> JobCounts {
-        let count =
-            |of: Phase| Some(self.phases.iter().find(|(phase, _)| *phase == of).map_or(0, |(_, n)| *n));
-        JobCounts {
-            submitted: count(Phase::Submitted),
-            pending: count(Phase::Pending),
-            runnable: count(Phase::Runnable),
-            starting: count(Phase::Starting),
-            running: count(Phase::Running),
-            succeeded: count(Phase::Succeeded),
-            failed: count(Phase::Failed),
-        }
+        let known = |of: Phase| self.phases.iter().find(|(phase, _)| *phase == of).map_or(0, |(_, n)| *n);
+        JobCounts::count(known)
     }
 }
 

@@ -258,6 +258,19 @@ pub struct JobCounts {
 }
 
 impl JobCounts {
+    /// So many in each phase.
+    pub fn count(of: impl Fn(Phase) -> i64) -> Self {
+        Self {
+            submitted: Some(of(Phase::Submitted)),
+            pending: Some(of(Phase::Pending)),
+            runnable: Some(of(Phase::Runnable)),
+            starting: Some(of(Phase::Starting)),
+            running: Some(of(Phase::Running)),
+            succeeded: Some(of(Phase::Succeeded)),
+            failed: Some(of(Phase::Failed)),
+        }
+    }
+
     /// How many are in a phase.
     pub fn of(&self, phase: Phase) -> i64 {
         let count = match phase {

@@ -108,19 +108,11 @@ pub(super) fn first_status(nodes: &nodes::Gang, phase: Phase) -> NodeStatus {
 }
 
 fn summary(gang: &Gang, phases: &BTreeMap<Phase, u32>) -> NodeStatus {
-    let count = |phase| Some(i64::from(phases.get(&phase).copied().unwrap_or_default()));
+    let count = |phase| i64::from(phases.get(&phase).copied().unwrap_or_default());
     NodeStatus {
         num_nodes: i32::try_from(gang.nodes).ok(),
         main_node: i32::try_from(gang.main).ok(),
-        status_summary: Some(JobCounts {
-            submitted: count(Phase::Submitted),
-            pending: count(Phase::Pending),
-            runnable: count(Phase::Runnable),
-            starting: count(Phase::Starting),
-            running: count(Phase::Running),
-            succeeded: count(Phase::Succeeded),
-            failed: count(Phase::Failed),
-        }),
+        status_summary: Some(JobCounts::count(count)),
     }
 }
 

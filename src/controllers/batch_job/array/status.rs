@@ -23,18 +23,10 @@ pub(super) fn of(
         let set = tally.of(phase).filter(|set| !set.is_empty());
         set.map(|set| indexes::short_text(set, INDEXES))
     };
-    let count = |phase| Some(i64::try_from(tally.count(phase)).unwrap_or(i64::MAX));
+    let count = |phase| i64::try_from(tally.count(phase)).unwrap_or(i64::MAX);
     let status = ArrayStatus {
         size: i32::try_from(size).ok(),
-        status_summary: Some(JobCounts {
-            submitted: count(Phase::Submitted),
-            pending: count(Phase::Pending),
-            runnable: count(Phase::Runnable),
-            starting: count(Phase::Starting),
-            running: count(Phase::Running),
-            succeeded: count(Phase::Succeeded),
-            failed: count(Phase::Failed),
-        }),
+        status_summary: Some(JobCounts::count(count)),
         status_summary_last_updated_at: known.and_then(|known| known.status_summary_last_updated_at),
         indexes: Some(PhaseIndexes {
             pending: text(Phase::Pending),
