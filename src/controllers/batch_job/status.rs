@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::dereference::Dereferenced;
+use crate::crd::batch_job::{ArrayJobDependency, JobDependency};
 use crate::crd::conditions::{self, ConditionStatus, ConditionType, NewCondition};
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, BatchJobStatus};
@@ -156,9 +157,22 @@ fn ignored_fields(job: &BatchJob, fair_share: bool) -> Option<String> {
             ("shareIdentifier", job.spec.share_identifier.is_some()),
         ];
         fields.extend(stated.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name.to_owned()));
-        fields.sort();
     }
+    fields.extend(without_effect(job));
+    fields.sort();
     (!fields.is_empty()).then(|| fields.join(", "))
+}
+
+/// What only arrays have, and only arrays whose children wait for each other.
+fn without_effect(job: &BatchJob) -> Vec<String> {
+    let is_sequential = |other: &JobDependency| other.type_ == Some(ArrayJobDependency::Sequential);
+    let array = job.spec.array_properties.as_ref();
+    let goes_on = array.is_some_and(|array| array.continue_on_failure == Some(true));
+    let stated = [
+        ("arrayProperties.continueOnFailure", goes_on && !job.spec.depends_on.iter().any(is_sequential)),
+        ("childActions", array.is_none() && !job.spec.child_actions.is_empty()),
+    ];
+    stated.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// RETRY or EXIT, for metrics.
@@ -221,5 +235,30 @@ fn ended(attempt: &Attempt) -> News {
     match attempt.container.exit_code {
         Some(0) => News::normal("AttemptEnded", note).of_pod(&attempt.pod_name),
         _ => News::warning("AttemptFailed", note).of_pod(&attempt.pod_name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn what_only_arrays_have_is_named_elsewhere() {
+        let named = |spec: Value| {
+            let mut job = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob",
+                "metadata": {"name": "j"}, "spec": {"jobQueue": "q"}});
+            for (name, value) in spec.as_object().into_iter().flatten() {
+                job["spec"][name] = value.clone();
+            }
+            without_effect(&serde_json::from_value(job).expect("a job"))
+        };
+        let actions = json!([{"indexes": "1", "action": "CANCEL", "reason": "r"}]);
+        let goes_on = json!({"size": 2, "continueOnFailure": true});
+        assert_eq!(named(json!({"childActions": actions})), ["childActions"]);
+        assert!(named(json!({"childActions": actions, "arrayProperties": {"size": 2}})).is_empty());
+        assert_eq!(named(json!({"arrayProperties": goes_on})), ["arrayProperties.continueOnFailure"]);
+        let sequential = json!([{"type": "SEQUENTIAL"}]);
+        assert!(named(json!({"arrayProperties": goes_on, "dependsOn": sequential})).is_empty());
     }
 }
