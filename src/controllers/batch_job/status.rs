@@ -1,5 +1,6 @@
 //! From a decision to what people see: status, conditions, Events. Pure.
 
+use batchyard_core::array::indexes;
 use batchyard_core::dependency;
 use batchyard_core::job::decide::{Decision, Readiness};
 use batchyard_core::job::phase::Phase;
@@ -172,7 +173,11 @@ fn without_effect(job: &BatchJob) -> Vec<String> {
         ("arrayProperties.continueOnFailure", goes_on && !job.spec.depends_on.iter().any(is_sequential)),
         ("childActions", array.is_none() && !job.spec.child_actions.is_empty()),
     ];
-    stated.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name.to_owned()).collect()
+    let stated = stated.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name.to_owned());
+    // The schema knows what a number looks like, not which indexes there are.
+    let actions = job.spec.child_actions.iter().enumerate().filter(|_| array.is_some());
+    let unreadable = actions.filter(|(_, action)| indexes::parse(&action.indexes).is_err());
+    stated.chain(unreadable.map(|(number, _)| format!("childActions[{number}].indexes"))).collect()
 }
 
 /// RETRY or EXIT, for metrics.
@@ -258,6 +263,9 @@ mod tests {
         assert_eq!(named(json!({"childActions": actions})), ["childActions"]);
         assert!(named(json!({"childActions": actions, "arrayProperties": {"size": 2}})).is_empty());
         assert_eq!(named(json!({"arrayProperties": goes_on})), ["arrayProperties.continueOnFailure"]);
+        let backwards = json!([{"indexes": "7-3", "action": "CANCEL", "reason": "r"}]);
+        let named_indexes = named(json!({"childActions": backwards, "arrayProperties": {"size": 9}}));
+        assert_eq!(named_indexes, ["childActions[0].indexes"]);
         let sequential = json!([{"type": "SEQUENTIAL"}]);
         assert!(named(json!({"arrayProperties": goes_on, "dependsOn": sequential})).is_empty());
     }
