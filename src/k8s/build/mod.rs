@@ -1,0 +1,235 @@
+//! From an attempt to its pod. Pure: the same attempt gives the same pod.
+
+mod container;
+#[cfg(test)]
+mod tests;
+mod volumes;
+
+use std::collections::BTreeMap;
+
+use batchyard_core::definition::Effective;
+use batchyard_core::name;
+use batchyard_core::termination::create::PodMember;
+use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, NodeSelector, Pod, PodSchedulingGate, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ObjectMeta;
+
+use super::gangs;
+use super::meta;
+use super::pool::{INSTANCE_TYPE, Pool};
+use super::tokens;
+use crate::crd::ComputeEnvironmentSpec;
+use crate::crd::compute_environment::{Network, PodDefaults};
+use crate::seeded_bugs::{Bug, has};
+
+/// The share of a job's vCPUs that its pod requests when the environment does not say, in percent.
+///
+/// A node's allocatable CPU is below its size, yet a job of 8 vCPUs must fit a node of 8.
+pub const VCPU_REQUEST_PERCENT: i64 = 90;
+
+/// Everything that a pod is made from.
+#[derive(Clone, Debug)]
+pub struct Attempt<'a> {
+    /// The namespace of the job.
+    pub namespace: &'a str,
+    /// The BatchJob's name.
+    pub job_name: &'a str,
+    /// The BatchJob's uid.
+    pub job_uid: &'a str,
+    /// The job's id, which may differ from the uid.
+    pub job_id: &'a str,
+    /// Which child of an array the pod runs, if it does.
+    pub child: Option<Child>,
+    /// Which node of a multi-node job it is, if it is one.
+    pub node: Option<gangs::Node<'a>>,
+    /// The queue's AWS name.
+    pub queue_name: &'a str,
+    /// The queue's object name.
+    pub queue: &'a str,
+    /// `shareIdentifier` of the job.
+    pub share: Option<&'a str>,
+    /// The tokens that it takes, by the `namespace/name` of their ConsumableResource.
+    pub tokens: &'a [(String, i64)],
+    /// The definition and revision.
+    pub definition: &'a str,
+    /// The attempt, from 1.
+    pub number: u32,
+    /// Which pod of the attempt, from 0.
+    pub placement: u32,
+    /// The environment's object name.
+    pub environment: &'a str,
+    /// The environment.
+    pub environment_spec: &'a ComputeEnvironmentSpec,
+    /// Its nodes.
+    pub pool: &'a Pool,
+    /// The ServiceAccount that stands for the job's role.
+    pub service_account: Option<&'a str>,
+    /// What the job runs.
+    pub effective: &'a Effective,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub grace_seconds: i64,
+    /// `strictFencing` of the queue: the pod is not to be bound before its uid is on record.
+    pub fenced: bool,
+    /// Whether the last lines of a failed container's output are kept in its status.
+    pub log_tail: bool,
+}
+
+/// A child of an array.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// Its index, from 0.
+    pub index: u32,
+    /// How many children the array has.
+    pub size: u32,
+}
+
+impl Attempt<'_> {
+    /// The index of the child or of the node.
+    fn index(&self) -> Option<u32> {
+        self.child.map(|child| child.index).or_else(|| self.node.map(|node| node.index))
+    }
+}
+
+/// Builds the pod of an attempt.
+pub fn pod(attempt: &Attempt<'_>) -> Pod {
+    let defaults = attempt.environment_spec.pod_defaults.clone().unwrap_or_default();
+    Pod { metadata: metadata(attempt, &defaults), spec: Some(spec(attempt, defaults)), status: None }
+}
+
+/// What an environment puts into its pods that the API server may refuse, with the words that a
+/// refusal would quote where the job has a say too.
+pub fn pod_members(environment: &ComputeEnvironmentSpec) -> Vec<PodMember<'_>> {
+    fn words(map: &BTreeMap<String, String>) -> Vec<&str> {
+        map.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect()
+    }
+    let mut members = Vec::new();
+    let mut add = |is_set: bool, member: &'static str, words| {
+        if is_set {
+            members.push((member, words));
+        }
+    };
+    if let Some(defaults) = &environment.pod_defaults {
+        add(defaults.priority_class_name.is_some(), "podDefaults.priorityClassName", vec![]);
+        add(defaults.runtime_class_name.is_some(), "podDefaults.runtimeClassName", vec![]);
+        add(defaults.scheduler_name.is_some(), "podDefaults.schedulerName", vec![]);
+        add(!defaults.tolerations.is_empty(), "podDefaults.tolerations", vec![]);
+        add(!defaults.node_selector.is_empty(), "podDefaults.nodeSelector", vec![]);
+        add(!defaults.image_pull_secrets.is_empty(), "podDefaults.imagePullSecrets", vec![]);
+        add(!defaults.labels.is_empty(), "podDefaults.labels", words(&defaults.labels));
+        add(!defaults.annotations.is_empty(), "podDefaults.annotations", words(&defaults.annotations));
+    }
+    let selects = environment.provisioner.as_ref().and_then(|provisioner| provisioner.r#static.as_ref());
+    let selects = selects.is_some_and(|pool| !pool.node_selector.is_empty());
+    add(selects, "provisioner.static.nodeSelector", vec![]);
+    add(environment.network == Some(Network::Host), "network", vec![]);
+    members
+}
+
+/// The CPU that a pod requests for a job's vCPUs, in thousandths.
+pub fn cpu_request_milli(vcpus_milli: i64, environment: &ComputeEnvironmentSpec) -> i64 {
+    let percent = environment.vcpu_request_percent.map_or(VCPU_REQUEST_PERCENT, i64::from);
+    (vcpus_milli * percent / 100).max(1)
+}
+
+fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
+    let text = |value: &str| value.to_owned();
+    let mut labels = defaults.labels.clone();
+    labels.extend([
+        (text(meta::MANAGED_BY), text(meta::OPERATOR)),
+        (text(meta::JOB_NAME), name::slug(attempt.job_name)),
+        (text(meta::JOB_ID), text(attempt.job_id)),
+        (text(meta::JOB_QUEUE), name::slug(attempt.queue)),
+        (text(meta::COMPUTE_ENVIRONMENT), name::slug(attempt.environment)),
+        (text(meta::ATTEMPT), attempt.number.to_string()),
+    ]);
+    if let Some(index) = attempt.index() {
+        labels.insert(text(meta::INDEX), index.to_string());
+    }
+    if let Some((definition, _)) = attempt.definition.split_once(':') {
+        labels.insert(text(meta::JOB_DEFINITION), name::slug(definition));
+    }
+    let mut annotations = defaults.annotations.clone();
+    annotations.extend([
+        (text(meta::JOB), format!("{}/{}", attempt.job_name, attempt.job_uid)),
+        (text(meta::ATTEMPT), attempt.number.to_string()),
+        (text(meta::PLACEMENT), attempt.placement.to_string()),
+        (text(meta::COMPUTE_ENVIRONMENT), text(attempt.environment)),
+        (text(meta::VCPUS_MILLI), attempt.effective.amounts.vcpus_milli.to_string()),
+        // Autoscalers leave a node alone while a job runs on it.
+        (text("karpenter.sh/do-not-disrupt"), text("true")),
+        (text("cluster-autoscaler.kubernetes.io/safe-to-evict"), text("false")),
+    ]);
+    annotations
+        .extend(tokens::annotation(attempt.tokens).map(|held| (text(meta::CONSUMABLE_RESOURCES), held)));
+    annotations.extend(attempt.index().map(|index| (text(meta::INDEX), index.to_string())));
+    annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
+    ObjectMeta {
+        name: Some(name::pod(
+            attempt.job_name,
+            attempt.job_uid,
+            attempt.index(),
+            attempt.number,
+            attempt.placement,
+        )),
+        namespace: Some(text(attempt.namespace)),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        finalizers: Some(vec![text(meta::ATTEMPT_FINALIZER)]).filter(|_| !has(Bug::NoFinalizer)),
+        owner_references: Some(vec![OwnerReference {
+            api_version: text("batchyard.io/v1alpha1"),
+            kind: text("BatchJob"),
+            name: text(attempt.job_name),
+            uid: text(attempt.job_uid),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
+    let pool = attempt.pool;
+    let node_affinity = (!pool.terms.is_empty()).then(|| NodeAffinity {
+        required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+            node_selector_terms: pool.terms.clone(),
+        }),
+        ..NodeAffinity::default()
+    });
+    let pod_anti_affinity = attempt.node.map(|_| gangs::apart(attempt.job_id));
+    let affinity = (node_affinity.is_some() || pod_anti_affinity.is_some()).then(|| Affinity {
+        node_affinity,
+        pod_anti_affinity,
+        ..Affinity::default()
+    });
+    let mut node_selector = pool.node_selector.clone();
+    let wanted = attempt.node.and_then(|node| node.instance_type);
+    node_selector.extend(wanted.map(|wanted| (INSTANCE_TYPE.to_owned(), wanted.to_owned())));
+    let host_network = attempt.environment_spec.network == Some(Network::Host);
+    let properties = &attempt.effective.properties;
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        containers: vec![container::container(attempt, &defaults)],
+        volumes: some(volumes::volumes(properties)),
+        node_selector: (!node_selector.is_empty()).then_some(node_selector),
+        hostname: attempt.node.map(|node| format!("node-{}", node.index)),
+        subdomain: attempt.node.map(|_| name::gang(attempt.job_name, attempt.job_uid)),
+        tolerations: some(pool.tolerations.clone()),
+        affinity,
+        host_network: host_network.then_some(true),
+        dns_policy: host_network.then(|| "ClusterFirstWithHostNet".to_owned()),
+        service_account_name: attempt.service_account.map(str::to_owned),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        priority_class_name: defaults.priority_class_name,
+        scheduler_name: defaults.scheduler_name,
+        runtime_class_name: defaults.runtime_class_name,
+        image_pull_secrets: some(defaults.image_pull_secrets),
+        termination_grace_period_seconds: Some(attempt.grace_seconds),
+        scheduling_gates: attempt.fenced.then(|| vec![PodSchedulingGate { name: meta::FENCE.to_owned() }]),
+        ..PodSpec::default()
+    }
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
