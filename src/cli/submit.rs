@@ -208,7 +208,8 @@ pub(super) async fn submit(args: SubmitArgs, cluster: &Cluster) -> Result<ExitCo
             job_definition: Some(args.definition.clone()),
             parameters: args.parameters.into_iter().collect(),
             container_overrides: Some(overrides)
-                .filter(|overrides| *overrides != ContainerOverrides::default()),
+                .filter(|overrides| *overrides != ContainerOverrides::default())
+                .map(Box::new),
             ..BatchJobSpec::default()
         },
     )?;
@@ -229,7 +230,7 @@ pub(super) async fn run(args: RunArgs, cluster: &Cluster) -> Result<ExitCode> {
     };
     let last = args.image.rsplit('/').next().unwrap_or_default();
     let plain = last.split([':', '@']).next().unwrap_or_default();
-    let spec = BatchJobSpec { container_properties: Some(container), ..BatchJobSpec::default() };
+    let spec = BatchJobSpec { container_properties: Some(Box::new(container)), ..BatchJobSpec::default() };
     create(cluster, job(&args.job, plain, spec)?, &args.then).await
 }
 

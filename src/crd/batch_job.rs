@@ -167,10 +167,10 @@ pub struct BatchJobSpec {
     pub parameters: BTreeMap<String, String>,
     /// Changes of the definition's containerProperties.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container_overrides: Option<ContainerOverrides>,
+    pub container_overrides: Option<Box<ContainerOverrides>>,
     /// Changes of the definition's nodeProperties.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_overrides: Option<NodeOverrides>,
+    pub node_overrides: Option<Box<NodeOverrides>>,
     /// Takes the place of the definition's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_strategy: Option<RetryStrategy>,
@@ -186,10 +186,10 @@ pub struct BatchJobSpec {
     pub tags: BTreeMap<String, String>,
     /// Changes of the definition's eksProperties.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eks_properties_override: Option<EksPropertiesOverride>,
+    pub eks_properties_override: Option<Box<EksPropertiesOverride>>,
     /// Changes of the definition's ecsProperties.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ecs_properties_override: Option<EcsPropertiesOverride>,
+    pub ecs_properties_override: Option<Box<EcsPropertiesOverride>>,
     /// Takes the place of the definition's consumableResourceProperties.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumable_resource_properties_override: Option<ConsumableResourceProperties>,
@@ -199,19 +199,19 @@ pub struct BatchJobSpec {
     pub job_id: Option<String>,
     /// A job of one container, instead of jobDefinition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container_properties: Option<ContainerProperties>,
+    pub container_properties: Option<Box<ContainerProperties>>,
     /// A job of several containers, instead of jobDefinition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ecs_properties: Option<EcsProperties>,
+    pub ecs_properties: Option<Box<EcsProperties>>,
     /// A job in terms of a pod, instead of jobDefinition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eks_properties: Option<EksProperties>,
+    pub eks_properties: Option<Box<EksProperties>>,
     /// A job on several nodes at once, instead of jobDefinition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_properties: Option<NodeProperties>,
+    pub node_properties: Option<Box<NodeProperties>>,
     /// Makes the job an interactive session; takes the place of the definition's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<Session>,
+    pub session: Option<Box<Session>>,
     /// Why the job is to end. Setting it ends the job in any phase; it cannot be taken back.
     #[schemars(length(max = 4096))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -358,16 +358,16 @@ pub struct BatchJobStatus {
     pub observed_generation: Option<i64>,
     /// The interactive session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<SessionStatus>,
+    pub session: Option<Box<SessionStatus>>,
     /// Where the output of the current or last attempt goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub logs: Option<LogStatus>,
+    pub logs: Option<Box<LogStatus>>,
     /// The children of an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub array_properties: Option<ArrayStatus>,
+    pub array_properties: Option<Box<ArrayStatus>>,
     /// The nodes of a multi-node job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_properties: Option<NodeStatus>,
+    pub node_properties: Option<Box<NodeStatus>>,
     /// The share that the job counts for.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -78,7 +78,7 @@ fn runs(
     definition: &JobDefinitionSpec,
     tokens: &[(String, i64)],
 ) -> Result<(Effective, Option<Gang>), String> {
-    let overrides = job.container_overrides.as_ref().map(overrides);
+    let overrides = job.container_overrides.as_deref().map(overrides);
     let Some(wire) = &definition.node_properties else {
         let Some(container) = &definition.container_properties else {
             return Err("containerProperties is missing".to_owned());
@@ -94,7 +94,7 @@ fn runs(
     if overrides.is_some_and(|overrides| overrides != Overrides::default()) {
         return Err("containerOverrides: a multi-node job takes nodeOverrides".to_owned());
     }
-    let changes = job.node_overrides.as_ref().map(changes).unwrap_or_default();
+    let changes = job.node_overrides.as_deref().map(changes).unwrap_or_default();
     let gang = nodes::gang(&stated_nodes(wire, tokens)?, &changes)?;
     let main = gang.group_of(gang.main).map(|group| group.effective.clone());
     Ok((main.unwrap_or_default(), Some(gang)))

@@ -111,10 +111,10 @@ pub struct JobDefinitionSpec {
     pub scheduling_priority: Option<i32>,
     /// A job of one container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container_properties: Option<ContainerProperties>,
+    pub container_properties: Option<Box<ContainerProperties>>,
     /// A job that runs on several nodes at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_properties: Option<NodeProperties>,
+    pub node_properties: Option<Box<NodeProperties>>,
     /// How often a failed job is tried again, and after which kinds of failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_strategy: Option<RetryStrategy>,
@@ -134,10 +134,10 @@ pub struct JobDefinitionSpec {
     pub platform_capabilities: Vec<PlatformCapability>,
     /// A job in terms of a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eks_properties: Option<EksProperties>,
+    pub eks_properties: Option<Box<EksProperties>>,
     /// A job of several containers, in ECS terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ecs_properties: Option<EcsProperties>,
+    pub ecs_properties: Option<Box<EcsProperties>>,
     /// Tokens that a job holds while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumable_resource_properties: Option<ConsumableResourceProperties>,
@@ -151,7 +151,7 @@ pub struct JobDefinitionSpec {
     pub registration: Option<String>,
     /// Makes jobs interactive sessions that people connect to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<Session>,
+    pub session: Option<Box<Session>>,
 }
 
 /// The kind of a job.

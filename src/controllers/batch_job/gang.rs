@@ -57,7 +57,7 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
     }
     let mut next = status::next(&job, &world, &decision.job, context.settings.log_tail, now);
     if let Some(phases) = &decision.nodes {
-        next.node_properties = Some(summary(&gang, phases));
+        next.node_properties = Some(Box::new(summary(&gang, phases)));
     }
     let mut current = job.clone();
     if job.status.as_ref() != Some(&next) {

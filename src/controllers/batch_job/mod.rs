@@ -65,10 +65,10 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         && next.array_properties.is_none()
     {
         let (size, members) = array::prepare(&job, array, &context).await?;
-        next.array_properties = Some(array::first_status(size, members, next.record.phase(), now));
+        next.array_properties = Some(Box::new(array::first_status(size, members, next.record.phase(), now)));
     }
     if let Some(nodes) = world.gang.as_ref().filter(|_| next.record.phase() > Phase::Submitted) {
-        next.node_properties = Some(gang::first_status(nodes, next.record.phase()));
+        next.node_properties = Some(Box::new(gang::first_status(nodes, next.record.phase())));
     }
     let mut current = job.clone();
     if has(Bug::ReleasesFirst) {

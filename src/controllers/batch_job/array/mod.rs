@@ -365,7 +365,8 @@ impl<'a> Work<'a> {
         let tally = self.known.children.tally(&self.gate);
         let told = next.array_properties.take();
         let size = told.as_ref().and_then(|told| u32::try_from(told.size?).ok()).unwrap_or_default();
-        next.array_properties = Some(status::of(told.as_ref(), size, self.known.records, &tally, now));
+        let told = status::of(told.as_deref(), size, self.known.records, &tally, now);
+        next.array_properties = Some(Box::new(told));
         if self.job.status.as_ref() == Some(&next) {
             return Ok(wake);
         }
