@@ -61,7 +61,7 @@ fn table(environments: &[ComputeEnvironment], wide: bool) -> Table {
             number(status.nodes),
             number(status.vcpus_in_use),
             number(resources.map(|resources| resources.maxv_cpus)),
-            number(status.jobs),
+            status.jobs.map(|counts| counts.total().to_string()).unwrap_or_default(),
         ];
         if wide {
             let largest = status.largest_job.unwrap_or_default();

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aws_compute::{ComputeResource, EcsSettings, EksConfiguration, UpdatePolicy};
 use super::cel::{self, Rule, on, own, rule};
+use super::job_queue::JobCounts;
 use super::logging::LoggingPolicy;
 use super::schema;
 use super::shared::{ResourceStatus, State, TAGS};
@@ -404,9 +405,9 @@ pub struct ComputeEnvironmentStatus {
     /// The desiredvCpus of the spec that nodes were last made for; it counts again when it is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_desiredv_cpus: Option<i32>,
-    /// How many jobs are placed here now.
+    /// How many jobs are placed here, per phase. RUNNABLE: with a pod that waits for a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jobs: Option<i32>,
+    pub jobs: Option<JobCounts>,
     /// The largest job that can be placed on one of its nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_job: Option<LargestJob>,

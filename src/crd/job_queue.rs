@@ -284,6 +284,11 @@ impl JobCounts {
         };
         count.unwrap_or(0)
     }
+
+    /// How many there are in all.
+    pub fn total(&self) -> i64 {
+        Phase::ALL.iter().map(|phase| self.of(*phase)).sum()
+    }
 }
 
 /// A job near the head of the queue.

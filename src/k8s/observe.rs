@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use batchyard_core::job::phase::Phase;
 use batchyard_core::pod::{
     Address, ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
 };
@@ -88,6 +89,15 @@ pub fn started_at(pod: &core::Pod) -> Option<jiff::Timestamp> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let running = statuses.iter().filter_map(|status| status.state.as_ref()?.running.as_ref());
     running.filter_map(|running| running.started_at.as_ref().map(|time| time.0)).min()
+}
+
+/// The phase of the job whose pod this is, as far as the pod alone tells: one without a node waits for room.
+pub fn placed_phase(pod: &core::Pod) -> Phase {
+    match () {
+        () if node_name(pod).is_none() => Phase::Runnable,
+        () if started_at(pod).is_some() || is_finished(pod) => Phase::Running,
+        () => Phase::Starting,
+    }
 }
 
 /// True while our gate keeps a pod from being bound.

@@ -6,6 +6,7 @@ mod placeholders;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use batchyard_core::job::phase::Phase;
 use batchyard_core::reason::resources;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
@@ -20,6 +21,7 @@ use super::{Context, Outcome, Wake};
 use crate::crd::aws_compute::ComputeResourceType;
 use crate::crd::compute_environment::{AllowedNamespaces, LargestJob};
 use crate::crd::ignored::{ALLOCATION_STRATEGY, Kind, MIN_VCPUS};
+use crate::crd::job_queue::JobCounts;
 use crate::crd::shared::ResourceStatus;
 use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec, ComputeEnvironmentStatus, JobQueue};
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
@@ -133,7 +135,8 @@ fn standing<'t>(
 #[derive(Default)]
 struct Usage {
     queues: Vec<String>,
-    jobs: Vec<String>,
+    /// Those that are placed in it, by phase.
+    jobs: Vec<(Phase, String)>,
     vcpus_milli: i64,
     /// What was made for it and is still there, once nothing else holds it.
     left: Option<String>,
@@ -162,11 +165,22 @@ impl Usage {
                 .map(|attempt| {
                     let job = attempt.pod.labels().get(meta::JOB_NAME).cloned();
                     let job = job.unwrap_or_else(|| attempt.pod.name_any());
-                    format!("{}/{job}", attempt.pod.namespace().unwrap_or_default())
+                    let name = format!("{}/{job}", attempt.pod.namespace().unwrap_or_default());
+                    (observe::placed_phase(&attempt.pod), name)
                 })
-                .chain(unseen)
+                .chain(unseen.map(|pod| (Phase::Runnable, pod)))
                 .collect(),
             left: None,
+        }
+    }
+
+    fn counts(&self) -> JobCounts {
+        let count = |of: Phase| self.jobs.iter().filter(|(phase, _)| *phase == of).count() as i64;
+        JobCounts {
+            runnable: Some(count(Phase::Runnable)),
+            starting: Some(count(Phase::Starting)),
+            running: Some(count(Phase::Running)),
+            ..JobCounts::default()
         }
     }
 }
@@ -241,7 +255,7 @@ fn status(
         nodes: Some(count(offer.nodes)),
         vcpus: Some(number(offer.vcpus)),
         vcpus_in_use: Some(vcpus(usage.vcpus_milli)),
-        jobs: Some(count(usage.jobs.len())),
+        jobs: Some(usage.counts()),
         largest_job: offer.largest,
         node_pool: capacity.node_pool,
         desiredv_cpus: held.answer.map(|answer| number(answer.target)),
@@ -276,7 +290,7 @@ fn blocked(usage: &Usage) -> String {
         holders.push(resources::held_by_queues(count, &first));
     }
     if !usage.jobs.is_empty() {
-        let (count, first) = first(usage.jobs.clone());
+        let (count, first) = first(usage.jobs.iter().map(|(_, name)| name.clone()).collect());
         holders.push(resources::held_by_placed_jobs(count, &first));
     }
     holders.extend(usage.left.clone());
@@ -401,7 +415,8 @@ mod tests {
     fn a_deletion_says_what_blocks_it() {
         let environment = environment(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), json!({}));
         let left = Some("Waiting for x".to_owned());
-        let usage = Usage { queues: vec!["ns/q".into()], jobs: vec!["ns/a".into()], vcpus_milli: 1500, left };
+        let jobs = vec![(Phase::Running, "ns/a".into())];
+        let usage = Usage { queues: vec!["ns/q".into()], jobs, vcpus_milli: 1500, left };
         let capacity = Capacity::default();
         let status = super::status(
             &environment,
@@ -411,6 +426,8 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
         assert_eq!((status.status, status.vcpus_in_use), (Some(ResourceStatus::Deleting), Some(2)));
+        let counts = serde_json::to_value(&status.jobs).expect("counts");
+        assert_eq!(counts, json!({"RUNNABLE": 0, "STARTING": 0, "RUNNING": 1}), "others have no environment");
         let blocked = find(&status.conditions, ConditionType::DeletionBlocked).expect("a condition");
         assert_eq!(blocked.message, "1 queue names it: ns/q. Waiting for 1 job to end: ns/a. Waiting for x");
     }
@@ -423,7 +440,8 @@ mod tests {
         let (caches, _feeds) = crate::k8s::caches::prepare(&client);
         let environment = environment(json!({}), json!({}));
         assert!(Usage::of(&environment, &caches, vec![]).jobs.is_empty());
-        assert_eq!(Usage::of(&environment, &caches, vec!["a-1".into()]).jobs, ["a-1"]);
+        let creating = Usage::of(&environment, &caches, vec!["a-1".into()]);
+        assert_eq!(creating.jobs, [(Phase::Runnable, "a-1".to_owned())]);
     }
 
     #[test]
