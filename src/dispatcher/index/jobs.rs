@@ -13,9 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::line::{Line, Load};
+use super::plans::Plans;
 use super::{closed, gangs, tokens};
 use crate::controllers::job_queue::is_failing_jobs;
-use crate::crd::convert::{self, Plan};
+use crate::crd::convert::Plan;
 use crate::crd::{BatchJob, JobQueue};
 use crate::dispatcher::Dispatch;
 use crate::k8s::caches::Caches;
@@ -64,6 +65,7 @@ pub(super) struct InLine {
 pub(super) struct World<'w> {
     pub(super) caches: &'w Caches,
     pub(super) dispatch: &'w Dispatch,
+    pub(super) plans: &'w Plans,
     pub(super) now: Timestamp,
 }
 
@@ -139,7 +141,7 @@ impl Jobs {
         // Without a ledger nothing is noted, and all is when there is one again.
         if let Some(line) = line.filter(|line| line.ledger.is_some()) {
             entry.load = load(&job, record, uid, &pods, world.dispatch);
-            let vcpus_milli = || vcpus_milli(&mut plan, &job, world.caches);
+            let vcpus_milli = || vcpus_milli(&mut plan, &job, world);
             let share = job.spec.share_identifier.as_deref().unwrap_or_default();
             let noted = (before.counted, before.open.pop_first());
             let (counted, open) = line.note_use(record, share, noted, vcpus_milli, world.now);
@@ -239,9 +241,9 @@ fn load(
     (!phase.is_terminal() && phase > Phase::Pending).then_some(Load { share, now_milli: used + creating })
 }
 
-fn vcpus_milli(known: &mut Option<Arc<Plan>>, job: &BatchJob, caches: &Caches) -> Option<i64> {
+fn vcpus_milli(known: &mut Option<Arc<Plan>>, job: &BatchJob, world: World<'_>) -> Option<i64> {
     if known.is_none() {
-        *known = plan(job, caches);
+        *known = world.plans.of(job, world.caches);
     }
     known.as_ref()?.vcpus_milli()
 }
@@ -265,7 +267,7 @@ pub(super) fn standing(
         return Standing::Other { wait, passing: true };
     }
     // Plans never change while a job waits.
-    let Some(plan) = known.or_else(|| plan(job, world.caches)) else {
+    let Some(plan) = known.or_else(|| world.plans.of(job, world.caches)) else {
         let name = job.status.as_ref().and_then(|status| status.record.job_definition.clone());
         return Standing::Other { wait: waits::definition_missing(&name.unwrap_or_default()), passing: true };
     };
@@ -304,11 +306,6 @@ pub(super) fn pause_after_placements(record: &Record, now: Timestamp) -> Option<
     let since = last?.at?;
     (count > 1 && now.duration_since(since) < pause)
         .then(|| waits::placement(&last.map(|p| p.status_reason.clone()).unwrap_or_default()))
-}
-
-/// A job's definition with its overrides, once the definition is resolved.
-fn plan(job: &BatchJob, caches: &Caches) -> Option<Arc<Plan>> {
-    caches.definition_of(job).map(|definition| Arc::new(convert::plan(&job.spec, &definition)))
 }
 
 /// What a job takes; nothing if it can never run.

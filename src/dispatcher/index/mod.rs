@@ -5,6 +5,7 @@ pub mod environments;
 pub mod gangs;
 mod jobs;
 mod line;
+mod plans;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -22,6 +23,7 @@ pub use environments::environment_closed;
 use environments::{Pools, environments, rooms, take_room_of_unbound};
 use jobs::{Jobs, World};
 pub use jobs::{has_open_pod, is_wanted};
+use plans::Plans;
 
 use super::Dispatch;
 use crate::controllers::compute_environment::allows;
@@ -38,6 +40,8 @@ pub struct Index {
     jobs: Jobs,
     /// What the jobs were looked at by; nothing before the first cycle.
     terms: Option<Terms>,
+    /// What the jobs in line run.
+    plans: Arc<Plans>,
 }
 
 /// What the places of all jobs depend on, beside themselves. It changes when people change it.
@@ -92,7 +96,8 @@ impl Index {
         let mut queues: Vec<Queue> = objects.iter().map(|object| queue(object, caches, dispatch)).collect();
         // Of the same objects, and before the jobs are looked at: what comes meanwhile shows in the next cycle.
         let terms = Terms::of(&objects, caches);
-        self.look(&queues, terms, World { caches, dispatch, now });
+        let plans = self.plans.clone();
+        self.look(&queues, terms, World { caches, dispatch, plans: &plans, now });
         for queue in &mut queues {
             if let Some(line) = self.jobs.lines.get_mut(&queue.id) {
                 line.tell(queue, now);
