@@ -40,7 +40,7 @@ pub(super) async fn run(args: &WhyArgs, cluster: &Cluster) -> Result<ExitCode> {
     let phase = record.phase();
     let mut text = format!("{} is {}", job.name_any(), phase.as_str());
     if let Some(since) = record.runnable_at.filter(|_| phase == Phase::Runnable) {
-        let _ = write!(text, " since {}", time::between(since, Timestamp::now()));
+        let _ = write!(text, " for {}", time::between(since, Timestamp::now()));
     }
     text.push('\n');
     let reason = record.status_reason.as_deref().unwrap_or_default();

@@ -60,7 +60,7 @@ async fn why_tells_what_a_job_waits_behind() {
     assert_eq!(front, ["head", "last"]);
     let why = masked(&batch(n, &["why", "last"]).await.ok(), n);
     for part in [
-        "last is RUNNABLE since AGE\n  Waiting behind the head of JobQueue queue\n",
+        "last is RUNNABLE for AGE\n  Waiting behind the head of JobQueue queue\n",
         "An older job of the queue has no room yet",
         "\nQueue queue: ENABLED, priority 1, ",
         "  It was number 2 in line, AGE ago\n  (told by the queue's status: the chart's view is not enabled)\n",
