@@ -3,6 +3,7 @@
 
 pub(crate) mod program;
 
+mod children;
 mod listing;
 mod orders;
 mod submitting;
