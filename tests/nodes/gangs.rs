@@ -34,9 +34,12 @@ fn gang(container: Value, also: &Value) -> Value {
     spec
 }
 
-/// A token goes round three nodes on two hosts, each adds its share, and all know the sum in the end.
+/// A token goes round three nodes on two hosts, each adds its share, and all know the sum in the end. Each finds the next
+/// by its name.
 async fn ring(scenario: &Scenario<'_>) -> Result<()> {
-    let container = json!({"image": "batchyard/ring:1", "vcpus": 1, "memory": 64, "command": []});
+    let by_name = json!([{"name": "RING_NAMES", "value": "1"}]);
+    let container =
+        json!({"image": "batchyard/ring:1", "vcpus": 1, "memory": 64, "command": [], "environment": by_name});
     scenario.submit("ring", gang(container, &json!({}))).await;
     let job = scenario.ends("ring", &succeeded([exit(0)])).await?;
     let hosts = hosts(scenario, &job).await?;

@@ -6,6 +6,9 @@
 // round the sum goes round, so that each node knows it (an allreduce). Each reports to the main node what it has, and the
 // main node checks all of it. It ends with 0 only if every node took part and all sums are right.
 //
+// With RING_NAMES the main node tells everyone their neighbour's name instead of the address: what stands behind the dot
+// in its own name, as /etc/hosts has it, is the same for all.
+//
 // A node that is missing for RING_TIMEOUT (default 60s) ends the program with 1 and a message that names it.
 package main
 
@@ -37,9 +40,11 @@ const (
 type node struct {
 	index, main, count int
 	mainAddress        string
-	port, rounds       int
-	timeout            time.Duration
-	deadline           time.Time
+	// What follows the node in the names of all nodes; empty if addresses are used.
+	domain       string
+	port, rounds int
+	timeout      time.Duration
+	deadline     time.Time
 }
 
 // message is everything that is said, one a line.
@@ -98,6 +103,12 @@ func fromEnvironment(lookup func(string) (string, bool)) (*node, error) {
 		}
 		me.timeout = timeout
 	}
+	if _, found := lookup("RING_NAMES"); found {
+		hosts, _ := os.ReadFile("/etc/hosts")
+		if me.domain = domain(string(hosts), me.index); me.domain == "" {
+			wrong = append(wrong, fmt.Sprintf("/etc/hosts has no name of node %d", me.index))
+		}
+	}
 	me.mainAddress, _ = lookup("AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS")
 	if len(wrong) == 0 {
 		switch {
@@ -114,6 +125,16 @@ func fromEnvironment(lookup func(string) (string, bool)) (*node, error) {
 		return nil, errors.New("the environment makes no sense: " + strings.Join(wrong, ", "))
 	}
 	return me, nil
+}
+
+// domain is what follows the node in its full name.
+func domain(hosts string, index int) string {
+	for _, name := range strings.Fields(hosts) {
+		if domain, found := strings.CutPrefix(name, fmt.Sprintf("node-%d.", index)); found {
+			return domain
+		}
+	}
+	return ""
 }
 
 func (n *node) isMain() bool { return n.index == n.main }
@@ -224,6 +245,12 @@ func (n *node) gather(ring net.Listener) (map[int]*peer, []string, error) {
 	if n.count == 1 {
 		_, port, _ := net.SplitHostPort(ring.Addr().String())
 		addresses[0] = net.JoinHostPort("127.0.0.1", port)
+	}
+	if n.domain != "" {
+		for index, address := range addresses {
+			_, port, _ := net.SplitHostPort(address)
+			addresses[index] = net.JoinHostPort(fmt.Sprintf("node-%d.%s", index, n.domain), port)
+		}
 	}
 	return workers, addresses, nil
 }

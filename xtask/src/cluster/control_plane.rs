@@ -10,7 +10,7 @@ use serde_json::json;
 use super::local::Local;
 use super::pki::kubeconfig_path;
 use super::state::{MARK, write_atomically};
-use super::{karpenter, registry, repository};
+use super::{dns, karpenter, registry, repository};
 use crate::process::{Process, output, spawn_daemon, tail, wait_until};
 
 /// A node that has not been heard of for this long is NotReady. Kubernetes waits 50 s; tests
@@ -44,6 +44,7 @@ pub(crate) fn ensure(local: &mut Local, component: &str) -> Result<()> {
         "kube-controller-manager" => controller_manager(local)?,
         "kube-scheduler" => scheduler(local)?,
         "registry" => registry::command(local)?,
+        dns::NAME => dns::command(local)?,
         "kwok" => kwok(local)?,
         "karpenter" => karpenter::command(local)?,
         _ => bail!("there is no component {component}"),

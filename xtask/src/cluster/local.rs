@@ -9,7 +9,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 
 use super::control_plane::{await_api, await_service_account, ensure};
 use super::network::Net;
@@ -18,17 +17,25 @@ use super::pki::{self, kubeconfig_path};
 use super::state::{Folder, Lock, MARK, State};
 use super::tools::{Tools, needed};
 use super::{
-    Cluster, Options, Profile, Provider, cgroup, image, karpenter, kwok, preflight, registry, repository,
+    Cluster, Options, Profile, Provider, cgroup, dns, image, karpenter, kwok, preflight, registry, repository,
 };
-use crate::process::{Process, command, output, processes};
+use crate::process::{Process, command, processes};
 use crate::step::{say, step};
 
 /// How long a component may take to end after SIGTERM.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The order in which the processes of the control plane end; nodes end before them.
-const STOP_ORDER: &[&str] =
-    &["karpenter", "kwok", "kube-scheduler", "kube-controller-manager", "registry", "kube-apiserver", "etcd"];
+const STOP_ORDER: &[&str] = &[
+    "karpenter",
+    "kwok",
+    "coredns",
+    "kube-scheduler",
+    "kube-controller-manager",
+    "registry",
+    "kube-apiserver",
+    "etcd",
+];
 
 /// A local cluster. Opened to be changed, it is locked against other commands meanwhile.
 pub(crate) struct Local {
@@ -197,7 +204,7 @@ impl Local {
         for name in &names {
             node::power_on(self, name)?;
         }
-        self.refuse_name_lookups()?;
+        dns::start(self)?;
         node::await_ready(self, &names)
     }
 
@@ -206,22 +213,6 @@ impl Local {
         ensure(self, "kube-scheduler")?;
         kwok::make_nodes(self, self.state.kwok_nodes)?;
         ensure(self, "kwok")
-    }
-
-    /// Pods are told of a name server; a service without endpoints refuses what they ask of it.
-    fn refuse_name_lookups(&self) -> Result<()> {
-        let ports = ["UDP", "TCP"]
-            .map(|protocol| json!({"name": protocol.to_lowercase(), "port": 53, "protocol": protocol}));
-        let service = json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "no-name-server", "namespace": "kube-system"},
-            "spec": {"clusterIP": self.state.net.name_server(), "ports": ports},
-        });
-        let file = self.folder.join("no-name-server.json");
-        fs::write(&file, service.to_string())?;
-        output(self.kubectl(["apply", "--server-side", "-f"])?.arg(&file))?;
-        Ok(())
     }
 }
 

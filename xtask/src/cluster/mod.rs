@@ -8,6 +8,7 @@
 mod cgroup;
 pub mod cli;
 mod control_plane;
+mod dns;
 mod image;
 mod inside;
 pub mod karpenter;

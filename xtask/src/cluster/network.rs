@@ -87,8 +87,7 @@ impl Net {
         format!("10.{}.192.1", self.octet)
     }
 
-    /// Where pods look for a name server. There is none; a service without endpoints stands here,
-    /// so that a lookup is refused at once and leads nowhere.
+    /// The service of the name server, as pods are told.
     pub(crate) fn name_server(self) -> String {
         format!("10.{}.192.10", self.octet)
     }

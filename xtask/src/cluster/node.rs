@@ -214,7 +214,7 @@ fn write_configuration(local: &Local, spec: &NodeSpec, index: u8) -> Result<()> 
         ("cni/10-batchyard.conflist", pretty(&cni(net, index))),
         ("containerd.toml", CONTAINERD.replace("REGISTRY", &net.registry())),
         ("certs.d/_default/hosts.toml", HOSTS.replace("REGISTRY", &net.registry())),
-        ("resolv.conf", "# There is no name server.\n".to_owned()),
+        ("resolv.conf", "# Nodes ask no name server; pods ask that of the cluster.\n".to_owned()),
     ];
     for (name, text) in files {
         write_atomically(&etc.join(name), &text)?;

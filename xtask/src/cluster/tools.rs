@@ -20,7 +20,7 @@ pub(crate) const KUBERNETES: &str = "v1.36.3";
 
 /// Where the source of a tool comes from.
 enum Source {
-    /// Packages of a published module: module path, version, packages in it, build tags.
+    /// Packages of a published module: module path, version, packages in it (empty: its root), build tags.
     Published(&'static str, &'static str, &'static [&'static str], &'static str),
     /// A package of our own module in `tests/cluster`: its folder, the version it says it has.
     Own(&'static str, &'static str),
@@ -46,6 +46,7 @@ pub(crate) const KARPENTER_AWS: (&str, &str) = ("github.com/aws/karpenter-provid
 const TOOLS: &[Tool] = &[
     Tool { name: "pause", source: Source::Own("pause", "v1") },
     Tool { name: "ring", source: Source::Own("ring", "v1") },
+    Tool { name: "devices", source: Source::Own("devices", "v1") },
     Tool { name: "kubernetes", source: Source::Own(".", KUBERNETES) },
     Tool {
         name: "containerd",
@@ -64,6 +65,7 @@ const TOOLS: &[Tool] = &[
         name: "crane",
         source: Source::Published("github.com/google/go-containerregistry", "v0.22.1", &["cmd/crane"], ""),
     },
+    Tool { name: "coredns", source: Source::Published("github.com/coredns/coredns", "v1.14.3", &[""], "") },
     Tool { name: "helm", source: Source::Published("helm.sh/helm/v4", "v4.3.1", &["cmd/helm"], "") },
     Tool { name: "kwok", source: Source::Published("sigs.k8s.io/kwok", "v0.8.0", &["cmd/kwok"], "") },
     Tool { name: "karpenter", source: Source::Published(KARPENTER.0, KARPENTER.1, &["kwok"], "") },
@@ -164,7 +166,10 @@ impl Tool {
             Source::Published(path, version, packages, tags) => {
                 go.env("GOBIN", &temporary).current_dir(root);
                 go.args(["install", "-trimpath", "-tags", tags, "-ldflags", "-s -w"]);
-                go.args(packages.iter().map(|package| format!("{path}/{package}@{version}")));
+                go.args(packages.iter().map(|package| match *package {
+                    "" => format!("{path}@{version}"),
+                    package => format!("{path}/{package}@{version}"),
+                }));
             }
             Source::Own(package, _) => {
                 go.current_dir(module).arg("build").arg("-o").arg(temporary.join(self.name));
@@ -173,7 +178,7 @@ impl Tool {
         }
         output(&mut go)?;
         if let Source::Published(_, _, [package], _) = self.source
-            && let Some(built) = package.rsplit('/').next().filter(|built| *built != self.name)
+            && let Some(built) = package.rsplit('/').next().filter(|built| !["", self.name].contains(built))
         {
             fs::rename(temporary.join(built), temporary.join(self.name))?;
         }
