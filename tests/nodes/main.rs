@@ -12,6 +12,7 @@ mod ends;
 mod exits;
 mod faults;
 mod gangs;
+mod gpus;
 mod inject;
 mod logs;
 mod operator;
@@ -161,6 +162,7 @@ fn all() -> Vec<Case> {
         pods::cases(),
         logs::cases(),
         gangs::cases(),
+        gpus::cases(),
         arrays::cases(),
         exits::cases(),
     ];

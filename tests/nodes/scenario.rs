@@ -185,7 +185,8 @@ impl<'a> Scenario<'a> {
         Ok(self.current(name).await?.pod_uid)
     }
 
-    async fn current(&self, name: &str) -> Result<Current> {
+    /// The attempt of a job that runs now.
+    pub(crate) async fn current(&self, name: &str) -> Result<Current> {
         let job = self.api::<BatchJob>().get(name).await?;
         job.status.and_then(|status| status.record.current).context("no attempt runs")
     }

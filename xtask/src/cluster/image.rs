@@ -47,7 +47,7 @@ struct Recipe {
 }
 
 /// The folders of the recipes that need no program of ours; these images are always there.
-const BUILT_IN: &[&str] = &["pause", "alpine", "random-ec", "ring"];
+const BUILT_IN: &[&str] = &["pause", "alpine", "random-ec", "ring", "device-plugin"];
 
 /// The folder of the recipe of the operator's image.
 pub(crate) const OPERATOR: &str = "operator";
