@@ -172,7 +172,7 @@ fn array(number: usize, size: u32) -> BatchJob {
 /// How many children an array has: all have ended as they must.
 fn check(job: &BatchJob) -> i64 {
     let status = job.status.clone().unwrap_or_default();
-    let ArrayStatus { size, status_summary, .. } = status.array_properties.unwrap_or_default();
+    let ArrayStatus { size, status_summary, .. } = *status.array_properties.unwrap_or_default();
     let size = i64::from(size.unwrap_or_default());
     let counts = status_summary.unwrap_or_default();
     let counts = (counts.succeeded, counts.failed);

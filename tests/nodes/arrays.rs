@@ -88,7 +88,7 @@ async fn n_to_n(scenario: &Scenario<'_>) -> Result<()> {
 }
 
 fn array_status(job: &BatchJob) -> ArrayStatus {
-    job.status.clone().and_then(|status| status.array_properties).unwrap_or_default()
+    *job.status.clone().and_then(|status| status.array_properties).unwrap_or_default()
 }
 
 fn ended(job: &BatchJob) -> i64 {

@@ -339,11 +339,3 @@ const FIXED: &[(&str, &str, &str, &str)] = &[
         r#"{"port":8444}"#,
     ),
 ];
-
-/// The operator holds every BatchJob in memory: members that few jobs have stand in boxes of their own. A member of
-/// another kind's size, such as a whole `containerProperties`, would show here.
-#[test]
-fn an_absent_member_takes_the_room_of_a_pointer() {
-    let bytes = size_of::<crate::crd::BatchJob>();
-    assert!(bytes <= 1_600, "{bytes}");
-}

@@ -46,11 +46,11 @@ impl JobHandle<'_> {
     /// Waits until the status says this of the children.
     async fn children(&self, what: &str, mut done: impl FnMut(&ArrayStatus) -> bool) -> ArrayStatus {
         let job = wait::until(&self.world.api::<BatchJob>(), &self.name, what, |job| {
-            let array = job.status.as_ref().and_then(|status| status.array_properties.as_ref());
+            let array = job.status.as_ref().and_then(|status| status.array_properties.as_deref());
             array.is_some_and(&mut done)
         })
         .await;
-        job.status.and_then(|status| status.array_properties).expect("it is an array")
+        *job.status.and_then(|status| status.array_properties).expect("it is an array")
     }
 
     /// Runs an attempt of a child from beginning to end.

@@ -121,7 +121,10 @@ fn prepare(options: &Options) -> Result<(Cluster, File)> {
     let cluster = cluster?;
     plugin::plug_in(&cluster, &built?)?;
     let reserved = cluster.reserve()?;
-    install::operator(&cluster, &json!({"operator": {"terminateGraceSeconds": GRACE}, "view": {"enabled": true}}))?;
+    install::operator(
+        &cluster,
+        &json!({"operator": {"terminateGraceSeconds": GRACE}, "view": {"enabled": true}}),
+    )?;
     say(format!("ready after {} s", begun.elapsed().as_secs()));
     Ok((cluster, reserved))
 }
