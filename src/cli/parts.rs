@@ -260,7 +260,8 @@ fn now(pod: &PodView) -> (Phase, Current) {
 
 /// The state of the job's own container.
 fn main(pod: &PodView) -> Option<&ContainerState> {
-    let own = pod.containers.iter().find(|container| container.role == ContainerRole::Essential)?;
+    let is_own = |role| matches!(role, ContainerRole::Essential | ContainerRole::Joint);
+    let own = pod.containers.iter().find(|container| is_own(container.role))?;
     Some(&own.state)
 }
 

@@ -3,6 +3,8 @@
 
 use jiff::Timestamp;
 
+use crate::order::After;
+
 /// One attempt pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodView {
@@ -52,6 +54,8 @@ pub struct PodView {
     pub init_containers: Vec<ContainerView>,
     /// `status.containerStatuses`, in the pod's order.
     pub containers: Vec<ContainerView>,
+    /// The containers that waited for others and were told to start.
+    pub opened: Vec<String>,
 }
 
 /// The main node's address, which the other nodes of a multi-node job are given before they start.
@@ -106,6 +110,8 @@ pub struct ContainerView {
     pub container_id: Option<String>,
     /// Whether the end of this container ends the attempt.
     pub role: ContainerRole,
+    /// What it waits for before it starts.
+    pub after: Vec<After>,
     /// `state`.
     pub state: ContainerState,
     /// `lastState`, when it tells of an earlier end.
@@ -118,6 +124,8 @@ pub enum ContainerRole {
     /// The job's own work: its end is the attempt's end.
     #[default]
     Essential,
+    /// One of several containers that are all the job's own work: the attempt ends with the last of them.
+    Joint,
     /// A container of the job whose end alone ends nothing.
     Auxiliary,
     /// An init container that must end before the others start.

@@ -51,7 +51,7 @@ pub struct EksPodProperties {
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
-    /// Use the node's network; default true, as AWS has it.
+    /// Use the node's network; default: the pod network, or what the environment says. AWS's default is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_network: Option<bool>,
     /// Default, ClusterFirst or ClusterFirstWithHostNet.

@@ -172,6 +172,25 @@ const CONTAINER: &[&str] = &[
     "containerProperties.linuxParameters.tmpfs[].size",
 ];
 
+/// Besides, what `ecsProperties` and `eksProperties` say. A task, and each of its containers, are looked up as
+/// `containerProperties`, of which a container of a task has the members: see [`ALIASES`].
+const SEVERAL: &[&str] = &[
+    "ecsProperties.taskProperties[].containers[]",
+    "containerProperties.containers[]",
+    "containerProperties.name",
+    "containerProperties.essential",
+    "containerProperties.dependsOn",
+    "containerProperties.startTimeout",
+    "containerProperties.stopTimeout",
+    "containerProperties.ipcMode",
+    "containerProperties.pidMode",
+    "containerProperties.networkMode",
+    "ecsPropertiesOverride.taskProperties[].containers[]",
+    "containerOverrides.name",
+    "eksProperties.podProperties",
+    "eksPropertiesOverride.podProperties",
+];
+
 /// Of definitions and of jobs that are a definition too. What stands in a group's `container` is looked up as
 /// `containerProperties`, and what stands in its overrides as `containerOverrides`: see [`ALIASES`].
 const NODES: &[&str] = &[
@@ -192,7 +211,19 @@ const NODE_CONTAINER: &[&str] = &["containerProperties.instanceType", "container
 /// Members that are looked up by another name.
 const ALIASES: &[(&str, &str)] = &[
     ("nodeProperties.nodeRangeProperties[].container", "containerProperties"),
+    ("nodeProperties.nodeRangeProperties[].ecsProperties", "ecsProperties"),
+    ("nodeProperties.nodeRangeProperties[].eksProperties", "eksProperties"),
     ("nodeOverrides.nodePropertyOverrides[].containerOverrides", "containerOverrides"),
+    ("nodeOverrides.nodePropertyOverrides[].ecsPropertiesOverride", "ecsPropertiesOverride"),
+    ("nodeOverrides.nodePropertyOverrides[].eksPropertiesOverride", "eksPropertiesOverride"),
+    ("ecsProperties.taskProperties[]", "containerProperties"),
+    ("containerProperties.containers[]", "containerProperties"),
+    ("containerProperties.taskRoleArn", "containerProperties.jobRoleArn"),
+    (
+        "containerProperties.platformVersion",
+        "containerProperties.fargatePlatformConfiguration.platformVersion",
+    ),
+    ("ecsPropertiesOverride.taskProperties[].containers[]", "containerOverrides"),
 ];
 
 /// Says whether a value is one of those that are honoured.
@@ -201,6 +232,8 @@ type Test = fn(&Value) -> bool;
 /// Members that are honoured for some values only.
 const HONOURED_VALUES: &[(&str, Test)] = &[
     ("containerProperties.user", is_known_user),
+    ("containerProperties.ipcMode", is_shared),
+    ("containerProperties.networkMode", is_host),
     ("platformCapabilities[]", is_ec2),
     ("jobStateTimeLimitActions[].reason", is_ever_told),
     ("jobStateTimeLimitActions[].action", is_cancel),
@@ -221,19 +254,8 @@ const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
 ];
 
 /// Members that make a job what it is: with one of these left out it would be another job.
-const DECISIVE: &[&str] = &[
-    "arrayProperties",
-    "ecsProperties",
-    "ecsPropertiesOverride",
-    "eksProperties",
-    "eksPropertiesOverride",
-    "nodeProperties.nodeRangeProperties[].ecsProperties",
-    "nodeProperties.nodeRangeProperties[].eksProperties",
-    "nodeOverrides.nodePropertyOverrides[].ecsPropertiesOverride",
-    "nodeOverrides.nodePropertyOverrides[].eksPropertiesOverride",
-    "consumableResourceProperties",
-    "consumableResourcePropertiesOverride",
-];
+const DECISIVE: &[&str] =
+    &["arrayProperties", "consumableResourceProperties", "consumableResourcePropertiesOverride"];
 
 /// Where `Ref::name` stands for a parameter.
 const COMMANDS: &[&str] = &[
@@ -241,6 +263,16 @@ const COMMANDS: &[&str] = &[
     "containerOverrides.command[]",
     "nodeProperties.nodeRangeProperties[].container.command[]",
     "nodeOverrides.nodePropertyOverrides[].containerOverrides.command[]",
+    "ecsProperties.taskProperties[].containers[].command[]",
+    "ecsPropertiesOverride.taskProperties[].containers[].command[]",
+    "eksProperties.podProperties.containers[].command[]",
+    "eksProperties.podProperties.containers[].args[]",
+    "eksProperties.podProperties.initContainers[].command[]",
+    "eksProperties.podProperties.initContainers[].args[]",
+    "eksPropertiesOverride.podProperties.containers[].command[]",
+    "eksPropertiesOverride.podProperties.containers[].args[]",
+    "eksPropertiesOverride.podProperties.initContainers[].command[]",
+    "eksPropertiesOverride.podProperties.initContainers[].args[]",
 ];
 
 /// The paths of the members of a spec that have no effect and yet say something, sorted; for example
@@ -311,8 +343,8 @@ fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
         Kind::JobQueue => JOB_QUEUE.to_vec(),
         Kind::SchedulingPolicy => SCHEDULING_POLICY.to_vec(),
         Kind::ConsumableResource => CONSUMABLE_RESOURCE.to_vec(),
-        Kind::JobDefinition => [JOB_DEFINITION, CONTAINER, NODES, nodes(spec)].concat(),
-        Kind::BatchJob => [BATCH_JOB, CONTAINER, NODES, nodes(spec)].concat(),
+        Kind::JobDefinition => [JOB_DEFINITION, CONTAINER, SEVERAL, NODES, nodes(spec)].concat(),
+        Kind::BatchJob => [BATCH_JOB, CONTAINER, SEVERAL, NODES, nodes(spec)].concat(),
     }
 }
 
@@ -332,15 +364,20 @@ struct Path {
 impl Path {
     fn member(&self, name: &str) -> Self {
         let dot = if self.pattern.is_empty() { "" } else { "." };
-        let mut pattern = format!("{}{dot}{name}", self.pattern);
-        if let Some((_, alias)) = ALIASES.iter().find(|(known, _)| *known == pattern) {
-            pattern = (*alias).to_owned();
-        }
+        let pattern = known(format!("{}{dot}{name}", self.pattern));
         Self { pattern, shown: format!("{}{dot}{name}", self.shown) }
     }
 
     fn element(&self, index: usize) -> Self {
-        Self { pattern: format!("{}[]", self.pattern), shown: format!("{}[{index}]", self.shown) }
+        Self { pattern: known(format!("{}[]", self.pattern)), shown: format!("{}[{index}]", self.shown) }
+    }
+}
+
+/// The name by which a member is looked up.
+fn known(pattern: String) -> String {
+    match ALIASES.iter().find(|(name, _)| *name == pattern) {
+        Some((_, alias)) => (*alias).to_owned(),
+        None => pattern,
     }
 }
 
@@ -403,6 +440,15 @@ fn is_known_user(value: &Value) -> bool {
 fn is_ever_told(value: &Value) -> bool {
     let told = [Wait::InsufficientInstanceCapacity, Wait::ComputeEnvironmentMaxResource];
     value.as_str().is_some_and(|reason| told.iter().any(|kind| kind.code() == Some(reason)))
+}
+
+/// The containers of a pod share their IPC namespace, so that `none` can only be had by a container that is alone.
+fn is_shared(value: &Value) -> bool {
+    value == "host" || value == "task"
+}
+
+fn is_host(value: &Value) -> bool {
+    value == "host"
 }
 
 /// TERMINATE is for SageMaker queues.

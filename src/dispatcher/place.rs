@@ -172,7 +172,8 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
     let group = gang.and_then(|(gang, node)| gang.group_of(node));
     let effective = group.map_or(effective, |group| &group.effective);
     let namespace = job.namespace().unwrap_or_default();
-    let account = match &effective.properties.job_role {
+    effective.check_namespace(&namespace).map_err(Unbuildable::Never)?;
+    let account = match effective.job_role() {
         None => None,
         Some(role) => {
             let found = identity::service_account(context.writer.client(), &namespace, role).await;

@@ -23,6 +23,7 @@ use serde_json::json;
 use super::error::Error;
 use super::lease::Leadership;
 use super::meta;
+use super::order;
 use crate::crd::BatchJobRecord;
 use crate::metrics::Metrics;
 use crate::seeded_bugs::{Bug, has};
@@ -87,6 +88,21 @@ impl Writer {
         let what = format!("ungate Pod {}", super::watch::key(pod));
         let api = self.namespaced::<Pod>(pod);
         let patch = Patch::Strategic(patch);
+        gone_is_fine(self.bounded("patch", what, api.patch(&pod.name_any(), &patch_params(), &patch)).await)
+    }
+
+    /// Tells containers that waited for others of their pod that they may start.
+    pub async fn start_containers(&self, pod: &Pod, containers: &[String]) -> Result<()> {
+        let word = order::word(pod, containers);
+        self.apply(&self.namespaced(&word), &word).await?;
+        // Naming the uid makes it a precondition.
+        let patch = json!({"metadata": {
+            "uid": pod.uid(),
+            "annotations": {meta::OPENED: containers.join(",")},
+        }});
+        let what = format!("start containers of Pod {}", super::watch::key(pod));
+        let api = self.namespaced::<Pod>(pod);
+        let patch = Patch::Merge(patch);
         gone_is_fine(self.bounded("patch", what, api.patch(&pod.name_any(), &patch_params(), &patch)).await)
     }
 

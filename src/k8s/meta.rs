@@ -43,6 +43,12 @@ pub const SHARE_IDENTIFIER: &str = "batchyard.io/share-identifier";
 pub const CONSUMABLE_RESOURCES: &str = "batchyard.io/consumable-resources";
 /// Annotation: containers of the pod whose end alone ends nothing, separated by commas.
 pub const AUXILIARY: &str = "batchyard.io/auxiliary-containers";
+/// Annotation: the attempt ends with the last of the pod's containers, and not with the first.
+pub const JOINT: &str = "batchyard.io/ends-with-the-last";
+/// Annotation: which containers of the pod wait for which others, as JSON.
+pub const STARTS_AFTER: &str = "batchyard.io/starts-after";
+/// Annotation: those of them that were told to start, separated by commas.
+pub const OPENED: &str = "batchyard.io/opened-containers";
 
 /// Label of a revision: ACTIVE or INACTIVE.
 pub const REVISION_STATUS: &str = "batchyard.io/revision-status";

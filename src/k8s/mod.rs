@@ -17,6 +17,7 @@ pub mod marks;
 pub mod meta;
 pub mod notices;
 pub mod observe;
+pub mod order;
 pub mod own_writes;
 pub mod placeholder;
 pub mod pods;

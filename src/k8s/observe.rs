@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
 use super::meta;
+use super::order;
 use super::quantity;
 use crate::seeded_bugs::{Bug, has};
 
@@ -29,10 +30,13 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
     let status = pod.status.clone().unwrap_or_default();
     let (attempt, placement) = placed(pod).unwrap_or((0, 0));
     let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
+    let joint = pod.annotations().contains_key(meta::JOINT);
     let role = |name: &str| match auxiliary.split(',').any(|other| other == name) {
         true => ContainerRole::Auxiliary,
+        false if joint => ContainerRole::Joint,
         false => ContainerRole::Essential,
     };
+    let order = order::of(pod);
     let inits = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let init_role = |name: &str| {
         let restarts = inits.iter().any(|c| c.name == name && c.restart_policy.as_deref() == Some("Always"));
@@ -60,8 +64,19 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
         message: status.message,
         conditions: status.conditions.unwrap_or_default().into_iter().map(condition).collect(),
         init_containers: containers(status.init_container_statuses, init_role),
-        containers: containers(status.container_statuses, role),
+        containers: in_order(containers(status.container_statuses, role), order, pod),
+        opened: order::opened(pod),
     })
+}
+
+/// The containers as the pod's spec lists them, each with what it waits for; the API lists their statuses by name.
+fn in_order(mut views: Vec<ContainerView>, mut order: order::Order, pod: &core::Pod) -> Vec<ContainerView> {
+    let specs = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    views.sort_by_key(|view| specs.iter().position(|container| container.name == view.name));
+    for view in &mut views {
+        view.after = order.remove(&view.name).unwrap_or_default();
+    }
+    views
 }
 
 /// The attempt that a pod was made for, and which pod of it it is.
@@ -142,6 +157,7 @@ fn containers(
         container_id: status.container_id.filter(|id| !id.is_empty()),
         state: state(status.state),
         last_state: status.last_state.map(|last| state(Some(last))).filter(|s| *s != ContainerState::Unknown),
+        after: Vec::new(),
     };
     statuses.unwrap_or_default().into_iter().map(view).collect()
 }

@@ -320,8 +320,11 @@ async fn readiness(
         Ok(effective) => effective,
         Err(why) => return Ok(Err(Readiness::Refused(reason::invalid_job_definition(why)).into())),
     };
-    if let Some(role) = &effective.properties.job_role {
-        let namespace = job.namespace().unwrap_or_default();
+    let namespace = job.namespace().unwrap_or_default();
+    if let Err(why) = plan.check_namespace(&namespace) {
+        return Ok(Err(Readiness::Refused(reason::invalid_job_definition(&why)).into()));
+    }
+    if let Some(role) = effective.job_role() {
         if let Err(why) = identity::service_account(context.writer.client(), &namespace, role).await? {
             return Ok(Err(NotReady { readiness: Readiness::Waiting(why), poll: true }));
         }

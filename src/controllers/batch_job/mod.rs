@@ -123,6 +123,7 @@ async fn carry_out(action: &Action, pod: &Pod, context: &Context) -> Result<(), 
             }
         }
         Action::Ungate { .. } => context.writer.ungate_pod(pod).await,
+        Action::Start { containers, .. } => context.writer.start_containers(pod, containers).await,
         Action::Release { .. } => {
             // Once its tokens are counted the resource's change wakes this job again.
             if tokens::must_be_counted(pod, &context.caches) {

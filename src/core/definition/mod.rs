@@ -4,12 +4,47 @@
 //! <https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerOverrides.html>);
 //! everything that decides about privileges comes from the definition alone, by construction:
 //! [`Overrides`] has no member for it.
+//!
+//! A pod runs one container ([`Properties`]), the containers of a task ([`ecs`]) or what a pod in terms of Kubernetes
+//! says ([`eks`]): [`Work`] is one of the three.
 
+pub mod ecs;
+pub mod eks;
 pub mod nodes;
 pub mod requirements;
 pub mod revision;
 
 use requirements::{Amounts, Stated};
+
+use crate::name;
+
+/// What runs in the pod of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// One container: `containerProperties`.
+    Container(Properties),
+    /// Up to ten containers: `ecsProperties`.
+    Task(Box<ecs::Task>),
+    /// A pod in terms of Kubernetes: `eksProperties`.
+    Pod(Box<eks::Pod>),
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self::Container(Properties::default())
+    }
+}
+
+/// What a job may change of the work; a job states changes of the kind of work that its definition has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkOverrides {
+    /// `containerOverrides`.
+    pub container: Overrides,
+    /// `ecsPropertiesOverride`.
+    pub task: Vec<ecs::Change>,
+    /// `eksPropertiesOverride`.
+    pub pod: eks::Changes,
+}
 
 /// `containerProperties` as plain data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,37 +138,149 @@ pub struct Tmpfs {
     pub size_mib: i64,
 }
 
-/// A job's container with all overrides applied.
+/// What a pod runs with all overrides applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
-    /// The definition's properties; command and environment are the merged ones.
-    pub properties: Properties,
-    /// The merged resources.
+    /// What it runs.
+    pub work: Work,
+    /// What it takes as a whole.
     pub amounts: Amounts,
+}
+
+impl Effective {
+    /// The role that it acts as.
+    pub fn job_role(&self) -> Option<&str> {
+        match &self.work {
+            Work::Container(properties) => properties.job_role.as_deref(),
+            Work::Task(task) => task.containers.first()?.properties.job_role.as_deref(),
+            Work::Pod(_) => None,
+        }
+    }
+
+    /// True if its pod requests the CPU that is stated and no share of it: Kubernetes' amounts are Kubernetes' own.
+    pub fn cpu_as_stated(&self) -> bool {
+        matches!(self.work, Work::Pod(_))
+    }
+
+    /// Whether its pod may run where the job is.
+    ///
+    /// # Errors
+    /// A sentence that names the member.
+    pub fn check_namespace(&self, own: &str) -> Result<(), String> {
+        let Work::Pod(pod) = &self.work else { return Ok(()) };
+        match pod.namespace.as_deref() {
+            Some(other) if other != own => Err(format!(
+                "eksProperties.podProperties.metadata.namespace: the pod of a job runs in the job's own namespace, \
+                 {own}, and not in {other}"
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Applies a job's overrides to its definition.
 ///
 /// # Errors
 /// A sentence that names the member, as it belongs into the job's statusReason.
-pub fn effective(properties: &Properties, overrides: &Overrides) -> Result<Effective, String> {
+pub fn effective(work: &Work, overrides: &WorkOverrides) -> Result<Effective, String> {
+    overrides.fit(work)?;
+    Ok(match work {
+        Work::Container(properties) => {
+            let (properties, amounts) = container(properties, &overrides.container)?;
+            Effective { work: Work::Container(properties), amounts }
+        }
+        Work::Task(task) => {
+            let (task, amounts) = ecs::effective(task, &overrides.task)?;
+            Effective { work: Work::Task(Box::new(task)), amounts }
+        }
+        Work::Pod(pod) => {
+            let (pod, amounts) = eks::effective(pod, &overrides.pod)?;
+            Effective { work: Work::Pod(Box::new(pod)), amounts }
+        }
+    })
+}
+
+impl WorkOverrides {
+    /// Refuses changes of another kind of work than there is.
+    fn fit(&self, work: &Work) -> Result<(), String> {
+        let (has, takes) = match work {
+            Work::Container(_) => ("containerProperties", "containerOverrides"),
+            Work::Task(_) => ("ecsProperties", "ecsPropertiesOverride"),
+            Work::Pod(_) => ("eksProperties", "eksPropertiesOverride"),
+        };
+        match self.all_stated().find(|member| *member != takes) {
+            Some(member) => Err(format!("{member}: the job definition has {has}, which {takes} changes")),
+            None => Ok(()),
+        }
+    }
+
+    fn all_stated(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("containerOverrides", self.container != Overrides::default()),
+            ("ecsPropertiesOverride", !self.task.is_empty()),
+            ("eksPropertiesOverride", self.pod != eks::Changes::default()),
+        ];
+        all.into_iter().filter_map(|(member, is_stated)| is_stated.then_some(member))
+    }
+
+    /// The first member that states a change.
+    pub fn stated(&self) -> Option<&'static str> {
+        self.all_stated().next()
+    }
+
+    /// These with others on top of them.
+    pub fn under(mut self, above: &Self) -> Self {
+        self.container = self.container.under(&above.container);
+        self.task.extend(above.task.iter().cloned());
+        self.pod.extend(&above.pod);
+        self
+    }
+}
+
+impl Overrides {
+    /// These with others on top of them.
+    fn under(mut self, above: &Self) -> Self {
+        if above.command.is_some() {
+            self.command.clone_from(&above.command);
+        }
+        merge(&mut self.environment, &above.environment);
+        merge(&mut self.resources.requirements, &above.resources.requirements);
+        self.resources.vcpus = above.resources.vcpus.or(self.resources.vcpus);
+        self.resources.memory = above.resources.memory.or(self.resources.memory);
+        self
+    }
+}
+
+/// Replaces by name, adds what is new.
+fn merge(below: &mut Vec<(String, String)>, above: &[(String, String)]) {
+    for (name, value) in above {
+        match below.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => known.clone_from(value),
+            None => below.push((name.clone(), value.clone())),
+        }
+    }
+}
+
+/// One container, and what it takes.
+fn container(properties: &Properties, overrides: &Overrides) -> Result<(Properties, Amounts), String> {
     let amounts = requirements::merge(&properties.resources, &overrides.resources)?;
     let mut properties = properties.clone();
     if let Some(command) = &overrides.command {
         properties.command.clone_from(command);
     }
-    for (name, value) in &overrides.environment {
-        match properties.environment.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => known.clone_from(value),
-            None => properties.environment.push((name.clone(), value.clone())),
-        }
-    }
+    merge(&mut properties.environment, &overrides.environment);
     for mount in &properties.mounts {
         if !properties.volumes.iter().any(|volume| volume.name == mount.volume) {
             return Err(format!("mountPoints: sourceVolume {} is not one of volumes", mount.volume));
         }
     }
-    Ok(Effective { properties, amounts })
+    Ok((properties, amounts))
+}
+
+/// What Kubernetes calls a container: the name that AWS gives one without a name, `Default`, in small letters, and of
+/// every other name the slug.
+pub fn container_name(name: &str) -> String {
+    if name == eks::DEFAULT_NAME { name.to_ascii_lowercase() } else { name::slug(name) }
 }
 
 #[cfg(test)]
@@ -154,15 +301,15 @@ mod tests {
             ..Properties::default()
         };
         let overrides = Overrides { environment: pairs(&[("B", "3"), ("C", "4")]), ..Overrides::default() };
-        let merged = effective(&definition, &overrides).expect("valid");
-        assert_eq!(merged.properties.environment, pairs(&[("A", "1"), ("B", "3"), ("C", "4")]));
+        let (merged, _) = container(&definition, &overrides).expect("valid");
+        assert_eq!(merged.environment, pairs(&[("A", "1"), ("B", "3"), ("C", "4")]));
     }
 
     #[test]
     fn a_mount_needs_its_volume() {
         let mount = Mount { volume: "data".into(), path: "/data".into(), read_only: false };
         let definition = Properties { mounts: vec![mount], resources: stated(1, 4), ..Properties::default() };
-        let error = effective(&definition, &Overrides::default()).expect_err("no such volume");
+        let error = container(&definition, &Overrides::default()).expect_err("no such volume");
         assert_eq!(error, "mountPoints: sourceVolume data is not one of volumes");
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Effective, Overrides, Properties, effective};
+use super::{Effective, Work, WorkOverrides, effective};
 
 /// The most nodes that a job has, and the most groups of them
 /// (<https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html>).
@@ -72,8 +72,8 @@ pub struct Stated {
 pub struct Range {
     /// `targetNodes`.
     pub target: String,
-    /// `container`.
-    pub properties: Properties,
+    /// `container`, `ecsProperties` or `eksProperties`.
+    pub work: Work,
     /// Tokens that each of these nodes takes.
     pub tokens: Vec<(String, i64)>,
     /// The instance type that each of them wants.
@@ -94,8 +94,8 @@ pub struct Changes {
 pub struct Change {
     /// `targetNodes`.
     pub target: String,
-    /// `containerOverrides`.
-    pub overrides: Overrides,
+    /// `containerOverrides`, `ecsPropertiesOverride` or `eksPropertiesOverride`.
+    pub overrides: WorkOverrides,
     /// Tokens that each of these nodes takes instead.
     pub tokens: Option<Vec<(String, i64)>>,
     /// The instance type that each of them wants instead.
@@ -235,7 +235,7 @@ fn group<'c>(
     let named = |why: String| format!("nodeRangeProperties {}: {why}", range.target);
     let mut tokens = range.tokens.clone();
     let mut instance_type = range.instance_type.clone();
-    let mut overrides = Overrides::default();
+    let mut overrides = WorkOverrides::default();
     for change in changes {
         if let Some(instead) = &change.tokens {
             tokens.clone_from(instead);
@@ -243,39 +243,28 @@ fn group<'c>(
         if change.instance_type.is_some() {
             instance_type.clone_from(&change.instance_type);
         }
-        overrides = over(overrides, &change.overrides);
+        overrides = overrides.under(&change.overrides);
     }
-    let effective = effective(&range.properties, &overrides).map_err(named)?;
+    let effective = effective(&range.work, &overrides).map_err(named)?;
     Ok(Group { nodes, effective, tokens, instance_type })
-}
-
-/// Overrides with others on top of them.
-fn over(mut below: Overrides, above: &Overrides) -> Overrides {
-    if above.command.is_some() {
-        below.command.clone_from(&above.command);
-    }
-    for (name, value) in &above.environment {
-        below.environment.retain(|(known, _)| known != name);
-        below.environment.push((name.clone(), value.clone()));
-    }
-    for (kind, value) in &above.resources.requirements {
-        below.resources.requirements.retain(|(known, _)| known != kind);
-        below.resources.requirements.push((kind.clone(), value.clone()));
-    }
-    below.resources.vcpus = above.resources.vcpus.or(below.resources.vcpus);
-    below.resources.memory = above.resources.memory.or(below.resources.memory);
-    below
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::requirements;
+    use crate::definition::{Overrides, Properties, requirements};
 
     fn range(target: &str, image: &str) -> Range {
         let resources = requirements::Stated { vcpus: Some(2), memory: Some(64), requirements: vec![] };
         let properties = Properties { image: image.to_owned(), resources, ..Properties::default() };
-        Range { target: target.to_owned(), properties, ..Range::default() }
+        Range { target: target.to_owned(), work: Work::Container(properties), ..Range::default() }
+    }
+
+    fn properties(gang: &Gang, node: u32) -> &Properties {
+        match &gang.group_of(node).expect("a group").effective.work {
+            Work::Container(properties) => properties,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn stated(nodes: u32, main: u32, ranges: &[(&str, &str)]) -> Stated {
@@ -285,7 +274,7 @@ mod tests {
 
     /// The image of each node.
     fn images(gang: &Gang) -> String {
-        let image = |node| gang.group_of(node).expect("a group").effective.properties.image.as_str();
+        let image = |node| properties(gang, node).image.as_str();
         (0..gang.nodes).map(image).collect()
     }
 
@@ -368,7 +357,8 @@ mod tests {
             assert_eq!(gang(&stated, &changes), Err(want.to_owned()));
         }
         let mut without_memory = stated(2, 0, &[("0:", "a")]);
-        without_memory.ranges[0].properties.resources.memory = None;
+        let resources = requirements::Stated { vcpus: Some(2), ..requirements::Stated::default() };
+        without_memory.ranges[0].work = Work::Container(Properties { resources, ..Properties::default() });
         let error = gang(&without_memory, &Changes::default()).expect_err("no memory");
         assert_eq!(error, "nodeRangeProperties 0:: resourceRequirements: MEMORY is required");
     }
@@ -377,13 +367,16 @@ mod tests {
     fn overrides_reach_the_nodes_that_they_name() {
         let change = |target: &str, vcpus: &str, command: Option<&str>| Change {
             target: target.to_owned(),
-            overrides: Overrides {
-                command: command.map(|word| vec![word.to_owned()]),
-                environment: vec![("BY".to_owned(), target.to_owned())],
-                resources: requirements::Stated {
-                    requirements: vec![("VCPU".to_owned(), vcpus.to_owned())],
-                    ..requirements::Stated::default()
+            overrides: WorkOverrides {
+                container: Overrides {
+                    command: command.map(|word| vec![word.to_owned()]),
+                    environment: vec![("BY".to_owned(), target.to_owned())],
+                    resources: requirements::Stated {
+                        requirements: vec![("VCPU".to_owned(), vcpus.to_owned())],
+                        ..requirements::Stated::default()
+                    },
                 },
+                ..WorkOverrides::default()
             },
             ..Change::default()
         };
@@ -392,16 +385,13 @@ mod tests {
             Changes { nodes: Some(5), ranges: vec![change("3", "8", None), change("1:", "4", Some("work"))] };
         let gang = gang(&stated, &changes).expect("valid");
         let of = |node| {
-            let effective = &gang.group_of(node).expect("a group").effective;
-            (
-                effective.amounts.vcpus_milli,
-                effective.properties.command.len(),
-                effective.properties.environment.len(),
-            )
+            let amounts = gang.group_of(node).expect("a group").effective.amounts;
+            let properties = properties(&gang, node);
+            (amounts.vcpus_milli, properties.command.len(), properties.environment.len())
         };
         assert_eq!((of(0), of(1), of(3), of(4)), ((2000, 0, 0), (4000, 1, 1), (8000, 1, 1), (4000, 1, 1)));
         assert_eq!(gang.vcpus_milli(), 2000 + 3 * 4000 + 8000);
-        let by = |node| gang.group_of(node).expect("a group").effective.properties.environment[0].1.clone();
+        let by = |node| properties(&gang, node).environment[0].1.clone();
         assert_eq!((by(3), by(4)), ("3".to_owned(), "1:".to_owned()), "the narrower one counts");
     }
 

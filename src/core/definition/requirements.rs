@@ -23,6 +23,26 @@ pub struct Amounts {
     pub gpus: i64,
 }
 
+impl Amounts {
+    /// What both take at the same time.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            vcpus_milli: self.vcpus_milli.saturating_add(other.vcpus_milli),
+            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+            gpus: self.gpus.saturating_add(other.gpus),
+        }
+    }
+
+    /// What is enough for either, one after the other.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            vcpus_milli: self.vcpus_milli.max(other.vcpus_milli),
+            memory_mib: self.memory_mib.max(other.memory_mib),
+            gpus: self.gpus.max(other.gpus),
+        }
+    }
+}
+
 /// The definition's amounts, replaced per type by the job's.
 ///
 /// # Errors

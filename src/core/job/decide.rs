@@ -23,6 +23,7 @@ use super::phase::Phase;
 use super::record::{Current, Intent, IntentKind, Record, Waiting};
 use super::retry::RetryStrategy;
 use crate::dependency::Noted;
+use crate::order;
 use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
 use crate::reason;
 use crate::termination::{self, Ending, Sight, Tolerances};
@@ -122,6 +123,15 @@ pub enum Action {
         /// Its uid: a precondition.
         uid: String,
     },
+    /// Tell containers that waited for others of their pod that they may start.
+    Start {
+        /// The pod's name.
+        pod: String,
+        /// Its uid: a precondition.
+        uid: String,
+        /// All containers that may start.
+        containers: Vec<String>,
+    },
     /// Take our finalizer off the pod, whose outcome is recorded.
     Release {
         /// The pod's name.
@@ -135,7 +145,10 @@ impl Action {
     /// The uid of the pod that it is about.
     pub fn pod_uid(&self) -> &str {
         match self {
-            Self::Delete { uid, .. } | Self::Ungate { uid, .. } | Self::Release { uid, .. } => uid,
+            Self::Delete { uid, .. }
+            | Self::Ungate { uid, .. }
+            | Self::Start { uid, .. }
+            | Self::Release { uid, .. } => uid,
         }
     }
 }
@@ -343,6 +356,7 @@ impl<'a> Step<'a> {
                 self.note_current(pod, node.as_ref(), None);
                 self.move_to(Phase::Starting, waiting_for);
                 self.wake_at(until);
+                self.start_in_order(pod);
                 self.enforce(pod, node.as_ref());
             }
             Sight::Running { started_at, unreachable, until } => {
@@ -353,6 +367,7 @@ impl<'a> Step<'a> {
                 self.next.unreachable = unreachable;
                 self.wake_at(until);
                 self.watch_clock(started_at);
+                self.start_in_order(pod);
                 self.enforce(pod, node.as_ref());
             }
             Sight::Ended(ending) => self.finish(pod, node.as_ref(), ending),
@@ -416,6 +431,15 @@ impl<'a> Step<'a> {
         let reclaimed = node.is_some_and(|node| node.reclaimed);
         if (self.next.record.intent.is_some() || reclaimed) && pod.deleted_at.is_none() {
             self.delete(pod, Deletion::Graceful);
+        }
+    }
+
+    /// Lets those containers start that waited for others, unless the pod is about to be ended.
+    pub(super) fn start_in_order(&mut self, pod: &PodView) {
+        let containers = order::due(pod);
+        if !containers.is_empty() && self.next.record.intent.is_none() {
+            let (pod, uid) = (pod.name.clone(), pod.uid.clone());
+            self.next.actions.push(Action::Start { pod, uid, containers });
         }
     }
 

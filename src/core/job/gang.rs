@@ -198,6 +198,8 @@ impl Look<'_> {
             class,
             status_reason: status_reason.to_owned(),
             container: ContainerOutcome { exit_code: None, reason: Some(reason::of_node(why, index)) },
+            containers: Vec::new(),
+            init_containers: Vec::new(),
             started_at,
             stopped_at: Some(self.step.now),
             log_tail: None,
@@ -302,6 +304,8 @@ impl Look<'_> {
                 attempt.stopped_at = ending.stopped_at;
                 attempt.status_reason.clone_from(&ending.status_reason);
                 attempt.container.clone_from(&ending.container);
+                attempt.containers.clone_from(&ending.containers);
+                attempt.init_containers.clone_from(&ending.init_containers);
             }
         }
         attempt
@@ -365,6 +369,9 @@ impl Look<'_> {
         if pod.gated && !ordered && self.step.next.record.current.is_some() {
             self.step.next.actions.push(Action::Ungate { pod: pod.name.clone(), uid: pod.uid.clone() });
         }
+        if !is_terminal(pod) {
+            self.step.start_in_order(pod);
+        }
     }
 
     fn let_go(&mut self, pod: &PodView) {
@@ -387,7 +394,8 @@ fn without_repetitions(actions: Vec<Action>) -> Vec<Action> {
         let (kind, uid) = match &action {
             Action::Delete { uid, how, .. } => (if *how == Deletion::Forced { 1 } else { 0 }, uid),
             Action::Ungate { uid, .. } => (2, uid),
-            Action::Release { uid, .. } => (3, uid),
+            Action::Start { uid, .. } => (3, uid),
+            Action::Release { uid, .. } => (4, uid),
         };
         if known.insert((kind, uid.clone())) {
             once.push(action);

@@ -208,6 +208,8 @@ impl Ran {
                 exit_code: ending.container.exit_code,
                 reason: ending.container.reason.clone(),
             },
+            containers: ending.containers.clone(),
+            init_containers: ending.init_containers.clone(),
             decision: Some(decision),
         }
     }

@@ -230,9 +230,17 @@ pub struct Attempt {
     pub stopped_at: Option<Timestamp>,
     /// How the attempt ended; `onStatusReason` is matched against it.
     pub status_reason: String,
-    /// How the container ended.
+    /// How the container ended; of several the one that decided.
     #[serde(default)]
     pub container: ContainerOutcome,
+    /// How each container ended, if there are several, as `taskProperties[].containers` or `containers` of AWS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub containers: Vec<NamedOutcome>,
+    /// How each of those ended that run before the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub init_containers: Vec<NamedOutcome>,
     /// What decided whether the job is retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<RetryDecision>,
@@ -246,6 +254,23 @@ pub struct ContainerOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// A reason beyond the exit code; `onReason` is matched against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The end of one of several containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedOutcome {
+    /// The container's name, as its pod has it.
+    pub name: String,
+    /// The container runtime's id; absent if no container was ever made.
+    #[serde(default, rename = "containerID", skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// Its exit code; absent if none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// A reason beyond the exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

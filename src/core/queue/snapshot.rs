@@ -82,6 +82,8 @@ pub struct Candidate {
     pub children: Option<Arc<RoaringBitmap>>,
     /// The nodes of a multi-node job, which start together or not at all. `None` for a job of one pod.
     pub gang: Option<Arc<[Group]>>,
+    /// Its pod requests the CPU that is stated, whatever share of it the environment has others request.
+    pub cpu_as_stated: bool,
 }
 
 /// Nodes of a multi-node job whose pods are alike.
@@ -93,12 +95,14 @@ pub struct Group {
     pub pod: Resources,
     /// The instance type that they want.
     pub instance_type: Option<String>,
+    /// Their pods request the CPU that is stated.
+    pub cpu_as_stated: bool,
 }
 
 impl Group {
     fn need_in(&self, environment: &Environment) -> Need<'_> {
         let instance_type = self.instance_type.as_deref();
-        Need { count: self.count, pod: environment.requests(self.pod), instance_type }
+        Need { count: self.count, pod: environment.requests(self.pod, self.cpu_as_stated), instance_type }
     }
 }
 
@@ -130,7 +134,7 @@ impl Candidate {
 
     /// What its pod requests in an environment.
     pub fn requests_in(&self, environment: &Environment) -> Resources {
-        environment.requests(self.pod)
+        environment.requests(self.pod, self.cpu_as_stated)
     }
 
     /// What its pods request in an environment, the largest first.
@@ -171,8 +175,9 @@ pub struct Environment {
 
 impl Environment {
     /// What a pod requests here.
-    fn requests(&self, pod: Resources) -> Resources {
-        Resources { cpu_milli: pod.cpu_milli * self.cpu_percent.unwrap_or(100) / 100, ..pod }
+    fn requests(&self, pod: Resources, cpu_as_stated: bool) -> Resources {
+        let percent = self.cpu_percent.filter(|_| !cpu_as_stated).unwrap_or(100);
+        Resources { cpu_milli: pod.cpu_milli * percent / 100, ..pod }
     }
 
     /// The priority that a queue has here.

@@ -199,7 +199,7 @@ pub fn of_node(why: Option<&str>, node: u32) -> String {
 }
 
 /// The end of a node that did not end by itself: the main node's end, or that of the attempt, ended it.
-pub const NODE_STOPPED: &str = "Stopped: the attempt of the job ended";
+pub const NODE_STOPPED: &str = STOPPED_WITH_THE_ATTEMPT;
 
 /// How the placement of a multi-node job ended whose nodes did not all come.
 const GANG_BACK: &str = "Not all nodes of the job";
@@ -246,6 +246,23 @@ pub fn sidecar_not_started(container: &str, why: &str) -> String {
     format!("sidecar {container} did not start: {why}")
 }
 
+/// A container never starts, since another one did not come as far as it had to. Ours.
+pub fn container_dependency_failed(container: &str, other: &str, code: Option<i32>) -> String {
+    let how = code.map_or_else(|| "could not start".to_owned(), |code| format!("exited with {code}"));
+    line(&format!("DependencyError: container {container} depends on {other}, which {how}"), REASON_LIMIT)
+}
+
+/// A container never starts, since another one takes longer than its `startTimeout`. Ours.
+pub fn container_dependency_late(container: &str, other: &str, seconds: u32) -> String {
+    let text = format!("container {container} depends on {other}, which did not end within {seconds} s");
+    line(&format!("DependencyError: {text}"), REASON_LIMIT)
+}
+
+/// A container that still ran when the attempt ended by another one. Ours.
+pub const STOPPED_WITH_THE_ATTEMPT: &str = "Stopped: the attempt of the job ended";
+/// A container that had not started when the attempt ended. Ours.
+pub const NEVER_STARTED: &str = "Not started: the attempt of the job ended";
+
 // What a bound pod is busy with: the statusReason while STARTING. Ours.
 
 /// The node is silent.
@@ -256,11 +273,21 @@ pub const POD_ENDING: &str = "The pod is being deleted";
 pub const NODE_TO_BEGIN: &str = "Bound; waiting for the node to begin";
 /// True for a text that tells more than that the pod is about to start.
 pub fn is_trouble(text: &str) -> bool {
-    let usual = [NODE_TO_BEGIN, ADDRESS_AWAITED, "ContainerCreating", "PodInitializing"];
+    let usual = [NODE_TO_BEGIN, ADDRESS_AWAITED, IN_LINE, "ContainerCreating", "PodInitializing"];
     !usual.iter().any(|word| text.starts_with(word)) && !text.ends_with(" runs")
 }
 /// A node of a multi-node job cannot start before the main node has an address.
 pub const ADDRESS_AWAITED: &str = "Waiting for the main node's address";
+/// How the text begins that says for which other container of its pod a container waits.
+const IN_LINE: &str = "Waiting for container ";
+/// A container waits for the start of another one.
+pub fn waits_for_start(other: &str) -> String {
+    line(&format!("{IN_LINE}{other} to start"), REASON_LIMIT)
+}
+/// A container waits for the end of another one.
+pub fn waits_for_end(other: &str) -> String {
+    line(&format!("{IN_LINE}{other} to end"), REASON_LIMIT)
+}
 /// An init container is at work.
 pub fn init_runs(container: &str) -> String {
     line(&format!("init container {container} runs"), REASON_LIMIT)

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::host::Host;
 use super::{Class, Ending};
+use crate::job::record::NamedOutcome;
 use crate::pod::{ContainerRole, ContainerState, ContainerView, PodPhase, PodView};
 use crate::reason;
 
@@ -80,6 +81,8 @@ impl End<'_> {
 
 /// The end that decides: a failed init container's (T11), else the earliest of an essential
 /// container, even while others still run (T10). Of two in the same second the failure counts.
+///
+/// Of containers that are the job's work together it is the first failure, once all of them have ended.
 pub(super) fn first_end(pod: &PodView) -> Option<End<'_>> {
     let failed_init = |end: &End<'_>| match end.how {
         How::Exited(code) => code != 0,
@@ -87,11 +90,58 @@ pub(super) fn first_end(pod: &PodView) -> Option<End<'_>> {
         How::Lost => pod.phase == PodPhase::Failed,
     };
     let init = pod.init_containers.iter().filter(|c| c.role == ContainerRole::Init);
+    let joint = is_joint(pod);
+    let ended = || !joint || pod.phase == PodPhase::Failed || essentials(pod).all(|c| end_of(c).is_some());
     init.filter_map(end_of).find(failed_init).or_else(|| {
-        essentials(pod)
-            .filter_map(end_of)
-            .min_by_key(|end| (end.finished_at.is_none(), end.finished_at, end.how == How::Exited(0)))
+        essentials(pod).filter(|_| ended()).filter_map(end_of).min_by_key(|end| {
+            let well = end.how == How::Exited(0);
+            (joint && well, end.finished_at.is_none(), end.finished_at, well)
+        })
     })
+}
+
+/// True if the attempt ends with the last of its containers.
+fn is_joint(pod: &PodView) -> bool {
+    essentials(pod).any(|c| c.role == ContainerRole::Joint)
+}
+
+/// When the last of the containers ended that are the job's work together.
+pub(super) fn last_end(pod: &PodView) -> Option<Timestamp> {
+    let joint = pod.containers.iter().filter(|c| c.role == ContainerRole::Joint);
+    joint.filter_map(|c| end_of(c)?.finished_at).max()
+}
+
+/// How each of the pod's containers ended, as far as is known, if it has several: those that run to their end before the
+/// others, and the others.
+pub(super) fn outcomes(pod: &PodView) -> (Vec<NamedOutcome>, Vec<NamedOutcome>) {
+    let inits = pod.init_containers.iter().filter(|c| c.role == ContainerRole::Init);
+    let (inits, others): (Vec<_>, Vec<_>) =
+        (inits.map(outcome).collect(), pod.containers.iter().map(outcome).collect());
+    match inits.len() + others.len() > 1 {
+        true => (inits, others),
+        false => (Vec::new(), Vec::new()),
+    }
+}
+
+fn outcome(container: &ContainerView) -> NamedOutcome {
+    let end = end_of(container);
+    let why = match (&end, &container.state) {
+        (Some(end), _) => match (end.how, end.word) {
+            (How::NotStarted, _) => Some(reason::cannot_start(end.message)),
+            (How::Lost, _) => Some(reason::UNKNOWN.to_owned()),
+            (How::Exited(code), "OOMKilled") if code != 0 => Some(reason::OUT_OF_MEMORY.to_owned()),
+            (How::Exited(_), "" | "Error" | "Completed" | "OOMKilled") => None,
+            (How::Exited(_), word) => Some(reason::kubelet(word, "")),
+        },
+        (None, ContainerState::Running { .. }) => Some(reason::STOPPED_WITH_THE_ATTEMPT.to_owned()),
+        (None, _) => Some(reason::NEVER_STARTED.to_owned()),
+    };
+    NamedOutcome {
+        name: container.name.clone(),
+        container_id: container.container_id.clone().filter(|id| !id.is_empty()),
+        exit_code: end.as_ref().and_then(End::exit_code),
+        reason: why,
+    }
 }
 
 /// True if all of the job's containers ended with 0.
@@ -111,7 +161,7 @@ pub(super) fn started_at(pod: &PodView) -> Option<Timestamp> {
 }
 
 /// When a container last started.
-pub(super) fn start_of(container: &ContainerView) -> Option<Timestamp> {
+pub(crate) fn start_of(container: &ContainerView) -> Option<Timestamp> {
     let start = |state: &ContainerState| match state {
         ContainerState::Running { started_at } | ContainerState::Terminated { started_at, .. } => {
             real(*started_at)
@@ -129,7 +179,7 @@ pub(super) fn by_deletion_signal(pod: &PodView) -> bool {
 }
 
 fn essentials(pod: &PodView) -> impl Iterator<Item = &ContainerView> {
-    pod.containers.iter().filter(|c| c.role == ContainerRole::Essential)
+    pod.containers.iter().filter(|c| matches!(c.role, ContainerRole::Essential | ContainerRole::Joint))
 }
 
 /// A container ends once: one that waits after an earlier end has ended (T7, T13).

@@ -24,10 +24,11 @@ mod waiting;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::job::record::ContainerOutcome;
-use crate::pod::{NodeView, PodPhase, PodView};
+use crate::job::record::{ContainerOutcome, NamedOutcome};
+use crate::pod::{ContainerView, NodeView, PodPhase, PodView};
 use crate::reason;
 use container::End;
+pub(crate) use container::start_of;
 use disruption::Interruption;
 use host::Host;
 
@@ -106,6 +107,10 @@ pub struct Ending {
     pub status_reason: String,
     /// Exit code and reason of the container that decided.
     pub container: ContainerOutcome,
+    /// How each container ended, if there are several.
+    pub containers: Vec<NamedOutcome>,
+    /// How each of those ended that run before the others.
+    pub init_containers: Vec<NamedOutcome>,
     /// When the job's container started, if it did.
     pub started_at: Option<Timestamp>,
     /// When the pod ended; never before it started.
@@ -152,10 +157,19 @@ impl Ending {
             class,
             status_reason: status_reason.to_owned(),
             container: ContainerOutcome::default(),
+            containers: Vec::new(),
+            init_containers: Vec::new(),
             started_at: None,
             stopped_at: None,
             log_tail: None,
         }
+    }
+
+    /// With what is known of each container.
+    fn of_all(self, pod: &PodView) -> Self {
+        let (init_containers, containers) = container::outcomes(pod);
+        let stopped_at = self.stopped_at.map(|at| container::last_end(pod).unwrap_or(at).max(at));
+        Self { containers, init_containers, stopped_at, ..self }
     }
 
     /// With this reason of the container.
@@ -205,7 +219,7 @@ pub fn look(
         (_, Some(_)) => over(pod, &host),
     };
     match over {
-        Some(ending) => Sight::Ended(ending.timed(started_at, now)),
+        Some(ending) => Sight::Ended(ending.of_all(pod).timed(started_at, now)),
         None => going_on(pod, &host, tolerances, now),
     }
 }
@@ -260,7 +274,7 @@ fn over(pod: &PodView, host: &Host<'_>) -> Option<Ending> {
 /// A bound pod that has not ended: only its node or too long a wait can end it.
 fn going_on(pod: &PodView, host: &Host<'_>, tolerances: &Tolerances, now: Timestamp) -> Sight {
     let started_at = container::started_at(pod);
-    let ended = |ending: Ending| Sight::Ended(ending.timed(started_at, now));
+    let ended = |ending: Ending| Sight::Ended(ending.of_all(pod).timed(started_at, now));
     let terminating = pod.deleted_at.is_some();
     if host.is_gone() || (terminating && host.is_out_of_service()) {
         return ended(host_terminated(host)); // D4, D13
@@ -293,6 +307,16 @@ fn going_on(pod: &PodView, host: &Host<'_>, tolerances: &Tolerances, now: Timest
 
 fn host_terminated(host: &Host<'_>) -> Ending {
     Ending::of(Class::Host, &reason::host_terminated(host.instance))
+}
+
+/// The exit code of a container that has ended; none is known if no process gave one.
+pub(crate) fn end_code(container: &ContainerView) -> Option<Option<i32>> {
+    container::end_of(container).map(|end| end.exit_code())
+}
+
+/// When a container ended.
+pub(crate) fn stopped_at(container: &ContainerView) -> Option<Timestamp> {
+    container::end_of(container)?.finished_at
 }
 
 /// `at` plus `by`, at most the end of time.

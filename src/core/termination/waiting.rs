@@ -7,11 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::container::{self, End, How};
 use super::pull::{self, Cause};
 use super::{Class, Ending, Tolerances, later};
+use crate::order::{self, CONFIG, Standing};
 use crate::pod::{Address, ContainerRole, ContainerState, ContainerView, PodCondition, PodView};
 use crate::reason::{self, clean};
-
-/// The kubelet's word for a missing Secret, ConfigMap or key.
-const CONFIG: &str = "CreateContainerConfigError";
 
 /// Something that a pod waits for before a container can start.
 pub(super) struct Dwell {
@@ -109,13 +107,31 @@ impl<'a> Scene<'a> {
         let initialized = since(pod, "Initialized");
         pod.containers.iter().enumerate().filter_map(move |(at, container)| {
             let waits = matches!(container.state, ContainerState::Waiting { .. } | ContainerState::Unknown);
-            if container.role != ContainerRole::Essential || !waits {
+            let is_the_jobs = matches!(container.role, ContainerRole::Essential | ContainerRole::Joint);
+            if !is_the_jobs || !waits {
                 return None;
             }
             let before = pod.init_containers.iter().chain(pod.containers.iter().take(at));
             let clock = self.clock(before).map(|clock| clock.max(initialized.unwrap_or(clock)));
-            Some(self.waits(clock, &container.state))
+            Some(match order::standing(pod, container) {
+                Some(standing) if words(&container.state).0 == CONFIG => {
+                    self.in_line(clock, standing, &container.state)
+                }
+                _ => self.waits(clock, &container.state),
+            })
         })
+    }
+
+    /// A container that others have to let start: what the kubelet misses is our word.
+    fn in_line(&self, clock: Option<Timestamp>, standing: Standing, state: &ContainerState) -> Dwell {
+        let rule = |why| Rule { tolerance: None, class: Class::Configuration, reason: why };
+        match standing {
+            Standing::Open(since) => self.waits(clock.map(|clock| clock.max(since.unwrap_or(clock))), state),
+            Standing::Waits { ends, text, why } => Dwell { ends, ..self.dwell(None, rule(why), &text) },
+            Standing::Never(since, why) => {
+                Dwell { ends: since.or(clock), ..self.dwell(None, rule(why.clone()), &why) }
+            }
+        }
     }
 
     fn waits(&self, clock: Option<Timestamp>, state: &ContainerState) -> Dwell {
@@ -208,6 +224,8 @@ fn through_at(container: &ContainerView) -> Option<Timestamp> {
     match container.role {
         ContainerRole::Sidecar => None,
         ContainerRole::Init => container::end_of(container)?.finished_at,
-        ContainerRole::Essential | ContainerRole::Auxiliary => container::start_of(container),
+        ContainerRole::Essential | ContainerRole::Joint | ContainerRole::Auxiliary => {
+            container::start_of(container)
+        }
     }
 }

@@ -144,6 +144,7 @@ fn words(actions: &[Action]) -> Vec<&'static str> {
         Action::Delete { how: Deletion::IfUnbound, .. } => "delete if unbound",
         Action::Delete { how: Deletion::Forced, .. } => "force delete",
         Action::Ungate { .. } => "ungate",
+        Action::Start { .. } => "start",
         Action::Release { .. } => "release",
     };
     actions.iter().map(word).collect()

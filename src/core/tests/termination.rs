@@ -92,7 +92,9 @@ fn told(sight: &Sight) -> Value {
         Sight::Running { started_at, unreachable, until } => {
             json!({"sight": "Running", "startedAt": started_at, "unreachable": unreachable, "until": until})
         }
-        Sight::Ended(Ending { class, status_reason, container, started_at, stopped_at, log_tail }) => json!({
+        Sight::Ended(Ending {
+            class, status_reason, container, started_at, stopped_at, log_tail, ..
+        }) => json!({
             "sight": "Ended",
             "class": format!("{class:?}"),
             "statusReason": status_reason,

@@ -3,6 +3,7 @@
 #[path = "support/cases.rs"]
 mod cases;
 
+use batchyard_core::order::{After, Until};
 use batchyard_core::pod::{
     ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
 };
@@ -17,8 +18,13 @@ use proptest::prelude::*;
 
 const PHASES: [PodPhase; 5] =
     [PodPhase::Pending, PodPhase::Running, PodPhase::Succeeded, PodPhase::Failed, PodPhase::Unknown];
-const ROLES: [ContainerRole; 4] =
-    [ContainerRole::Essential, ContainerRole::Auxiliary, ContainerRole::Init, ContainerRole::Sidecar];
+const ROLES: [ContainerRole; 5] = [
+    ContainerRole::Essential,
+    ContainerRole::Joint,
+    ContainerRole::Auxiliary,
+    ContainerRole::Init,
+    ContainerRole::Sidecar,
+];
 const CONDITIONS: [&str; 5] =
     ["DisruptionTarget", "PodReadyToStartContainers", "PodScheduled", "Initialized", "Ready"];
 /// Words that the API, the kubelet and the runtimes use.
@@ -99,14 +105,29 @@ fn state() -> impl Strategy<Value = ContainerState> {
 
 fn container() -> impl Strategy<Value = ContainerView> {
     let id = option::of(prop_oneof![Just(String::new()), Just("containerd://1".to_owned())]);
-    ("\\PC{0,12}", id, proptest::sample::select(ROLES.as_slice()), state(), option::weighted(0.1, state()))
-        .prop_map(|(name, container_id, role, state, last_state)| ContainerView {
+    let name = prop_oneof![2 => Just("a".to_owned()), 1 => Just("b".to_owned()), 1 => "\\PC{0,12}"];
+    let role = proptest::sample::select(ROLES.as_slice());
+    (name, id, role, vec(after(), 0..2), state(), option::weighted(0.1, state())).prop_map(
+        |(name, container_id, role, after, state, last_state)| ContainerView {
             name,
             container_id,
             role,
+            after,
             state,
             last_state,
-        })
+        },
+    )
+}
+
+/// What a container waits for: mostly one that there is.
+fn after() -> impl Strategy<Value = After> {
+    let until = proptest::sample::select(vec![Until::Start, Until::Complete, Until::Success]);
+    let container = prop_oneof![3 => Just("a".to_owned()), 1 => Just("b".to_owned())];
+    (container, until, option::of(0_u32..600)).prop_map(|(container, until, seconds)| After {
+        container,
+        until,
+        seconds,
+    })
 }
 
 fn condition() -> impl Strategy<Value = PodCondition> {

@@ -146,12 +146,12 @@ fn members_that_make_a_job_what_it_is_are_named() {
         "eksPropertiesOverride": { "podProperties": { "containers": [{ "image": "a" }] } },
         "containerOverrides": { "command": ["run", "--input=Ref::input"] }, "parameters": { "unused": "1" },
     });
+    assert_eq!(unsupported_fields(Kind::BatchJob, &spec), ["containerOverrides.command[1]"]);
+    let spec = json!({ "eksProperties": { "podProperties": { "containers": [{ "args": ["Ref::x"] }] } } });
     assert_eq!(
-        unsupported_fields(Kind::BatchJob, &spec),
-        ["containerOverrides.command[1]", "eksPropertiesOverride"]
+        unsupported_fields(Kind::JobDefinition, &spec),
+        ["eksProperties.podProperties.containers[0].args[0]"]
     );
-    let spec = json!({ "eksProperties": { "podProperties": { "hostNetwork": true } } });
-    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), ["eksProperties"]);
     assert_eq!(unsupported_fields(Kind::JobQueue, &spec), Vec::<String>::new());
 }
 
@@ -166,23 +166,46 @@ fn a_group_of_nodes_has_the_table_of_a_container() {
     let spec = json!({ "type": "multinode", "nodeProperties": { "numNodes": 2, "mainNode": 0,
         "nodeRangeProperties": groups } });
     let first = "nodeProperties.nodeRangeProperties[0].container";
-    assert_eq!(
-        unsupported_fields(Kind::JobDefinition, &spec),
-        [format!("{first}.command[1]"), "nodeProperties.nodeRangeProperties[1].eksProperties".to_owned()]
-    );
+    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), [format!("{first}.command[1]")]);
     assert_eq!(
         ignored_fields(Kind::JobDefinition, &spec),
-        [
-            format!("{first}.ulimits"),
-            format!("{first}.user"),
-            "nodeProperties.nodeRangeProperties[1].eksProperties".to_owned(),
-        ]
+        [format!("{first}.ulimits"), format!("{first}.user"),]
     );
     let change = json!({ "targetNodes": "0:", "containerOverrides": { "command": ["x"], "instanceType": "m5.large" },
-        "ecsPropertiesOverride": { "taskProperties": [] } });
+        "ecsPropertiesOverride": { "taskProperties": [{ "containers": [{ "name": "a", "command": ["x"] }] }] },
+        "eksPropertiesOverride": { "podProperties": { "metadata": { "labels": { "a": "b" } } } } });
     let job = json!({ "nodeOverrides": { "numNodes": 3, "nodePropertyOverrides": [change] } });
-    assert_eq!(unsupported_fields(Kind::BatchJob, &job), [""; 0], "a member that says nothing");
+    assert_eq!(unsupported_fields(Kind::BatchJob, &job), [""; 0]);
     assert_eq!(ignored_fields(Kind::BatchJob, &job), [""; 0]);
     let single = json!({ "containerProperties": { "image": "a", "instanceType": "m5.large" } });
     assert_eq!(ignored_fields(Kind::JobDefinition, &single), ["containerProperties.instanceType"]);
+}
+
+#[test]
+fn a_container_of_a_task_has_the_table_of_a_container() {
+    let container = json!({ "name": "app", "image": "a", "command": ["x"], "essential": true, "startTimeout": 5,
+        "dependsOn": [{ "containerName": "b", "condition": "START" }], "stopTimeout": 60, "user": "nobody",
+        "environment": [{ "name": "A", "value": "b" }], "readonlyRootFilesystem": true, "privileged": true,
+        "mountPoints": [{ "sourceVolume": "v", "containerPath": "/v" }],
+        "resourceRequirements": [{ "type": "VCPU", "value": "1" }],
+        "firelensConfiguration": { "type": "fluentbit" } });
+    let task = json!({ "containers": [{ "image": "b" }, container], "volumes": [{ "name": "v" }],
+        "taskRoleArn": "arn", "pidMode": "task", "ipcMode": "none", "networkMode": "awsvpc" });
+    let ecs = json!({ "taskProperties": [task] });
+    let named = |at: &str| {
+        let task = format!("{at}ecsProperties.taskProperties[0]");
+        let below = ["containers[1].firelensConfiguration", "containers[1].user", "ipcMode", "networkMode"];
+        below.map(|member| format!("{task}.{member}"))
+    };
+    let single = json!({ "ecsProperties": ecs });
+    assert_eq!(ignored_fields(Kind::JobDefinition, &single), named(""));
+    let range = json!({ "targetNodes": "0:", "ecsProperties": ecs });
+    let gang = json!({ "nodeProperties": { "numNodes": 2, "mainNode": 0, "nodeRangeProperties": [range] } });
+    assert_eq!(ignored_fields(Kind::BatchJob, &gang), named("nodeProperties.nodeRangeProperties[0]."));
+    let modes =
+        json!({ "ecsProperties": { "taskProperties": [{ "ipcMode": "host", "networkMode": "host" }] } });
+    assert_eq!(ignored_fields(Kind::JobDefinition, &modes), [""; 0]);
+    let change = json!({ "ecsPropertiesOverride": { "taskProperties": [{ "containers": [
+        { "name": "a", "command": ["x"], "environment": [{ "name": "A" }], "resourceRequirements": [{}] }] }] } });
+    assert_eq!(ignored_fields(Kind::BatchJob, &change), [""; 0]);
 }

@@ -33,6 +33,7 @@ pub(super) fn groups(gang: &Gang) -> (Arc<[Group]>, Resources) {
         count: nodes.nodes.len(),
         pod: requests(&nodes.effective.amounts),
         instance_type: nodes.instance_type.clone(),
+        cpu_as_stated: nodes.effective.cpu_as_stated(),
     };
     let groups: Arc<[Group]> = gang.groups.iter().map(group).collect();
     let largest = groups.iter().fold(Resources::default(), |largest, group| largest.max(&group.pod));
@@ -49,6 +50,7 @@ pub fn nodes(waiting: &Waiting, gang: &Gang, caches: &Caches) -> Vec<Waiting> {
             pod: requests(&group.effective.amounts),
             tokens: tokens::of(&group.tokens, &namespace, caches),
             gang: None,
+            cpu_as_stated: group.effective.cpu_as_stated(),
             ..waiting.candidate.clone()
         };
         nodes.extend(group.nodes.iter().map(|node| Waiting {

@@ -310,11 +310,12 @@ pub(super) fn pause_after_placements(record: &Record, now: Timestamp) -> Option<
 
 /// What a job takes; nothing if it can never run.
 fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> {
-    let amounts = &plan.effective.as_ref().ok()?.amounts;
+    let effective = plan.effective.as_ref().ok()?;
     let namespace = job.namespace().unwrap_or_default();
     let priority = job.spec.scheduling_priority_override.map_or(plan.scheduling_priority, i64::from);
     let nodes = plan.gang.as_ref().map(|gang| gangs::groups(gang));
-    let (gang, pod) = nodes.map_or_else(|| (None, gangs::requests(amounts)), |(gang, pod)| (Some(gang), pod));
+    let (gang, pod) =
+        nodes.map_or_else(|| (None, gangs::requests(&effective.amounts)), |(gang, pod)| (Some(gang), pod));
     Some(Candidate {
         vcpus_milli: plan.vcpus_milli()?,
         pod,
@@ -323,6 +324,7 @@ fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> 
         tokens: tokens::of(&plan.tokens, &namespace, caches),
         children: None,
         gang,
+        cpu_as_stated: effective.cpu_as_stated(),
     })
 }
 

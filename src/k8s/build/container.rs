@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use batchyard_core::definition::Properties;
+use batchyard_core::definition::requirements::Amounts;
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::{Container, EnvVar, ResourceRequirements, SecurityContext};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -15,21 +16,26 @@ use crate::k8s::observe::GPU;
 /// The name of the job's container, as ECS and EKS have it.
 const CONTAINER: &str = "default";
 
-/// The container of an attempt.
-pub(super) fn container(attempt: &Attempt<'_>, defaults: &PodDefaults) -> Container {
-    let properties = &attempt.effective.properties;
+/// The container of an attempt that has one.
+pub(super) fn only(attempt: &Attempt<'_>, properties: &Properties, defaults: &PodDefaults) -> Container {
+    container(attempt, CONTAINER, (properties, &attempt.effective.amounts), defaults)
+}
+
+/// A container of an attempt, with what it takes.
+pub(super) fn container(
+    attempt: &Attempt<'_>,
+    name: &str,
+    (properties, amounts): (&Properties, &Amounts),
+    defaults: &PodDefaults,
+) -> Container {
     Container {
-        name: CONTAINER.to_owned(),
+        name: name.to_owned(),
         image: Some(properties.image.clone()),
-        image_pull_policy: defaults.image_pull_policy.map(|policy| match policy {
-            ImagePullPolicy::Always => "Always".to_owned(),
-            ImagePullPolicy::IfNotPresent => "IfNotPresent".to_owned(),
-            ImagePullPolicy::Never => "Never".to_owned(),
-        }),
+        image_pull_policy: pull_policy(defaults),
         // AWS's command is Docker's CMD; the image's ENTRYPOINT stays.
         args: some(properties.command.iter().map(|part| literal(part)).collect()),
-        env: Some(environment(attempt)),
-        resources: Some(resources(attempt)),
+        env: Some(environment(attempt, properties)),
+        resources: Some(resources(attempt, amounts)),
         volume_mounts: some(volumes::mounts(properties)),
         security_context: Some(security(properties)),
         termination_message_policy: attempt.log_tail.then(|| "FallbackToLogsOnError".to_owned()),
@@ -37,14 +43,29 @@ pub(super) fn container(attempt: &Attempt<'_>, defaults: &PodDefaults) -> Contai
     }
 }
 
-/// The job's variables and AWS's
-/// (<https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html>).
-fn environment(attempt: &Attempt<'_>) -> Vec<EnvVar> {
-    let var = |name: &str, value: &str| EnvVar {
-        name: name.to_owned(),
-        value: Some(literal(value)),
-        ..EnvVar::default()
+/// When the environment wants images to be pulled.
+pub(super) fn pull_policy(defaults: &PodDefaults) -> Option<String> {
+    let policy = match defaults.image_pull_policy? {
+        ImagePullPolicy::Always => "Always",
+        ImagePullPolicy::IfNotPresent => "IfNotPresent",
+        ImagePullPolicy::Never => "Never",
     };
+    Some(policy.to_owned())
+}
+
+/// The job's variables, and AWS's, which win.
+fn environment(attempt: &Attempt<'_>, properties: &Properties) -> Vec<EnvVar> {
+    let theirs = properties.environment.iter().map(|(name, value)| var(name, value));
+    theirs.chain(aws_variables(attempt)).collect()
+}
+
+fn var(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(literal(value)), ..EnvVar::default() }
+}
+
+/// What every container of a job is told
+/// (<https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html>).
+pub(super) fn aws_variables(attempt: &Attempt<'_>) -> Vec<EnvVar> {
     let id = match attempt.node {
         Some(node) => format!("{}#{}", attempt.job_id, node.index),
         None => name::part(attempt.job_id, attempt.child.map(|child| child.index)),
@@ -64,12 +85,11 @@ fn environment(attempt: &Attempt<'_>) -> Vec<EnvVar> {
         ours.push(("AWS_BATCH_JOB_MAIN_NODE_INDEX", node.main.to_string()));
         ours.push(("AWS_BATCH_JOB_NUM_NODES", node.count.to_string()));
     }
-    let theirs = attempt.effective.properties.environment.iter().map(|(name, value)| var(name, value));
     let address = attempt.node.filter(|node| node.index != node.main).map(|_| {
         let Attempt { job_name, job_uid, number, placement, .. } = attempt;
         gangs::main_address(job_name, job_uid, (*number, *placement))
     });
-    theirs.chain(ours.iter().map(|(name, value)| var(name, value))).chain(address).collect()
+    ours.iter().map(|(name, value)| var(name, value)).chain(address).collect()
 }
 
 /// Kubernetes would expand `$(NAME)` and read `$$` as `$`; AWS does neither.
@@ -82,8 +102,7 @@ fn environment_name(attempt: &Attempt<'_>) -> String {
     name.unwrap_or_else(|| attempt.environment.to_owned())
 }
 
-fn resources(attempt: &Attempt<'_>) -> ResourceRequirements {
-    let amounts = &attempt.effective.amounts;
+fn resources(attempt: &Attempt<'_>, amounts: &Amounts) -> ResourceRequirements {
     let milli = |n: i64| Quantity(format!("{n}m"));
     let memory = Quantity(format!("{}Mi", amounts.memory_mib));
     let request = cpu_request_milli(amounts.vcpus_milli, attempt.environment_spec);

@@ -2,12 +2,16 @@
 
 mod container;
 #[cfg(test)]
+mod defined;
+mod ecs;
+mod eks;
+#[cfg(test)]
 mod tests;
 mod volumes;
 
 use std::collections::BTreeMap;
 
-use batchyard_core::definition::Effective;
+use batchyard_core::definition::{Effective, Work};
 use batchyard_core::name;
 use batchyard_core::termination::create::PodMember;
 use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, NodeSelector, Pod, PodSchedulingGate, PodSpec};
@@ -133,7 +137,8 @@ pub fn cpu_request_milli(vcpus_milli: i64, environment: &ComputeEnvironmentSpec)
 
 fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     let text = |value: &str| value.to_owned();
-    let mut labels = defaults.labels.clone();
+    let (mut labels, mut annotations) = stated(attempt);
+    labels.extend(defaults.labels.clone());
     labels.extend([
         (text(meta::MANAGED_BY), text(meta::OPERATOR)),
         (text(meta::JOB_NAME), name::slug(attempt.job_name)),
@@ -148,7 +153,7 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     if let Some((definition, _)) = attempt.definition.split_once(':') {
         labels.insert(text(meta::JOB_DEFINITION), name::slug(definition));
     }
-    let mut annotations = defaults.annotations.clone();
+    annotations.extend(defaults.annotations.clone());
     annotations.extend([
         (text(meta::JOB), format!("{}/{}", attempt.job_name, attempt.job_uid)),
         (text(meta::ATTEMPT), attempt.number.to_string()),
@@ -163,14 +168,9 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         .extend(tokens::annotation(attempt.tokens).map(|held| (text(meta::CONSUMABLE_RESOURCES), held)));
     annotations.extend(attempt.index().map(|index| (text(meta::INDEX), index.to_string())));
     annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
+    annotations.extend(roles(attempt));
     ObjectMeta {
-        name: Some(name::pod(
-            attempt.job_name,
-            attempt.job_uid,
-            attempt.index(),
-            attempt.number,
-            attempt.placement,
-        )),
+        name: Some(pod_name(attempt)),
         namespace: Some(text(attempt.namespace)),
         labels: Some(labels),
         annotations: Some(annotations),
@@ -184,6 +184,27 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
             block_owner_deletion: Some(true),
         }]),
         ..ObjectMeta::default()
+    }
+}
+
+fn pod_name(attempt: &Attempt<'_>) -> String {
+    name::pod(attempt.job_name, attempt.job_uid, attempt.index(), attempt.number, attempt.placement)
+}
+
+/// The job's own labels and annotations; those of its environment, and ours, win.
+fn stated(attempt: &Attempt<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    match &attempt.effective.work {
+        Work::Container(_) | Work::Task(_) => Default::default(),
+        Work::Pod(pod) => (pod.labels.clone(), pod.annotations.clone()),
+    }
+}
+
+/// What the containers of a pod are for, where it has several.
+fn roles(attempt: &Attempt<'_>) -> Vec<(String, String)> {
+    match &attempt.effective.work {
+        Work::Container(_) => Vec::new(),
+        Work::Task(task) => ecs::roles(task),
+        Work::Pod(pod) => eks::roles(pod),
     }
 }
 
@@ -204,30 +225,40 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
     let mut node_selector = pool.node_selector.clone();
     let wanted = attempt.node.and_then(|node| node.instance_type);
     node_selector.extend(wanted.map(|wanted| (INSTANCE_TYPE.to_owned(), wanted.to_owned())));
-    let host_network = attempt.environment_spec.network == Some(Network::Host);
-    let properties = &attempt.effective.properties;
-    PodSpec {
+    let spec = PodSpec {
         restart_policy: Some("Never".to_owned()),
-        containers: vec![container::container(attempt, &defaults)],
-        volumes: some(volumes::volumes(properties)),
         node_selector: (!node_selector.is_empty()).then_some(node_selector),
         hostname: attempt.node.map(|node| format!("node-{}", node.index)),
         subdomain: attempt.node.map(|_| name::gang(attempt.job_name, attempt.job_uid)),
         tolerations: some(pool.tolerations.clone()),
         affinity,
-        host_network: host_network.then_some(true),
-        dns_policy: host_network.then(|| "ClusterFirstWithHostNet".to_owned()),
         service_account_name: attempt.service_account.map(str::to_owned),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        priority_class_name: defaults.priority_class_name,
-        scheduler_name: defaults.scheduler_name,
-        runtime_class_name: defaults.runtime_class_name,
-        image_pull_secrets: some(defaults.image_pull_secrets),
+        priority_class_name: defaults.priority_class_name.clone(),
+        scheduler_name: defaults.scheduler_name.clone(),
+        runtime_class_name: defaults.runtime_class_name.clone(),
+        image_pull_secrets: some(defaults.image_pull_secrets.clone()),
         termination_grace_period_seconds: Some(attempt.grace_seconds),
         scheduling_gates: attempt.fenced.then(|| vec![PodSchedulingGate { name: meta::FENCE.to_owned() }]),
         ..PodSpec::default()
+    };
+    match &attempt.effective.work {
+        Work::Container(properties) => PodSpec {
+            containers: vec![container::only(attempt, properties, &defaults)],
+            volumes: some(volumes::volumes(properties)),
+            ..on_network(attempt, None, spec)
+        },
+        Work::Task(task) => ecs::spec(attempt, task, &defaults, spec),
+        Work::Pod(pod) => eks::spec(attempt, pod, &defaults, spec),
     }
+}
+
+/// The pod network, unless the job's environment or, where it has a say, the job wants the node's.
+fn on_network(attempt: &Attempt<'_>, asked: Option<bool>, spec: PodSpec) -> PodSpec {
+    let host = asked.unwrap_or(attempt.environment_spec.network == Some(Network::Host));
+    let dns_policy = host.then(|| "ClusterFirstWithHostNet".to_owned());
+    PodSpec { host_network: host.then_some(true), dns_policy, ..spec }
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -1,14 +1,15 @@
 use batchyard_core::definition::requirements::Amounts;
-use batchyard_core::definition::{Mount, Properties, Tmpfs, User, Volume};
+use batchyard_core::definition::{Mount, Properties, Tmpfs, User, Volume, Work};
 use serde_json::{Value, json};
 
 use super::*;
 
 fn effective(properties: Properties) -> Effective {
-    Effective { properties, amounts: Amounts { vcpus_milli: 2000, memory_mib: 256, gpus: 0 } }
+    let amounts = Amounts { vcpus_milli: 2000, memory_mib: 256, gpus: 0 };
+    Effective { work: Work::Container(properties), amounts }
 }
 
-fn built(environment: Value, effective: &Effective) -> Value {
+pub(super) fn built(environment: Value, effective: &Effective) -> Value {
     let environment: ComputeEnvironmentSpec = serde_json::from_value(environment).expect("an environment");
     let made = pod(&Attempt {
         namespace: "team",
@@ -36,7 +37,7 @@ fn built(environment: Value, effective: &Effective) -> Value {
     serde_json::to_value(made).expect("a pod is plain data")
 }
 
-fn spot() -> Value {
+pub(super) fn spot() -> Value {
     json!({"type": "MANAGED", "computeResources": {"type": "SPOT", "maxvCpus": 32}})
 }
 

@@ -140,6 +140,7 @@ impl World {
             moved |= match action {
                 Action::Delete { pod, uid, how } => self.cluster.delete(pod, uid, *how),
                 Action::Ungate { pod, uid } => self.cluster.ungate(pod, uid),
+                Action::Start { .. } => panic!("the pods here have one container each"),
                 Action::Release { pod, uid } => self.cluster.release(pod, uid),
             };
         }
@@ -257,6 +258,7 @@ impl World {
             Action::Delete { how: Deletion::Forced, .. } | Action::Release { .. } => {
                 is_over || self.is_stale(pod, &record)
             }
+            Action::Start { .. } => true,
             Action::Ungate { .. } => record.current.is_some_and(|current| current.pod_uid == pod.view.uid),
         };
         assert!(may, "{action:?} of {pod:?} does not follow from {:?}", self.stored.get(&index_of(pod)));

@@ -103,6 +103,7 @@ fn container(value: &Value, role: ContainerRole) -> ContainerView {
         role,
         state: state(&value["state"]),
         last_state,
+        ..ContainerView::default()
     }
 }
 

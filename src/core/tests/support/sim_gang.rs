@@ -118,7 +118,10 @@ impl World {
     }
 
     fn carry_out(&mut self, action: &Action) -> bool {
-        let (Action::Delete { pod, .. } | Action::Ungate { pod, .. } | Action::Release { pod, .. }) = action;
+        let (Action::Delete { pod, .. }
+        | Action::Ungate { pod, .. }
+        | Action::Start { pod, .. }
+        | Action::Release { pod, .. }) = action;
         let now = self.now;
         let Some(found) = self.pods.get_mut(pod) else { return false };
         let before = found.clone();
@@ -131,6 +134,7 @@ impl World {
                 }
             }
             Action::Ungate { .. } => found.gated = false,
+            Action::Start { containers, .. } => found.opened.clone_from(containers),
             Action::Release { .. } => found.held = false,
         }
         let changed = *found != before;
@@ -361,6 +365,7 @@ fn container(state: ContainerState) -> ContainerView {
         role: ContainerRole::Essential,
         state,
         last_state: None,
+        after: Vec::new(),
     }
 }
 

@@ -309,6 +309,7 @@ impl World {
                 (self.cluster.delete(pod, uid, *how), format!("delete {pod}{how_said}"))
             }
             Action::Ungate { pod, uid } => (self.cluster.ungate(pod, uid), format!("ungate {pod}")),
+            Action::Start { .. } => panic!("the pods here have one container each"),
             Action::Release { pod, uid } => (self.cluster.release(pod, uid), format!("release {pod}")),
         };
         self.log.extend(changed.then_some(text));

@@ -1,22 +1,31 @@
 //! From the wire to the core: the members that decisions are made from, as plain data.
 
+mod ecs;
+mod eks;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use batchyard_core::definition::nodes::{self, Gang};
 use batchyard_core::definition::requirements::Stated;
-use batchyard_core::definition::{self, Effective, Mount, Overrides, Properties, User};
+use batchyard_core::definition::{self, Effective, Mount, Overrides, Properties, User, Work, WorkOverrides};
 use batchyard_core::dependency::{Dependency, How, Reference};
 use batchyard_core::job::record::RetryAction;
 use batchyard_core::job::retry::{self, RetryStrategy};
 use jiff::SignedDuration;
 
-use super::batch_job::{ArrayJobDependency, JobDependency};
-use super::container::{ContainerProperties, KeyValuePair, ResourceRequirement, ResourceType};
-use super::node::{NodeProperties, NodeRangeProperty};
-use super::overrides::{ContainerOverrides, NodeOverrides, NodePropertyOverride};
-use super::shared;
-use super::{BatchJobSpec, JobDefinitionSpec};
+use crate::crd::batch_job::{ArrayJobDependency, JobDependency};
+use crate::crd::container::{ContainerProperties, KeyValuePair, ResourceRequirement, ResourceType};
+use crate::crd::ecs::EcsProperties;
+use crate::crd::eks::EksProperties;
 use crate::crd::job_definition::JobDefinitionType;
+use crate::crd::node::{NodeProperties, NodeRangeProperty};
+use crate::crd::overrides::{
+    ContainerOverrides, EcsPropertiesOverride, EksPropertiesOverride, NodeOverrides, NodePropertyOverride,
+};
+use crate::crd::shared;
+use crate::crd::{BatchJobSpec, JobDefinitionSpec};
 
 /// What a job runs and how it is retried: its definition with its overrides applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +46,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether all of its pods may run where the job is.
+    ///
+    /// # Errors
+    /// A sentence that names the member.
+    pub fn check_namespace(&self, own: &str) -> Result<(), String> {
+        let groups = self.gang.iter().flat_map(|gang| &gang.groups).map(|group| &group.effective);
+        groups.chain(self.effective.as_ref().ok()).try_for_each(|effective| effective.check_namespace(own))
+    }
+
     /// The vCPUs of all pods together, in thousandths.
     pub fn vcpus_milli(&self) -> Option<i64> {
         let single = || Some(self.effective.as_ref().ok()?.amounts.vcpus_milli);
@@ -78,26 +96,61 @@ fn runs(
     definition: &JobDefinitionSpec,
     tokens: &[(String, i64)],
 ) -> Result<(Effective, Option<Gang>), String> {
-    let overrides = job.container_overrides.as_deref().map(overrides);
+    let overrides = work_overrides(
+        job.container_overrides.as_deref(),
+        job.ecs_properties_override.as_deref(),
+        job.eks_properties_override.as_deref(),
+    );
     let Some(wire) = &definition.node_properties else {
-        let Some(container) = &definition.container_properties else {
-            return Err("containerProperties is missing".to_owned());
-        };
+        let work = work(
+            "containerProperties",
+            definition.container_properties.as_deref(),
+            definition.ecs_properties.as_deref(),
+            definition.eks_properties.as_deref(),
+        )?;
         if job.node_overrides.is_some() {
             return Err("nodeOverrides: the job definition has no nodeProperties".to_owned());
         }
-        return Ok((definition::effective(&properties(container), &overrides.unwrap_or_default())?, None));
+        return Ok((definition::effective(&work, &overrides)?, None));
     };
     if job.array_properties.is_some() {
         return Err("arrayProperties: a multi-node job cannot be an array".to_owned());
     }
-    if overrides.is_some_and(|overrides| overrides != Overrides::default()) {
-        return Err("containerOverrides: a multi-node job takes nodeOverrides".to_owned());
+    if let Some(member) = overrides.stated() {
+        return Err(format!("{member}: a multi-node job takes nodeOverrides"));
     }
     let changes = job.node_overrides.as_deref().map(changes).unwrap_or_default();
     let gang = nodes::gang(&stated_nodes(wire, tokens)?, &changes)?;
     let main = gang.group_of(gang.main).map(|group| group.effective.clone());
     Ok((main.unwrap_or_default(), Some(gang)))
+}
+
+/// What runs in a pod: one of the three ways to say it, the first of which is called `member`.
+fn work(
+    member: &str,
+    container: Option<&ContainerProperties>,
+    task: Option<&EcsProperties>,
+    pod: Option<&EksProperties>,
+) -> Result<Work, String> {
+    match (container, task, pod) {
+        (Some(container), None, None) => Ok(Work::Container(properties(container))),
+        (None, Some(wire), None) => Ok(Work::Task(Box::new(ecs::task(wire)?))),
+        (None, None, Some(wire)) => Ok(Work::Pod(Box::new(eks::pod(wire)?))),
+        (None, None, None) => Err(format!("{member} is missing")),
+        _ => Err(format!("only one of {member}, ecsProperties and eksProperties can be given")),
+    }
+}
+
+fn work_overrides(
+    container: Option<&ContainerOverrides>,
+    task: Option<&EcsPropertiesOverride>,
+    pod: Option<&EksPropertiesOverride>,
+) -> WorkOverrides {
+    WorkOverrides {
+        container: container.map(overrides).unwrap_or_default(),
+        task: task.map(ecs::changes).unwrap_or_default(),
+        pod: pod.map(eks::changes).unwrap_or_default(),
+    }
 }
 
 /// What all nodes of a group take together.
@@ -118,12 +171,13 @@ fn stated_nodes(wire: &NodeProperties, tokens: &[(String, i64)]) -> Result<nodes
 
 fn range(wire: &NodeRangeProperty) -> Result<nodes::Range, String> {
     let target = wire.target_nodes.clone();
-    let Some(container) = &wire.container else {
-        return Err(format!("nodeRangeProperties {target}: container is missing"));
-    };
-    let instance_type = wire.instance_types.first().cloned().or_else(|| container.instance_type.clone());
+    let container = wire.container.as_ref();
+    let work = work("container", container, wire.ecs_properties.as_ref(), wire.eks_properties.as_ref());
+    let work = work.map_err(|why| format!("nodeRangeProperties {target}: {why}"))?;
+    let of_container = || container.and_then(|container| container.instance_type.clone());
+    let instance_type = wire.instance_types.first().cloned().or_else(of_container);
     Ok(nodes::Range {
-        properties: properties(container),
+        work,
         tokens: tokens(wire.consumable_resource_properties.as_ref()),
         instance_type: instance_type.filter(|name| !name.is_empty()),
         target,
@@ -136,7 +190,11 @@ fn changes(wire: &NodeOverrides) -> nodes::Changes {
         let of_container = || container.and_then(|container| container.instance_type.clone());
         nodes::Change {
             target: wire.target_nodes.clone(),
-            overrides: container.map(overrides).unwrap_or_default(),
+            overrides: work_overrides(
+                container,
+                wire.ecs_properties_override.as_ref(),
+                wire.eks_properties_override.as_ref(),
+            ),
             tokens: wire.consumable_resource_properties_override.as_ref().map(|wire| tokens(Some(wire))),
             instance_type: wire
                 .instance_types
@@ -255,13 +313,13 @@ fn stated(vcpus: Option<i32>, memory: Option<i32>, requirements: &[ResourceRequi
     }
 }
 
-fn volume(wire: &super::container::Volume) -> Option<definition::Volume> {
+fn volume(wire: &crate::crd::container::Volume) -> Option<definition::Volume> {
     let host_path =
         wire.host.as_ref().and_then(|host| host.source_path.clone()).filter(|path| !path.is_empty());
     Some(definition::Volume { name: wire.name.clone()?, host_path })
 }
 
-fn mount(wire: &super::container::MountPoint) -> Option<Mount> {
+fn mount(wire: &crate::crd::container::MountPoint) -> Option<Mount> {
     Some(Mount {
         volume: wire.source_volume.clone()?,
         path: wire.container_path.clone()?,
@@ -269,6 +327,6 @@ fn mount(wire: &super::container::MountPoint) -> Option<Mount> {
     })
 }
 
-fn tmpfs(wire: &super::container::Tmpfs) -> definition::Tmpfs {
+fn tmpfs(wire: &crate::crd::container::Tmpfs) -> definition::Tmpfs {
     definition::Tmpfs { path: wire.container_path.clone(), size_mib: i64::from(wire.size) }
 }

@@ -1,0 +1,144 @@
+//! The order in which the containers of one pod start: `dependsOn` of the containers of a task
+//! (<https://docs.aws.amazon.com/batch/latest/APIReference/API_TaskContainerDependency.html>).
+//!
+//! Kubernetes starts a pod's containers one after another and none of them waits for the end of another; its init
+//! containers do, but a failure of one of them is the failure of all. So a container that waits has a variable of which
+//! the value is missing: the kubelet does not start it, tries again and again, and what it waits for may end as it
+//! likes. Once that has come so far, the value is given ([`due`]). The pod's status is all that must be known for it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::pod::{ContainerState, ContainerView, PodView};
+use crate::reason;
+use crate::termination::{end_code, start_of, stopped_at};
+
+/// The kubelet's word for a container of which a value is missing.
+pub const CONFIG: &str = "CreateContainerConfigError";
+
+/// How far another container must have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Until {
+    /// It has started.
+    Start,
+    /// It has ended, however.
+    Complete,
+    /// It has ended with 0.
+    Success,
+}
+
+impl Until {
+    /// As AWS writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "START",
+            Self::Complete => "COMPLETE",
+            Self::Success => "SUCCESS",
+        }
+    }
+
+    /// Reads AWS's word; START if there is none.
+    pub fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("COMPLETE") => Self::Complete,
+            Some("SUCCESS") => Self::Success,
+            _ => Self::Start,
+        }
+    }
+}
+
+/// Something that a container waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// The other container.
+    pub container: String,
+    /// How far it must have come.
+    pub until: Until,
+    /// `startTimeout` of the other: how long after its start it is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u32>,
+}
+
+/// Whether a container that waits may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It may, since then.
+    Open(Option<Timestamp>),
+    /// Not yet.
+    Waits {
+        /// When it gives up.
+        ends: Option<Timestamp>,
+        /// In words.
+        text: String,
+        /// Why it gives up then.
+        why: String,
+    },
+    /// It never will, and since when that is known.
+    Never(Option<Timestamp>, String),
+}
+
+/// How it stands with a container; `None` for one that waits for no other.
+pub(crate) fn standing(pod: &PodView, container: &ContainerView) -> Option<Standing> {
+    let mut all = container.after.iter().map(|after| one(pod, &container.name, after));
+    let first = all.next()?;
+    Some(all.fold(first, worse))
+}
+
+/// The containers that may start and wait for nothing but our word, if it was not given yet: all that may are named.
+pub fn due(pod: &PodView) -> Vec<String> {
+    if pod.deleted_at.is_some() {
+        return Vec::new();
+    }
+    let may = |container: &&ContainerView| matches!(standing(pod, container), Some(Standing::Open(_)));
+    let waits = |container: &ContainerView| {
+        matches!(&container.state, ContainerState::Waiting { reason, .. } if reason.as_deref() == Some(CONFIG))
+            && !pod.opened.contains(&container.name)
+    };
+    let open: Vec<_> = pod.containers.iter().filter(may).collect();
+    match open.iter().any(|container| waits(container)) {
+        true => open.into_iter().map(|container| container.name.clone()).collect(),
+        false => Vec::new(),
+    }
+}
+
+fn one(pod: &PodView, waits: &str, after: &After) -> Standing {
+    let (name, until) = (after.container.as_str(), after.until);
+    let text = match until {
+        Until::Start => reason::waits_for_start(name),
+        Until::Complete | Until::Success => reason::waits_for_end(name),
+    };
+    let Some(other) = pod.containers.iter().find(|other| other.name == name) else {
+        return Standing::Waits { ends: None, text, why: String::new() };
+    };
+    let started = start_of(other);
+    let never = || {
+        Standing::Never(stopped_at(other), reason::container_dependency_failed(waits, name, end_code(other).flatten()))
+    };
+    match (until, end_code(other)) {
+        (Until::Start, _) if started.is_some() => Standing::Open(started),
+        (Until::Complete, Some(_)) | (Until::Success, Some(Some(0))) => Standing::Open(stopped_at(other)),
+        (Until::Start | Until::Success, Some(_)) => never(),
+        (_, None) => {
+            let seconds = after.seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds)));
+            let ends = started.zip(seconds).and_then(|(from, limit)| from.checked_add(limit).ok());
+            let why = reason::container_dependency_late(waits, name, after.seconds.unwrap_or_default());
+            Standing::Waits { ends, text, why }
+        }
+    }
+}
+
+/// Of two things that are waited for, what holds for both.
+fn worse(a: Standing, b: Standing) -> Standing {
+    use Standing::{Never, Open, Waits};
+    match (a, b) {
+        (Never(since, why), _) | (_, Never(since, why)) => Never(since, why),
+        (Waits { ends: a, text, why }, Waits { ends: b, why: other, .. }) => match (a, b) {
+            (Some(first), Some(second)) if second < first => Waits { ends: b, text, why: other },
+            (None, Some(_)) => Waits { ends: b, text, why: other },
+            _ => Waits { ends: a, text, why },
+        },
+        (waits @ Waits { .. }, Open(_)) | (Open(_), waits @ Waits { .. }) => waits,
+        (Open(a), Open(b)) => Open(a.max(b)),
+    }
+}

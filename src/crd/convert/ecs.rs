@@ -1,0 +1,91 @@
+//! `ecsProperties`: each container of a task is one of `containerProperties`, with what the task says for all.
+
+use batchyard_core::definition::ecs::{Change, Container, Task};
+use batchyard_core::order::Until;
+
+use super::{environment, properties, stated, volume};
+use crate::crd::container::{ContainerProperties, FargatePlatformConfiguration};
+use crate::crd::ecs::{EcsProperties, EcsTaskProperties, TaskContainerDependency, TaskContainerProperties};
+use crate::crd::overrides::{EcsPropertiesOverride, TaskContainerOverrides};
+
+/// The task; `taskProperties` has exactly one element.
+pub(super) fn task(wire: &EcsProperties) -> Result<Task, String> {
+    let [task] = wire.task_properties.as_slice() else {
+        return Err("ecsProperties.taskProperties must have exactly 1 element".to_owned());
+    };
+    let is = |mode: &Option<String>, wanted: &str| mode.as_deref() == Some(wanted);
+    Ok(Task {
+        containers: task.containers.iter().map(|wire| container(wire, task)).collect(),
+        volumes: task.volumes.iter().filter_map(volume).collect(),
+        host_ipc: is(&task.ipc_mode, "host"),
+        host_pid: is(&task.pid_mode, "host"),
+        shared_pids: is(&task.pid_mode, "task"),
+        host_network: is(&task.network_mode, "host"),
+    })
+}
+
+fn container(wire: &TaskContainerProperties, task: &EcsTaskProperties) -> Container {
+    let seconds = |stated: Option<i32>| stated.and_then(|seconds| u32::try_from(seconds).ok());
+    let depends_on = |wire: &TaskContainerDependency| {
+        Some((wire.container_name.clone()?, Until::parse(wire.condition.as_deref())))
+    };
+    Container {
+        name: wire.name.clone().unwrap_or_default(),
+        essential: wire.essential.unwrap_or(true),
+        properties: properties(&as_one(wire, task)),
+        depends_on: wire.depends_on.iter().filter_map(depends_on).collect(),
+        start_timeout: seconds(wire.start_timeout),
+        stop_timeout: seconds(wire.stop_timeout),
+        ..Container::default()
+    }
+}
+
+/// The container as a job of one container would have it. The volumes are not among it: they are the task's.
+fn as_one(wire: &TaskContainerProperties, task: &EcsTaskProperties) -> ContainerProperties {
+    ContainerProperties {
+        image: wire.image.clone(),
+        command: wire.command.clone(),
+        environment: wire.environment.clone(),
+        job_role_arn: task.task_role_arn.clone(),
+        execution_role_arn: task.execution_role_arn.clone(),
+        mount_points: wire.mount_points.clone(),
+        readonly_root_filesystem: wire.readonly_root_filesystem,
+        privileged: wire.privileged,
+        ulimits: wire.ulimits.clone(),
+        user: wire.user.clone(),
+        resource_requirements: wire.resource_requirements.clone(),
+        linux_parameters: wire.linux_parameters.clone(),
+        log_configuration: wire.log_configuration.clone(),
+        secrets: wire.secrets.clone(),
+        network_configuration: task.network_configuration.clone(),
+        fargate_platform_configuration: task
+            .platform_version
+            .clone()
+            .map(|version| FargatePlatformConfiguration { platform_version: Some(version) }),
+        enable_execute_command: task.enable_execute_command,
+        ephemeral_storage: task.ephemeral_storage.clone(),
+        runtime_platform: task.runtime_platform.clone(),
+        repository_credentials: wire.repository_credentials.clone(),
+        vcpus: None,
+        memory: None,
+        volumes: Vec::new(),
+        instance_type: None,
+    }
+}
+
+/// What a job changes of it.
+pub(super) fn changes(wire: &EcsPropertiesOverride) -> Vec<Change> {
+    let containers = wire.task_properties.iter().flat_map(|task| &task.containers);
+    containers.map(change).collect()
+}
+
+fn change(wire: &TaskContainerOverrides) -> Change {
+    Change {
+        name: wire.name.clone(),
+        overrides: batchyard_core::definition::Overrides {
+            command: Some(wire.command.clone()).filter(|command| !command.is_empty()),
+            environment: environment(&wire.environment),
+            resources: stated(None, None, &wire.resource_requirements),
+        },
+    }
+}
