@@ -171,6 +171,7 @@ fn attempts(page: &mut String, record: &Record, screen: Screen) {
         ]);
     }
     page.push_str(&indented(&table.show()));
+    containers(page, record, screen);
     section(page, screen, "Retry rules that decided");
     for attempt in &record.attempts {
         if let Some(decision) = &attempt.decision {
@@ -181,6 +182,27 @@ fn attempts(page: &mut String, record: &Record, screen: Screen) {
             let _ =
                 writeln!(page, "  after attempt {}: {} ({then})", attempt.attempt, one_line(&decision.rule));
         }
+    }
+}
+
+/// How each container ended, where there are several.
+fn containers(page: &mut String, record: &Record, screen: Screen) {
+    let mut table = Table::new(screen, &["ATTEMPT", "CONTAINER", "EXIT", "REASON"]);
+    let mut is_empty = true;
+    for attempt in &record.attempts {
+        for outcome in attempt.init_containers.iter().chain(&attempt.containers) {
+            is_empty = false;
+            table.row([
+                attempt.attempt.to_string(),
+                outcome.name.clone(),
+                outcome.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+                outcome.reason.clone().unwrap_or_default(),
+            ]);
+        }
+    }
+    if !is_empty {
+        section(page, screen, "Containers");
+        page.push_str(&indented(&table.show()));
     }
 }
 

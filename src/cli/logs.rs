@@ -3,9 +3,10 @@
 
 use std::process::ExitCode;
 
+use batchyard_core::definition::container_name;
 use batchyard_core::job::record::Record;
 use futures::AsyncBufReadExt as _;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::api::LogParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt as _};
@@ -16,6 +17,7 @@ use super::follow::{Followed, lost};
 use super::parts;
 use super::{print, print_bytes, watch};
 use crate::crd::BatchJob;
+use crate::k8s::meta;
 
 /// Which output.
 #[derive(clap::Args, Debug, Default)]
@@ -35,7 +37,7 @@ pub(super) struct LogsArgs {
     /// Of every attempt, from the first.
     #[arg(long)]
     all_attempts: bool,
-    /// Of this container; default: the job's own.
+    /// Of this container; default: the job's own, of several the first essential one.
     #[arg(short, long, value_name = "NAME")]
     container: Option<String>,
     /// Only so many lines from the end.
@@ -165,6 +167,10 @@ async fn stream(
     let Some(found) = pods.get_opt(pod).await? else {
         return remembered(record, pod, attempt);
     };
+    if let (Some(wanted), None) = (&args.container, container(args, &found)) {
+        let names: Vec<_> = names(&found).collect();
+        return Err(Error::usage(format!("{pod} has no container {wanted}: it has {}", names.join(", "))));
+    }
     let params = LogParams {
         container: container(args, &found),
         follow,
@@ -217,8 +223,25 @@ fn remembered(record: &Record, pod: &str, attempt: u32) -> Result<()> {
     }
 }
 
+/// The container that is meant, by its name in the definition or in the pod; else the first whose end is the job's.
 fn container(args: &LogsArgs, pod: &Pod) -> Option<String> {
-    args.container.clone().or_else(|| Some(pod.spec.as_ref()?.containers.first()?.name.clone()))
+    if let Some(wanted) = &args.container {
+        let slug = container_name(wanted);
+        return names(pod).find(|name| name == wanted || **name == slug).map(str::to_owned);
+    }
+    let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
+    let spec = pod.spec.as_ref()?;
+    let is_essential = |container: &&Container| !auxiliary.split(',').any(|name| name == container.name);
+    let own = spec.containers.iter().find(is_essential).or_else(|| spec.containers.first())?;
+    Some(own.name.clone())
+}
+
+/// The containers of a pod, those that run before the others first.
+fn names(pod: &Pod) -> impl Iterator<Item = &str> {
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+    let usual = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    init.iter().chain(usual).map(|container| container.name.as_str())
 }
 
 fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
@@ -254,4 +277,30 @@ fn no_attempt(job: &BatchJob, attempt: u32, newest: u32) -> Error {
 
 fn waits(record: &Record) -> String {
     record.status_reason.clone().unwrap_or_else(|| record.phase().as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn which_container_is_meant() {
+        let of = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+        let pod = json!({"metadata": {"annotations": {meta::AUXILIARY: "log,fetch"}},
+            "spec": {"initContainers": of(&["init"]), "containers": of(&["log", "app", "fetch", "my-app-2b8f6d"])}});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let meant = |wanted: Option<&str>| {
+            container(&LogsArgs { container: wanted.map(str::to_owned), ..LogsArgs::default() }, &pod)
+        };
+        assert_eq!(meant(None).as_deref(), Some("app"), "the first essential one");
+        for name in ["log", "init", "my-app-2b8f6d"] {
+            assert_eq!(meant(Some(name)).as_deref(), Some(name));
+        }
+        assert_eq!(meant(Some("other")), None);
+        let default = json!({"spec": {"containers": of(&["default"])}});
+        let default: Pod = serde_json::from_value(default).expect("a pod");
+        let args = LogsArgs { container: Some("Default".to_owned()), ..LogsArgs::default() };
+        assert_eq!(container(&args, &default).as_deref(), Some("default"), "as AWS calls it");
+    }
 }
