@@ -96,6 +96,11 @@ impl End {
         Self { reason: Text::Is(reason.into()), ..self }
     }
 
+    /// The job's own containers never ran: one that comes before them ended like this.
+    pub(crate) fn before_its_own_ran(self) -> Self {
+        Self { ran: false, ..self }
+    }
+
     /// No container ever ran, and nobody can say why.
     pub(crate) fn before_it_ran(self) -> Self {
         Self { exit_code: None, ran: false, ..self }

@@ -8,6 +8,7 @@ mod absences;
 mod arrays;
 mod changes;
 mod cluster;
+mod containers;
 mod ends;
 mod exits;
 mod faults;
@@ -161,6 +162,7 @@ fn all() -> Vec<Case> {
         changes::cases(),
         pods::cases(),
         logs::cases(),
+        containers::cases(),
         gangs::cases(),
         gpus::cases(),
         arrays::cases(),

@@ -102,7 +102,11 @@ impl PodHandle<'_> {
     }
 
     async fn report(&self, status: Value, state: Value, ready: bool) {
-        let mut status = status;
+        self.reports(status, &[(CONTAINER, state)], ready).await;
+    }
+
+    /// The kubelet reports these states of the pod's containers, by their names.
+    pub(crate) async fn reports(&self, mut status: Value, states: &[(&str, Value)], ready: bool) {
         let flag = if ready { "True" } else { "False" };
         let condition = |type_: &str, status: &str| json!({"type": type_, "status": status});
         status["conditions"] = json!([
@@ -113,10 +117,11 @@ impl PodHandle<'_> {
         ]);
         let past = Timestamp::now() - SignedDuration::from_secs(1);
         status["startTime"] = json!(seconds(past));
-        status["containerStatuses"] = json!([{
-            "name": CONTAINER, "image": "busybox", "imageID": "", "ready": ready, "started": ready, "restartCount": 0,
-            "state": state, "lastState": {},
-        }]);
+        let of = |(name, state): &(&str, Value)| {
+            json!({"name": name, "image": "busybox", "imageID": "", "ready": ready, "started": ready,
+                "restartCount": 0, "state": state, "lastState": {}})
+        };
+        status["containerStatuses"] = states.iter().map(of).collect();
         let patch = Patch::Strategic(json!({"status": status}));
         let answer = self.as_kubelet().patch_status(&self.name, &PatchParams::default(), &patch).await;
         answer.unwrap_or_else(|e| panic!("status of {}: {e}", self.name));
@@ -160,6 +165,6 @@ impl PodHandle<'_> {
 }
 
 /// Times of a pod's status have no fractions.
-fn seconds(at: Timestamp) -> String {
+pub(crate) fn seconds(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -3,6 +3,7 @@
 
 mod arrays;
 mod capacity;
+mod containers;
 mod defaults;
 mod definitions;
 mod dependencies;
