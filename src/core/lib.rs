@@ -7,6 +7,7 @@ pub mod definition;
 pub mod dependency;
 pub mod job;
 pub mod name;
+pub mod notification;
 pub mod order;
 pub mod pod;
 pub mod queue;

@@ -1,0 +1,534 @@
+//! Notifications: which follow from a job's record, who wants them, what is in them, and what waits.
+
+#[path = "support/cases.rs"]
+mod cases;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::{
+    Attempt, ContainerOutcome, Current, Placement, Record, RetryAction, RetryDecision,
+};
+use batchyard_core::notification::content::{Array, BlockedQueue, Job, Session, Subject, event};
+use batchyard_core::notification::delivery::{Answer, LONGEST, Outbox, http, mark, pause, smtp};
+use batchyard_core::notification::mail::{mail, unknown_placeholders};
+use batchyard_core::notification::moment::{Moment, Seen, Told, What, moments};
+use batchyard_core::notification::rule::{Rule, matches};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).expect("a time")
+}
+
+fn seen(record: &Record) -> Seen<'_> {
+    Seen { record, is_array: false, session_ready_at: None }
+}
+
+/// Moments as words: `RUNNING 1 @30`, with a tilde before one that has passed.
+fn words(moments: &[Moment]) -> Vec<String> {
+    let word = |m: &Moment| {
+        let passed = if m.passed { "~" } else { "" };
+        format!("{passed}{} {} @{}", m.what.as_str(), m.attempt, m.at.as_second() - 1_000_000)
+    };
+    moments.iter().map(word).collect()
+}
+
+fn current(bound: i64, started: Option<i64>) -> Option<Current> {
+    Some(Current {
+        attempt: 1,
+        node_name: Some("n".into()),
+        bound_at: Some(at(bound)),
+        started_at: started.map(at),
+        ..Current::default()
+    })
+}
+
+fn ended(attempt: u32, started: Option<i64>, stopped: i64, action: RetryAction) -> Attempt {
+    Attempt {
+        attempt,
+        node_name: started.map(|_| "n".into()),
+        started_at: started.map(at),
+        stopped_at: Some(at(stopped)),
+        status_reason: "Essential container in task exited".into(),
+        container: ContainerOutcome { exit_code: Some(1), reason: None },
+        decision: Some(RetryDecision { action, entry: None, rule: String::new() }),
+        ..Attempt::default()
+    }
+}
+
+fn record(phase: Phase) -> Record {
+    Record { phase: Some(phase), created_at: Some(at(0)), ..Record::default() }
+}
+
+#[test]
+fn what_a_record_shows() {
+    let placement =
+        Placement { attempt: 1, node_name: Some("n".into()), at: Some(at(5)), ..Placement::default() };
+    let table: Vec<(&str, Record, &[&str])> = vec![
+        ("nothing is told of a submission", record(Phase::Submitted), &[]),
+        ("a wait for others", record(Phase::Pending), &["PENDING 0 @0"]),
+        (
+            "a turn to wait for",
+            Record { runnable_at: Some(at(3)), ..record(Phase::Runnable) },
+            &["RUNNABLE 1 @3"],
+        ),
+        (
+            "a node that refused",
+            Record { runnable_at: Some(at(3)), placements: vec![placement], ..record(Phase::Runnable) },
+            &["RUNNABLE 1 @3", "~STARTING 1 @5"],
+        ),
+        (
+            "a node",
+            Record { runnable_at: Some(at(3)), current: current(7, None), ..record(Phase::Starting) },
+            &["~RUNNABLE 1 @3", "STARTING 1 @7"],
+        ),
+        (
+            "a container",
+            Record { runnable_at: Some(at(3)), current: current(7, Some(9)), ..record(Phase::Running) },
+            &["~RUNNABLE 1 @3", "~STARTING 1 @7", "RUNNING 1 @9"],
+        ),
+        (
+            "an end, all else unseen",
+            Record {
+                runnable_at: Some(at(3)),
+                stopped_at: Some(at(12)),
+                attempts: vec![ended(1, Some(9), 12, RetryAction::Exit)],
+                ..record(Phase::Succeeded)
+            },
+            &["~RUNNABLE 1 @0", "~STARTING 1 @9", "~RUNNING 1 @9", "SUCCEEDED 1 @12"],
+        ),
+        (
+            "an attempt that never started",
+            Record {
+                stopped_at: Some(at(12)),
+                attempts: vec![ended(1, None, 12, RetryAction::Exit)],
+                ..record(Phase::Failed)
+            },
+            &["~RUNNABLE 1 @0", "FAILED 1 @12"],
+        ),
+        (
+            "a retry",
+            Record {
+                runnable_at: Some(at(12)),
+                attempts: vec![ended(1, Some(9), 12, RetryAction::Retry)],
+                ..record(Phase::Runnable)
+            },
+            &["~RUNNABLE 1 @0", "~STARTING 1 @9", "~RUNNING 1 @9", "RUNNABLE 2 @12"],
+        ),
+        (
+            "ended on demand while it waited for its retry",
+            Record {
+                runnable_at: Some(at(12)),
+                stopped_at: Some(at(20)),
+                attempts: vec![ended(1, Some(9), 12, RetryAction::Retry)],
+                ..record(Phase::Failed)
+            },
+            &["~RUNNABLE 1 @0", "~STARTING 1 @9", "~RUNNING 1 @9", "~RUNNABLE 2 @12", "FAILED 1 @20"],
+        ),
+        (
+            "cancelled in line",
+            Record { runnable_at: Some(at(3)), stopped_at: Some(at(4)), ..record(Phase::Failed) },
+            &["~RUNNABLE 1 @3", "FAILED 0 @4"],
+        ),
+        ("refused at once", Record { stopped_at: Some(at(1)), ..record(Phase::Failed) }, &["FAILED 0 @1"]),
+    ];
+    for (story, record, want) in table {
+        assert_eq!(words(&moments(seen(&record))), want, "{story}");
+    }
+}
+
+#[test]
+fn arrays_and_sessions() {
+    let array = |record: &Record| words(&moments(Seen { is_array: true, ..seen(record) }));
+    assert_eq!(array(&record(Phase::Submitted)), [""; 0]);
+    let waits = Record { runnable_at: Some(at(2)), ..record(Phase::Pending) };
+    assert_eq!(array(&waits), ["PENDING 0 @2"]);
+    let over = Record { phase: Some(Phase::Failed), stopped_at: Some(at(9)), ..waits };
+    assert_eq!(array(&over), ["~PENDING 0 @2", "FAILED 0 @9"]);
+
+    let running = Record { runnable_at: Some(at(3)), current: current(7, Some(9)), ..record(Phase::Running) };
+    let session = |record: &Record| words(&moments(Seen { session_ready_at: Some(at(11)), ..seen(record) }));
+    assert_eq!(
+        session(&running),
+        ["~RUNNABLE 1 @3", "~STARTING 1 @7", "RUNNING 1 @9", "SESSION_READY 1 @11"]
+    );
+    let over = Record { stopped_at: Some(at(20)), ..record(Phase::Failed) };
+    assert_eq!(session(&over), ["FAILED 0 @20"], "nobody can connect any more");
+}
+
+/// What happens to a job in one step.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Bind,
+    Refuse,
+    Start,
+    End { retry: bool },
+    Stop,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Bind),
+        1 => Just(Step::Refuse),
+        4 => Just(Step::Start),
+        4 => prop::bool::weighted(0.7).prop_map(|retry| Step::End { retry }),
+        1 => Just(Step::Stop),
+    ];
+    prop::collection::vec(step, 0..24)
+}
+
+/// The records of a job's life, each after the one before.
+fn life(steps: &[Step]) -> Vec<Record> {
+    let mut now = Record { runnable_at: Some(at(1)), ..record(Phase::Runnable) };
+    let mut all = vec![record(Phase::Submitted), now.clone()];
+    for (second, step) in steps.iter().enumerate() {
+        let second = second as i64 + 2;
+        let attempt = now.next_attempt();
+        match (step, now.phase()) {
+            (_, Phase::Succeeded | Phase::Failed) => break,
+            (Step::Bind, Phase::Runnable) => {
+                (now.phase, now.current) = (Some(Phase::Starting), current(second, None))
+            }
+            (Step::Start, Phase::Starting) => {
+                (now.phase, now.started_at) = (Some(Phase::Running), Some(at(second)));
+                now.current.as_mut().expect("a pod").started_at = Some(at(second));
+            }
+            (Step::Refuse, Phase::Starting) => {
+                let node_name = Some("n".to_owned());
+                let placement = now.next_placement();
+                now.placements.push(Placement {
+                    attempt,
+                    placement,
+                    node_name,
+                    at: Some(at(second)),
+                    ..Placement::default()
+                });
+                (now.phase, now.current, now.runnable_at) = (Some(Phase::Runnable), None, Some(at(second)));
+            }
+            (Step::End { retry }, Phase::Starting | Phase::Running) => {
+                let retry = *retry && attempt < 10;
+                let started =
+                    now.current.take().and_then(|c| c.started_at).map(|at| at.as_second() - 1_000_000);
+                let action = if retry { RetryAction::Retry } else { RetryAction::Exit };
+                let end = Attempt { node_name: Some("n".into()), ..ended(attempt, started, second, action) };
+                now.attempts.push(end);
+                if retry {
+                    (now.phase, now.runnable_at) = (Some(Phase::Runnable), Some(at(second)));
+                } else {
+                    (now.phase, now.stopped_at) = (Some(Phase::Failed), Some(at(second)));
+                }
+            }
+            (Step::Stop, Phase::Runnable) => {
+                (now.phase, now.stopped_at) = (Some(Phase::Failed), Some(at(second)))
+            }
+            _ => continue,
+        }
+        all.push(now.clone());
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases::cases(256), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whoever looks at some of a job's records only, or starts anew in between, tells what one who saw each of them
+    /// would, each thing once and by the same id, in the same order.
+    #[test]
+    fn whoever_looks_seldom_tells_the_same(steps in steps(), looks in prop::collection::vec(any::<bool>(), 26)) {
+        let life = life(&steps);
+        let ids = |told: &mut Told, record: &Record| -> Vec<String> {
+            told.news(moments(seen(record))).iter().map(|moment| moment.id("u")).collect()
+        };
+        let mut told = Told::default();
+        let all: Vec<String> = life.iter().flat_map(|record| ids(&mut told, record)).collect();
+        prop_assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "each once");
+        let mut told = Told::default();
+        let last = life.len() - 1;
+        let some: Vec<String> = life.iter().enumerate()
+            .filter(|(index, _)| *index == last || looks[*index])
+            .flat_map(|(_, record)| ids(&mut told, record))
+            .collect();
+        prop_assert_eq!(&some.iter().collect::<BTreeSet<_>>(), &all.iter().collect::<BTreeSet<_>>());
+        let anew = ids(&mut Told::default(), &life[last]);
+        prop_assert_eq!(&anew.iter().collect::<BTreeSet<_>>(), &all.iter().collect::<BTreeSet<_>>());
+        let newest = moments(seen(&life[last]));
+        let is_now = newest.iter().filter(|moment| !moment.passed).all(|m| m.what.phase() == life[last].phase());
+        prop_assert!(is_now, "{:?}", newest);
+    }
+
+    #[test]
+    fn a_pattern_matches_as_a_naive_one_does(pattern in "[ab*]{0,6}", name in "[ab]{0,8}") {
+        fn naive(pattern: &[u8], name: &[u8]) -> bool {
+            match (pattern, name) {
+                ([], []) => true,
+                ([b'*', rest @ ..], _) => naive(rest, name) || !name.is_empty() && naive(pattern, &name[1..]),
+                ([p, rest @ ..], [n, name @ ..]) => p == n && naive(rest, name),
+                _ => false,
+            }
+        }
+        prop_assert_eq!(matches(&pattern, &name), naive(pattern.as_bytes(), name.as_bytes()), "{} {}", pattern, name);
+    }
+
+    /// Against queues without limits from which the oldest are taken by hand.
+    #[test]
+    fn an_outbox_keeps_the_newest_within_its_limits(
+        per_rule in 1_usize..4, total in 1_usize..7, events in prop::collection::vec((0_u8..4, any::<bool>()), 0..60)
+    ) {
+        let mut outbox = Outbox::new(per_rule, total);
+        let mut model: BTreeMap<String, VecDeque<usize>> = BTreeMap::new();
+        for (number, (rule, take)) in events.into_iter().enumerate() {
+            let rule = format!("r{rule}");
+            if take {
+                let front = model.get_mut(&rule).and_then(VecDeque::pop_front);
+                prop_assert_eq!(outbox.pop(&rule), front);
+                continue;
+            }
+            model.entry(rule.clone()).or_default().push_back(number);
+            if let Some((loser, dropped)) = outbox.push(&rule, number) {
+                let own = model.get_mut(&loser).expect("it has some");
+                let most = own.len();
+                prop_assert_eq!(own.pop_front(), Some(dropped), "the oldest");
+                if loser != rule {
+                    prop_assert!(model.values().all(|others| others.len() <= most), "of the one with the most");
+                }
+            }
+            prop_assert!(outbox.len(&rule) <= per_rule && outbox.total() <= total);
+            prop_assert_eq!(outbox.total(), model.values().map(VecDeque::len).sum::<usize>());
+            for (rule, waiting) in &model {
+                prop_assert!(outbox.iter(rule).eq(waiting.iter()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pause_grows_to_its_limit(failures in 1_u32..100, seed in ".{0,8}") {
+        let (one, next) = (pause(failures, &seed), pause(failures + 1, &seed));
+        prop_assert!(one <= next && next <= LONGEST * 6 / 5, "{} {}", one, next);
+        prop_assert!(pause(1, &seed) >= jiff::SignedDuration::from_secs(1) && pause(40, &seed) >= LONGEST);
+    }
+
+    #[test]
+    fn nothing_that_waits_is_before_the_mark(heard in 0_u64..20, waiting in prop::collection::vec(1_u64..20, 0..5)) {
+        let mark = mark(heard, waiting.iter().copied());
+        prop_assert!(mark <= heard && waiting.iter().all(|version| *version > mark));
+        prop_assert!(mark == heard || waiting.iter().any(|version| version - 1 == mark), "and no earlier than need be");
+    }
+}
+
+fn job(record: Record) -> Job {
+    Job {
+        uid: "0f8b".into(),
+        namespace: "team-a".into(),
+        name: "dcv".into(),
+        job_name: "DCV".into(),
+        job_queue: "dcv-queue".into(),
+        session: Some(Session { url: "https://10.0.0.1:8443/".into(), ready_at: at(11) }),
+        record,
+        ..Job::default()
+    }
+}
+
+fn moment(what: What, attempt: u32, passed: bool) -> Moment {
+    Moment { what, attempt, at: at(9), passed }
+}
+
+fn told(job: Job, moment: Moment) -> Value {
+    serde_json::to_value(event(&Subject::Job(Box::new(job), moment))).expect("plain data")
+}
+
+#[test]
+fn an_event_has_the_envelope_of_cloudevents_and_the_detail_of_eventbridge() {
+    let record = Record {
+        job_id: Some("0f8b".into()),
+        status_reason: Some("Essential container in task exited".into()),
+        job_definition: Some("dcv:3".into()),
+        stopped_at: Some(at(12)),
+        started_at: Some(at(10)),
+        attempts: vec![ended(1, Some(4), 6, RetryAction::Retry), ended(2, Some(10), 12, RetryAction::Exit)],
+        log_tail: Some("password=hunter2".into()),
+        ..record(Phase::Failed)
+    };
+    let attempt = |started: i64, stopped: i64| {
+        json!({"container": {"exitCode": 1}, "statusReason": "Essential container in task exited",
+            "startedAt": (1_000_000 + started) * 1000, "stoppedAt": (1_000_000 + stopped) * 1000})
+    };
+    let event = told(job(record.clone()), Moment { at: at(12), ..moment(What::Failed, 2, false) });
+    assert_eq!(
+        event,
+        json!({
+            "specversion": "1.0", "id": "0f8b/2/FAILED", "type": "io.batchyard.job.state-change",
+            "source": "/apis/batchyard.io/v1alpha1/namespaces/team-a/batchjobs/dcv", "subject": "0f8b",
+            "time": at(12), "datacontenttype": "application/json", "detailtype": "Batch Job State Change",
+            "data": {
+                "namespace": "team-a", "name": "dcv", "jobName": "DCV", "jobId": "0f8b", "jobQueue": "dcv-queue",
+                "jobDefinition": "dcv:3", "status": "FAILED", "statusReason": "Essential container in task exited",
+                "createdAt": 1_000_000_000, "startedAt": 1_000_010_000, "stoppedAt": 1_000_012_000,
+                "attempts": [attempt(4, 6), attempt(10, 12)], "container": {"exitCode": 1},
+            },
+        })
+    );
+    let passed = told(job(record), moment(What::Running, 2, true));
+    assert_eq!((&passed["passed"], &passed["data"]["status"]), (&json!(true), &json!("RUNNING")));
+    assert_eq!(passed["data"]["attempts"], json!([attempt(4, 6)]), "what had ended by then");
+    for unknown_then in ["statusReason", "stoppedAt", "container", "isTerminated"] {
+        assert_eq!(passed["data"].get(unknown_then), None, "{unknown_then}");
+    }
+    assert_eq!(passed["data"]["startedAt"], 1_000_010_000);
+}
+
+#[test]
+fn sessions_arrays_and_queues_are_told() {
+    let ready = told(job(record(Phase::Running)), moment(What::SessionReady, 1, false));
+    assert_eq!(ready["type"], "io.batchyard.job.session-ready");
+    assert_eq!(ready.get("detailtype"), None, "AWS has none");
+    assert_eq!(ready["data"]["session"], json!({"url": "https://10.0.0.1:8443/", "readyAt": 1_000_011_000}));
+    let running = told(job(record(Phase::Running)), moment(What::Running, 1, false));
+    assert_eq!(running["data"].get("session"), None);
+
+    let array = Array { size: 3, counts: [(Phase::Succeeded, 2), (Phase::Failed, 1)].into() };
+    let parent = Job { array: Some(array), ..job(record(Phase::Failed)) };
+    let whole = told(parent, moment(What::Failed, 0, false));
+    assert_eq!(
+        whole["data"]["arrayProperties"],
+        json!({"size": 3, "statusSummary": {"SUCCEEDED": 2, "FAILED": 1}})
+    );
+
+    let queue = BlockedQueue {
+        uid: "q-uid".into(),
+        namespace: "team-a".into(),
+        name: "dcv-queue".into(),
+        reason: "ComputeEnvironmentMaxResource".into(),
+        message: "BatchJob dcv is at the head of the queue".into(),
+        since: at(5),
+    };
+    let head = Some(Box::new(job(record(Phase::Runnable))));
+    let event = serde_json::to_value(self::event(&Subject::Queue(queue.clone(), head))).expect("plain data");
+    assert_eq!(event["id"], "q-uid/1000005/BLOCKED/ComputeEnvironmentMaxResource");
+    assert_eq!(
+        (&event["detailtype"], &event["subject"]),
+        (&json!("Batch Job Queue Blocked"), &json!("dcv-queue"))
+    );
+    let data = &event["data"];
+    assert_eq!(
+        (&data["status"], &data["jobName"], &data["reasonCode"]),
+        (&json!("RUNNABLE"), &json!("DCV"), &json!("ComputeEnvironmentMaxResource"))
+    );
+    let bare = serde_json::to_value(self::event(&Subject::Queue(queue, None)));
+    assert_eq!(bare.expect("plain data")["data"].get("jobName"), None);
+}
+
+/// Whatever is added to a job, none of this ever gets into an event.
+#[test]
+fn nothing_that_may_be_secret_is_a_member() {
+    let event = told(job(record(Phase::Running)), moment(What::Running, 1, false)).to_string();
+    for word in ["environment", "parameters", "command", "secrets", "logTail", "image", "volumes"] {
+        assert!(!event.contains(word), "{word} in {event}");
+    }
+}
+
+#[test]
+fn rules_choose_by_queue_job_moment_and_time() {
+    let rule = Rule {
+        queues: vec!["dcv-*".into(), "queue-0".into()],
+        job_names: vec!["sim-*".into()],
+        whats: vec![What::Failed, What::SessionReady],
+        blocked: false,
+        since: at(100),
+    };
+    for (queue, names, want) in [
+        ("dcv-gpu", ["sim-1", "x"], true),
+        ("dcv-gpu", ["x", "sim-1"], true),
+        ("queue-0", ["sim-", "x"], true),
+        ("queue-01", ["sim-1", "x"], false),
+        ("arn:aws:batch:eu-west-1:123456789012:job-queue/queue-0", ["sim-1", "x"], true),
+        ("queue-0", ["other", "x"], false),
+    ] {
+        assert_eq!(rule.is_about(queue, names), want, "{queue} {names:?}");
+    }
+    let open = Rule { queues: Vec::new(), job_names: Vec::new(), ..rule.clone() };
+    assert!(open.is_about("any", ["job", "job"]));
+    // By AWS's name as well as by the object's.
+    let by_name =
+        |pattern: &str| Rule { queues: vec![pattern.into()], ..open.clone() }.is_about_queue("DCV-GPU-Queue");
+    assert!(by_name("DCV-*") && by_name("dcv-gpu-queue-*") && !by_name("dcv"));
+    for (what, second, want) in [
+        (What::Failed, 100, true),
+        (What::SessionReady, 5000, true),
+        (What::Running, 200, false),
+        (What::Failed, 41, true),
+        (What::Failed, 39, false),
+    ] {
+        let moment = Moment { at: at(second), ..moment(what, 1, false) };
+        assert_eq!(rule.wants(&moment), want, "{what:?} at {second}");
+    }
+}
+
+#[test]
+fn a_mail_says_where_to_connect() {
+    let ready = Subject::Job(
+        Box::new(job(record(Phase::Running))),
+        Moment { at: at(11), ..moment(What::SessionReady, 1, false) },
+    );
+    let text = mail(&ready, "team-a/dcv-ready", None);
+    assert_eq!(text.subject, "The session of job DCV is ready");
+    assert_eq!(
+        text.body,
+        "The session of job DCV is ready.\n\nConnect to: https://10.0.0.1:8443/\nJob: dcv (0f8b)\nNamespace: team-a\n\
+         Queue: dcv-queue\nAttempt: 1\nSince: 1970-01-12T13:46:51Z\n\n\
+         NotificationRule team-a/dcv-ready of Batchyard sent this. Id: 0f8b/1/SESSION_READY\n"
+    );
+    let own = mail(&ready, "r", Some("{jobName} in {queue} of {namespace}: {status} {url} {what} {"));
+    assert_eq!(own.subject, "DCV in dcv-queue of team-a: SESSION_READY https://10.0.0.1:8443/ {what} {");
+    assert_eq!(unknown_placeholders("{jobName} {x} {} {"), ["x", ""]);
+}
+
+#[test]
+fn no_text_breaks_out_of_its_line() {
+    let hostile = "a\r\nBcc: everybody@example.org\r\n\r\nbody\u{0}";
+    let mut job = job(Record { status_reason: Some(hostile.into()), ..record(Phase::Failed) });
+    (job.job_name, job.job_queue, job.name) = (hostile.into(), hostile.into(), hostile.into());
+    let failed = Subject::Job(Box::new(job), moment(What::Failed, 1, false));
+    for template in [None, Some("{jobName} {reason}")] {
+        let mail = mail(&failed, "r", template);
+        assert!(!mail.subject.chars().any(char::is_control), "{:?}", mail.subject);
+        assert!(!mail.body.lines().any(|line| line.starts_with("Bcc")), "{}", mail.body);
+    }
+}
+
+#[test]
+fn what_answers_mean() {
+    for (status, want) in [
+        (200, Answer::Delivered),
+        (202, Answer::Delivered),
+        (204, Answer::Delivered),
+        (301, Answer::Later),
+        (302, Answer::Later),
+        (307, Answer::Later),
+        (400, Answer::Never),
+        (401, Answer::Later),
+        (403, Answer::Later),
+        (404, Answer::Later),
+        (408, Answer::Later),
+        (410, Answer::Never),
+        (413, Answer::Never),
+        (422, Answer::Never),
+        (429, Answer::Later),
+        (500, Answer::Later),
+        (503, Answer::Later),
+    ] {
+        assert_eq!(http(status), want, "{status}");
+    }
+    for (code, want) in [
+        (250, Answer::Delivered),
+        (421, Answer::Later),
+        (451, Answer::Later),
+        (530, Answer::Later),
+        (535, Answer::Later),
+        (550, Answer::Never),
+        (554, Answer::Never),
+    ] {
+        assert_eq!(smtp(code), want, "{code}");
+    }
+}
