@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::ExitCode;
 
+use batchyard_core::notification::mail::{PLACEHOLDERS, unknown_placeholders};
+use batchyard_core::notification::text;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::Value;
 
@@ -95,7 +97,7 @@ impl Linter {
             let kind = AWS
                 .iter()
                 .map(|(_, kind)| *kind)
-                .chain(["SchedulingPolicy", "ConsumableResource"])
+                .chain(["SchedulingPolicy", "ConsumableResource", "NotificationRule"])
                 .find(|known| *known == kind);
             return kind
                 .filter(|_| ours)
@@ -154,6 +156,10 @@ fn impossible(kind: &str, spec: &Value) -> Option<String> {
             let definition = convert::inline_definition(&job)?;
             (job, definition)
         }
+        "NotificationRule" => {
+            let unknown = unknown_placeholders(spec.pointer("/smtp/subject")?.as_str()?);
+            return (!unknown.is_empty()).then(|| text::unknown_placeholder(&unknown, &PLACEHOLDERS));
+        }
         _ => return None,
     };
     convert::plan(&job, &definition).effective.err()
@@ -175,6 +181,7 @@ fn table_of(kind: &str) -> Option<ignored::Kind> {
         "ConsumableResource" => ignored::Kind::ConsumableResource,
         "JobDefinition" => ignored::Kind::JobDefinition,
         "BatchJob" => ignored::Kind::BatchJob,
+        "NotificationRule" => ignored::Kind::NotificationRule,
         _ => return None,
     })
 }

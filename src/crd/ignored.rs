@@ -25,6 +25,8 @@ pub enum Kind {
     JobDefinition,
     /// `BatchJob`
     BatchJob,
+    /// `NotificationRule`
+    NotificationRule,
 }
 
 // `tags` of the objects themselves are honoured by being kept, which is all that AWS does with them.
@@ -114,6 +116,10 @@ const JOB_QUEUE: &[&str] = &[
 const SCHEDULING_POLICY: &[&str] = &["name", "tags", "fairsharePolicy"];
 
 const CONSUMABLE_RESOURCE: &[&str] = &["consumableResourceName", "tags", "totalQuantity", "resourceType"];
+
+/// All of it is ours.
+const NOTIFICATION_RULE: &[&str] =
+    &["state", "queues", "jobNames", "phases", "sessionReady", "blocked", "http", "smtp"];
 
 const JOB_DEFINITION: &[&str] = &[
     "jobDefinitionName",
@@ -343,6 +349,7 @@ fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
         Kind::JobQueue => JOB_QUEUE.to_vec(),
         Kind::SchedulingPolicy => SCHEDULING_POLICY.to_vec(),
         Kind::ConsumableResource => CONSUMABLE_RESOURCE.to_vec(),
+        Kind::NotificationRule => NOTIFICATION_RULE.to_vec(),
         Kind::JobDefinition => [JOB_DEFINITION, CONTAINER, SEVERAL, NODES, nodes(spec)].concat(),
         Kind::BatchJob => [BATCH_JOB, CONTAINER, SEVERAL, NODES, nodes(spec)].concat(),
     }

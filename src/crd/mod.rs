@@ -20,6 +20,7 @@ pub mod job_definition;
 pub mod job_queue;
 pub mod logging;
 pub mod node;
+pub mod notification_rule;
 pub mod overrides;
 pub mod render;
 pub mod scheduling_policy;
@@ -37,5 +38,6 @@ pub use compute_environment::{ComputeEnvironment, ComputeEnvironmentSpec, Comput
 pub use consumable_resource::{ConsumableResource, ConsumableResourceSpec, ConsumableResourceStatus};
 pub use job_definition::{JobDefinition, JobDefinitionSpec, JobDefinitionStatus};
 pub use job_queue::{JobQueue, JobQueueSpec, JobQueueStatus};
+pub use notification_rule::{NotificationRule, NotificationRuleSpec, NotificationRuleStatus};
 pub use render::{all, render};
 pub use scheduling_policy::{SchedulingPolicy, SchedulingPolicySpec, SchedulingPolicyStatus};

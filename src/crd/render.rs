@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     BatchJob, BatchJobRecord, ComputeEnvironment, ConsumableResource, JobDefinition, JobQueue,
-    SchedulingPolicy, batch_job, cel,
+    NotificationRule, SchedulingPolicy, batch_job, cel,
 };
 
 /// The first line of each generated file.
@@ -34,6 +34,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         JobDefinition::crd(),
         BatchJob::crd(),
         BatchJobRecord::crd(),
+        NotificationRule::crd(),
     ]
     .into_iter()
     .map(finished)

@@ -8,6 +8,7 @@ mod fields;
 mod hostile;
 mod jobs;
 mod members;
+mod notifications;
 mod posts;
 mod queues;
 mod rendered;
@@ -84,5 +85,6 @@ fn verdict(kind: &'static str, old: Option<&Value>, new: &Value) -> Vec<String> 
 }
 
 fn all_cases() -> Vec<Case> {
-    [environments::cases(), queues::cases(), definitions::cases(), jobs::cases()].concat()
+    [environments::cases(), queues::cases(), definitions::cases(), jobs::cases(), notifications::cases()]
+        .concat()
 }

@@ -72,6 +72,7 @@ fn names_scopes_and_columns_are_what_people_type() {
             "JobDefinition Namespaced jd batchyard",
             "BatchJob Namespaced bj batchyard",
             "BatchJobRecord Namespaced  batchyard",
+            "NotificationRule Namespaced nr batchyard",
         ]
     );
 }
