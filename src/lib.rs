@@ -2,7 +2,8 @@
 //!
 //! ARCHITECTURE.md has the map. The rooms, from the outside in: [`operator`] starts what runs,
 //! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once, [`view`]
-//! tells people what the dispatcher knows, [`k8s`] sees and writes API objects, [`crd`] holds the wire
+//! tells people what the dispatcher knows, [`notifier`] is a program of its own that sends what happens to jobs,
+//! [`k8s`] sees and writes API objects, [`crd`] holds the wire
 //! types, and `batchyard_core` decides.
 
 pub mod cli;
@@ -14,7 +15,9 @@ pub mod dispatcher;
 mod faults;
 pub mod k8s;
 pub mod metrics;
+pub mod notifier;
 pub mod operator;
+pub mod program;
 pub mod seeded_bugs;
 pub mod serve;
 pub mod settings;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use batchyard::k8s::error::chain;
-use batchyard::settings::Settings;
-use batchyard::{crd, operator, telemetry};
+use batchyard::settings::{NotifierSettings, Settings};
+use batchyard::{crd, notifier, operator, telemetry};
 use clap::{Parser, Subcommand};
 
 /// AWS Batch semantics for any Kubernetes cluster.
@@ -25,6 +25,14 @@ enum Command {
         #[arg(long, env = "BATCHYARD_LOG_FORMAT", default_value = "json")]
         log_format: telemetry::Format,
     },
+    /// Send what happens to jobs where NotificationRules say.
+    Notifier {
+        #[command(flatten)]
+        settings: Box<NotifierSettings>,
+        /// How log lines look.
+        #[arg(long, env = "BATCHYARD_LOG_FORMAT", default_value = "json")]
+        log_format: telemetry::Format,
+    },
     /// Print the CustomResourceDefinitions as YAML, one document each.
     Crds,
 }
@@ -35,6 +43,10 @@ async fn main() -> ExitCode {
         Command::Operator { settings, log_format } => {
             telemetry::start(log_format);
             operator::operate(*settings).await
+        }
+        Command::Notifier { settings, log_format } => {
+            telemetry::start(log_format);
+            notifier::operate(*settings).await
         }
         Command::Crds => print_crds(),
     };

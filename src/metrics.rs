@@ -27,6 +27,9 @@ struct Inner {
     queue_wait_seconds: Histogram,
     jobs: Family<JobGauge, Gauge>,
     leader: Gauge,
+    notifications: Family<Notification, Counter>,
+    notification_seconds: Family<Sink, Histogram>,
+    notifications_waiting: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,6 +42,17 @@ struct Write {
 struct Reconcile {
     controller: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Notification {
+    sink: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Sink {
+    sink: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -78,6 +92,11 @@ impl Default for Metrics {
             queue_wait_seconds: Histogram::new(exponential_buckets(0.1, 4.0, 10)),
             jobs: Family::default(),
             leader: Gauge::default(),
+            notifications: Family::default(),
+            notification_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.005, 4.0, 7))
+            }),
+            notifications_waiting: Gauge::default(),
         };
         inner.register();
         Self { inner: Arc::new(inner) }
@@ -111,6 +130,22 @@ impl Inner {
         );
         registry.register("jobs", "Jobs per queue and phase", self.jobs.clone());
         registry.register("leader", "1 while this process leads", self.leader.clone());
+        registry.register(
+            "notifications",
+            "Tries to deliver a notification, and notifications that were dropped",
+            self.notifications.clone(),
+        );
+        registry.register_with_unit(
+            "notification_duration",
+            "Time of one try to deliver a notification",
+            Unit::Seconds,
+            self.notification_seconds.clone(),
+        );
+        registry.register(
+            "notifications_waiting",
+            "Notifications that wait to be delivered",
+            self.notifications_waiting.clone(),
+        );
     }
 }
 
@@ -163,6 +198,22 @@ impl Metrics {
     /// Whether this process leads.
     pub fn leading(&self, leads: bool) {
         self.inner.leader.set(i64::from(leads));
+    }
+
+    /// A try to deliver a notification ended.
+    pub fn notified(&self, sink: &'static str, outcome: &'static str, took: Duration) {
+        self.inner.notifications.get_or_create(&Notification { sink, outcome }).inc();
+        self.inner.notification_seconds.get_or_create(&Sink { sink }).observe(took.as_secs_f64());
+    }
+
+    /// A notification will never be delivered.
+    pub fn notification_dropped(&self, sink: &'static str) {
+        self.inner.notifications.get_or_create(&Notification { sink, outcome: "dropped" }).inc();
+    }
+
+    /// How many notifications wait.
+    pub fn notifications_waiting(&self, count: usize) {
+        self.inner.notifications_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The text that Prometheus reads.

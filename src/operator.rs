@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use kube::{Api, Client, Config};
+use anyhow::{Result, bail};
+use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,8 +22,8 @@ use crate::k8s::apply::Writer;
 use crate::k8s::caches;
 use crate::k8s::events::Events;
 use crate::k8s::lease::{self, Candidate, Leadership};
-use crate::k8s::watch::WATCH_SECONDS;
 use crate::metrics::Metrics;
+use crate::program::{connect, signalled};
 use crate::serve::{Health, Probed, Readiness, serve};
 use crate::settings::Settings;
 use crate::view;
@@ -72,16 +72,6 @@ fn candidate(settings: &Settings) -> Candidate {
         identity,
         duration: Duration::from_secs(settings.lease_duration_seconds),
     }
-}
-
-async fn connect() -> Result<Client> {
-    let mut config =
-        Config::infer().await.context("no way to an API server: neither in a cluster nor a kubeconfig")?;
-    // Retries hidden in the client would hold a reconcile for minutes; ours look at the world first.
-    config.default_retry = false;
-    // A list or a watch that says nothing for longer than a watch lasts is dead.
-    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 15));
-    Client::try_from(config).context("the API server's address or credentials cannot be used")
 }
 
 /// Waits for the lease, works while it holds, and winds down.
@@ -225,22 +215,4 @@ fn start(context: &Arc<Context>, triggers: Triggers, stop: &CancellationToken) -
 /// The objects of a namespace share its turns, whichever they are.
 fn one_lane<K>(_: &K) -> Lane {
     Lane::new()
-}
-
-/// Waits for SIGTERM or SIGINT, then for the work to wind down.
-async fn signalled(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            info!("asked to stop");
-            stop.cancel();
-            // `lead` winds down and thereby ends the process.
-            std::future::pending().await
-        }
-        _ => std::future::pending().await,
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batchyard_core::termination::Tolerances;
 use clap::Args;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use crate::k8s::notices::Notices;
@@ -118,6 +119,44 @@ pub struct ViewSettings {
     /// The address that the API server is told, if another than that: the pod's.
     #[arg(long = "view-advertise", env = "POD_IP", value_name = "ADDRESS")]
     pub advertise: Option<IpAddr>,
+}
+
+/// Settings of the notifier. Each can be given as an argument or in the environment.
+#[derive(Args, Clone, Debug)]
+pub struct NotifierSettings {
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, env = "BATCHYARD_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub metrics_address: SocketAddr,
+    /// The notifier's own namespace, where its lease is.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
+    pub namespace: String,
+    /// The name of this process; the pod's name.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: Option<String>,
+    /// How long the lease holds without being renewed.
+    #[arg(long, env = "BATCHYARD_LEASE_DURATION_SECONDS", default_value_t = 15)]
+    pub lease_duration_seconds: u64,
+    /// How often at most the status of a rule is written.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_STATUS_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub status_seconds: u32,
+    /// How long one try to deliver may take.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout_seconds: u32,
+    /// How many notifications of a rule wait at most; beyond that the oldest is dropped.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_QUEUE_PER_RULE", default_value_t = 2000)]
+    pub queue_per_rule: usize,
+    /// How many wait at most in all; beyond that the rule with the most loses its oldest.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_QUEUE_TOTAL", default_value_t = 20_000)]
+    pub queue_total: usize,
+    /// Whether private addresses, the cluster's own among them, may be sent to.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_ALLOW_PRIVATE", default_value_t = false, action = clap::ArgAction::Set)]
+    pub allow_private: bool,
+    /// Ranges that may be sent to whatever they are, separated by commas.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_ALLOWED_CIDRS", value_delimiter = ',', value_name = "CIDR")]
+    pub allowed_cidrs: Vec<IpNet>,
+    /// Ranges that are never sent to, separated by commas.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_DENIED_CIDRS", value_delimiter = ',', value_name = "CIDR")]
+    pub denied_cidrs: Vec<IpNet>,
 }
 
 impl Settings {

@@ -1,0 +1,456 @@
+//! What is to be told, to whom, and what waits. All in memory; see the head of this room for what survives.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use batchyard_core::notification::content::Subject;
+use batchyard_core::notification::delivery::{Outbox, mark};
+use batchyard_core::notification::moment::{Moment, Told, moments};
+use batchyard_core::notification::rule::Rule;
+use jiff::Timestamp;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use tokio::sync::Notify;
+
+use super::convert;
+use crate::crd::conditions::{ConditionType, find};
+use crate::crd::notification_rule::Versions;
+use crate::crd::{BatchJob, JobQueue, NotificationRule, NotificationRuleStatus};
+use crate::k8s::watch::{Change, key};
+use crate::settings::NotifierSettings;
+
+/// The reason in Ready of a rule that is DISABLED.
+pub(super) const DISABLED: &str = "Disabled";
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Hub {
+    state: Arc<Mutex<State>>,
+    jobs: Store<BatchJob>,
+    queues: Store<JobQueue>,
+    /// There are other rules than before.
+    pub(super) rules_changed: Arc<Notify>,
+    /// A status should be written soon.
+    pub(super) urgent: Arc<Notify>,
+}
+
+struct State {
+    /// False until all lists are complete.
+    open: bool,
+    told: HashMap<String, Told>,
+    /// The blocked queues, by uid, with the id of what was last told of each.
+    blocked: HashMap<String, String>,
+    rules: BTreeMap<String, RuleState>,
+    outbox: Outbox<Waiting>,
+    sequence: u64,
+    heard: Versions,
+    /// What was heard some while ago: a list that is being taken in is not taken for complete.
+    settled: Versions,
+}
+
+struct RuleState {
+    object: Arc<NotificationRule>,
+    rule: Rule,
+    problem: Option<String>,
+    /// Where it begins: what has not changed since is told already, or is older than the rule.
+    begins: Versions,
+    tally: Tally,
+    /// Something happened that its status does not say.
+    dirty: bool,
+    wake: Arc<Notify>,
+}
+
+/// What became of a rule's notifications since this process began.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Tally {
+    pub(super) delivered: i64,
+    pub(super) failures: i64,
+    pub(super) dropped: i64,
+    pub(super) last_delivered_at: Option<Timestamp>,
+    pub(super) last_failed_at: Option<Timestamp>,
+    pub(super) last_failure: Option<String>,
+    /// Why the last try failed, unless one succeeded after it.
+    pub(super) failing: Option<String>,
+}
+
+/// A notification that waits to be delivered.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// Tells it from others.
+    pub(super) sequence: u64,
+    pub(super) subject: Arc<Subject>,
+    /// Since when it waits.
+    pub(super) since: Timestamp,
+    version: u64,
+}
+
+/// All that a rule's status says.
+pub(super) struct Report {
+    pub(super) object: Arc<NotificationRule>,
+    pub(super) problem: Option<String>,
+    pub(super) tally: Tally,
+    pub(super) waiting: usize,
+    pub(super) through: Versions,
+}
+
+impl Hub {
+    pub(super) fn new(settings: &NotifierSettings, jobs: Store<BatchJob>, queues: Store<JobQueue>) -> Self {
+        let state = State {
+            open: false,
+            told: HashMap::new(),
+            blocked: HashMap::new(),
+            rules: BTreeMap::new(),
+            outbox: Outbox::new(settings.queue_per_rule, settings.queue_total),
+            sequence: 0,
+            heard: Versions::default(),
+            settled: Versions::default(),
+        };
+        let (rules_changed, urgent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        Self { state: Arc::new(Mutex::new(state)), jobs, queues, rules_changed, urgent }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All lists are complete: what changed while nobody looked is told to those who want it.
+    pub(super) fn open(&self) {
+        let mut state = self.lock();
+        state.open = true;
+        for job in self.jobs.state() {
+            state.news(&job);
+            state.heard.jobs = state.heard.jobs.max(version(job.as_ref()));
+        }
+        for queue in self.queues.state() {
+            state.blocked_anew(&queue);
+            state.heard.queues = state.heard.queues.max(version(queue.as_ref()));
+        }
+        for name in state.rules.keys().cloned().collect::<Vec<_>>() {
+            self.catch_up(&mut state, &name);
+        }
+    }
+
+    /// Tells a rule that this process has not known what changed since it was last told of something.
+    fn catch_up(&self, state: &mut State, name: &str) {
+        let Some(rule) = state.rules.get(name) else { return };
+        let (begins, namespace) = (rule.begins, rule.object.namespace());
+        let mut jobs: Vec<_> = self.jobs.state();
+        jobs.retain(|job| job.namespace() == namespace && version(job.as_ref()) > begins.jobs);
+        jobs.sort_by_key(|job| version(job.as_ref()));
+        for job in jobs {
+            let all = convert::seen(&job).map(moments).unwrap_or_default();
+            state.tell_of_job(name, &job, &all);
+        }
+        let queues = self.queues.state();
+        let mut queues: Vec<_> = queues.iter().filter(|queue| queue.namespace() == namespace).collect();
+        queues.sort_by_key(|queue| version(queue.as_ref()));
+        for queue in queues {
+            state.tell_of_queue(name, queue, &self.jobs);
+        }
+    }
+
+    pub(super) fn hear_job(&self, change: &Change<BatchJob>) {
+        let mut state = self.lock();
+        if !state.open {
+            return;
+        }
+        // Of a job that is deleted the last state is told, too.
+        let job = change.object();
+        let news = state.news(job);
+        state.heard.jobs = state.heard.jobs.max(version(job.as_ref()));
+        for name in state.rules_of(job.as_ref()) {
+            state.tell_of_job(&name, job, &news);
+        }
+        if let (Change::Deleted(_), Some(uid)) = (change, job.uid()) {
+            state.told.remove(&uid);
+        }
+    }
+
+    pub(super) fn hear_queue(&self, change: &Change<JobQueue>) {
+        let mut state = self.lock();
+        if !state.open {
+            return;
+        }
+        let queue = change.object();
+        state.heard.queues = state.heard.queues.max(version(queue.as_ref()));
+        match change {
+            Change::Deleted(_) => drop(state.blocked.remove(&queue.uid().unwrap_or_default())),
+            Change::Applied(_) if state.blocked_anew(queue) => {
+                for name in state.rules_of(queue.as_ref()) {
+                    state.tell_of_queue(&name, queue, &self.jobs);
+                }
+            }
+            Change::Applied(_) => {}
+        }
+    }
+
+    pub(super) fn hear_rule(&self, change: &Change<NotificationRule>) {
+        let mut state = self.lock();
+        let name = key(change.object().as_ref());
+        let object = match change {
+            Change::Applied(object) => object,
+            Change::Deleted(_) => {
+                state.rules.remove(&name);
+                state.outbox.forget(&name);
+                self.rules_changed.notify_one();
+                return;
+            }
+        };
+        let known = state.rules.get(&name).filter(|known| known.object.uid() == object.uid());
+        let is_same =
+            known.is_some_and(|known| known.object.metadata.generation == object.metadata.generation);
+        match state.rules.get_mut(&name).filter(|known| known.object.uid() == object.uid()) {
+            Some(known) if is_same => known.object = object.clone(),
+            Some(known) => {
+                (known.rule, known.problem) = (convert::rule(object), convert::problem(object));
+                (known.object, known.dirty) = (object.clone(), true);
+                known.tally.failing = None;
+                known.wake.notify_one();
+                if !known.is_enabled() {
+                    state.outbox.forget(&name);
+                }
+                self.urgent.notify_one();
+            }
+            None => {
+                state.outbox.forget(&name);
+                state.rules.insert(name.clone(), RuleState::new(object));
+                if state.open {
+                    self.catch_up(&mut state, &name);
+                }
+                self.rules_changed.notify_one();
+                self.urgent.notify_one();
+            }
+        }
+    }
+
+    /// The rules, and what wakes the worker of each.
+    pub(super) fn rules(&self) -> Vec<(String, Option<String>, Arc<Notify>)> {
+        let state = self.lock();
+        state.rules.iter().map(|(name, rule)| (name.clone(), rule.object.uid(), rule.wake.clone())).collect()
+    }
+
+    /// The next notification of a rule, and the rule, unless it is wrong or DISABLED.
+    pub(super) fn next(&self, name: &str) -> Option<(Waiting, Arc<NotificationRule>)> {
+        let state = self.lock();
+        let rule = state.rules.get(name).filter(|rule| rule.problem.is_none() && rule.is_enabled())?;
+        Some((state.outbox.front(name)?.clone(), rule.object.clone()))
+    }
+
+    /// A notification arrived.
+    pub(super) fn delivered(&self, name: &str, sequence: u64, now: Timestamp) {
+        self.settled(name, sequence, |tally| {
+            tally.delivered += 1;
+            tally.last_delivered_at = Some(now);
+            tally.failing = None;
+        });
+    }
+
+    /// A notification will never arrive.
+    pub(super) fn dropped(&self, name: &str, sequence: u64, why: String, now: Timestamp) {
+        self.settled(name, sequence, |tally| {
+            tally.dropped += 1;
+            tally.failures += 1;
+            (tally.last_failed_at, tally.last_failure) = (Some(now), Some(why));
+        });
+    }
+
+    fn settled(&self, name: &str, sequence: u64, note: impl FnOnce(&mut Tally)) {
+        let mut state = self.lock();
+        let was_there = state.outbox.pop_if(name, |waiting| waiting.sequence == sequence).is_some();
+        if let Some(rule) = state.rules.get_mut(name) {
+            note(&mut rule.tally);
+            // It was pushed out while it was on its way, and counted then.
+            rule.tally.dropped -= i64::from(!was_there);
+            rule.dirty = true;
+        }
+    }
+
+    /// A try failed.
+    pub(super) fn failed(&self, name: &str, why: String, now: Timestamp) {
+        let mut state = self.lock();
+        if let Some(rule) = state.rules.get_mut(name) {
+            if rule.tally.failing.is_none() {
+                self.urgent.notify_one();
+            }
+            rule.tally.failures += 1;
+            rule.tally.last_failed_at = Some(now);
+            (rule.tally.last_failure, rule.tally.failing) = (Some(why.clone()), Some(why));
+            rule.dirty = true;
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().outbox.total()
+    }
+
+    /// Up to which versions something was heard.
+    pub(super) fn heard(&self) -> Versions {
+        self.lock().heard
+    }
+
+    /// All up to these versions was heard.
+    pub(super) fn settle(&self, heard: Versions) {
+        self.lock().settled = heard;
+    }
+
+    /// The rules whose status says less than is known, as they are to be told; they count as told.
+    pub(super) fn reports(&self) -> Vec<(String, Report)> {
+        let mut state = self.lock();
+        let State { rules, outbox, settled, .. } = &mut *state;
+        let report = rules.iter_mut().filter_map(|(name, rule)| {
+            std::mem::take(&mut rule.dirty).then_some(())?;
+            let waiting = |of_queue: bool| {
+                let of_kind =
+                    outbox.iter(name).filter(move |w| matches!(*w.subject, Subject::Queue(..)) == of_queue);
+                of_kind.map(|waiting| waiting.version)
+            };
+            let through = Versions {
+                jobs: mark(settled.jobs, waiting(false)).max(rule.begins.jobs),
+                queues: mark(settled.queues, waiting(true)).max(rule.begins.queues),
+            };
+            let report = Report {
+                object: rule.object.clone(),
+                problem: rule.problem.clone(),
+                tally: rule.tally.clone(),
+                waiting: outbox.len(name),
+                through,
+            };
+            Some((name.clone(), report))
+        });
+        report.collect()
+    }
+
+    /// A status could not be written.
+    pub(super) fn still_dirty(&self, name: &str) {
+        if let Some(rule) = self.lock().rules.get_mut(name) {
+            rule.dirty = true;
+        }
+    }
+}
+
+impl RuleState {
+    fn new(object: &Arc<NotificationRule>) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        Self {
+            rule: convert::rule(object),
+            problem: convert::problem(object),
+            begins: begins(object, &status),
+            tally: Tally {
+                delivered: status.delivered.unwrap_or_default(),
+                failures: status.failures.unwrap_or_default(),
+                dropped: status.dropped.unwrap_or_default(),
+                last_delivered_at: status.last_delivered_at,
+                last_failed_at: status.last_failed_at,
+                last_failure: status.last_failure,
+                failing: None,
+            },
+            object: object.clone(),
+            dirty: true,
+            wake: Arc::new(Notify::new()),
+        }
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.object.spec.state.unwrap_or_default().is_enabled()
+    }
+}
+
+/// Where a rule begins that this process has not known: where the last one left off, else now. What happened while it was
+/// DISABLED is not told. A mark that is newer than the object that it stands on came from another cluster.
+fn begins(object: &NotificationRule, status: &NotificationRuleStatus) -> Versions {
+    let own = version(object);
+    let now = Versions { jobs: own, queues: own };
+    let was_disabled = find(&status.conditions, ConditionType::Ready).is_some_and(|c| c.reason == DISABLED);
+    let left_off = status.delivered_through.filter(|_| !was_disabled);
+    left_off.filter(|mark| mark.jobs <= own && mark.queues <= own).unwrap_or(now)
+}
+
+impl State {
+    /// What this process has not seen of a job before.
+    fn news(&mut self, job: &BatchJob) -> Vec<Moment> {
+        let (Some(uid), Some(seen)) = (job.uid(), convert::seen(job)) else { return Vec::new() };
+        self.told.entry(uid).or_default().news(moments(seen))
+    }
+
+    /// Whether a queue is blocked, and was not when it was last looked at, or for another reason.
+    fn blocked_anew(&mut self, queue: &JobQueue) -> bool {
+        let uid = queue.uid().unwrap_or_default();
+        match convert::blocked(queue) {
+            Some(blocked) => self.blocked.insert(uid, blocked.id()) != Some(blocked.id()),
+            None => {
+                self.blocked.remove(&uid);
+                false
+            }
+        }
+    }
+
+    /// The rules in an object's namespace.
+    fn rules_of<K: Resource>(&self, object: &K) -> Vec<String> {
+        let begin = format!("{}/", object.namespace().unwrap_or_default());
+        let names = self.rules.range(begin.clone()..).map(|(name, _)| name);
+        names.take_while(|name| name.starts_with(&begin)).cloned().collect()
+    }
+
+    fn tell_of_job(&mut self, name: &str, job: &Arc<BatchJob>, moments: &[Moment]) {
+        let Some(rule) = self.rules.get_mut(name) else { return };
+        let (queue, names) = convert::names(job);
+        let version = version(job.as_ref());
+        if version <= rule.begins.jobs || !rule.rule.is_about(queue, names) {
+            return;
+        }
+        // The next process need not look at this version again.
+        rule.dirty = true;
+        if !rule.is_enabled() {
+            return;
+        }
+        let wanted: Vec<_> = moments.iter().filter(|moment| rule.rule.wants(moment)).copied().collect();
+        for moment in wanted {
+            self.push(name, version, Subject::Job(Box::new(convert::job(job)), moment));
+        }
+    }
+
+    fn tell_of_queue(&mut self, name: &str, queue: &Arc<JobQueue>, jobs: &Store<BatchJob>) {
+        let Some(rule) = self.rules.get_mut(name) else { return };
+        let version = version(queue.as_ref());
+        let is_about = rule.rule.blocked && rule.rule.is_about_queue(&queue.name_any());
+        let Some(blocked) = convert::blocked(queue).filter(|_| is_about && version > rule.begins.queues)
+        else {
+            return;
+        };
+        rule.dirty = true;
+        let first = queue.status.as_ref().and_then(|status| status.front.first());
+        let head = first.and_then(|first| jobs.get(&ObjectRef::new(&first.name).within(&blocked.namespace)));
+        let names = head.as_deref().map(convert::names);
+        let is_job = names.is_none_or(|(_, names)| rule.rule.is_about(&queue.name_any(), names));
+        if rule.is_enabled() && is_job && rule.rule.is_since(blocked.since) {
+            let head = head.map(|job| Box::new(convert::job(&job)));
+            self.push(name, version, Subject::Queue(blocked, head));
+        }
+    }
+
+    fn push(&mut self, name: &str, version: u64, subject: Subject) {
+        self.sequence += 1;
+        let waiting =
+            Waiting { sequence: self.sequence, version, subject: Arc::new(subject), since: Timestamp::now() };
+        if let Some((loser, _)) = self.outbox.push(name, waiting)
+            && let Some(rule) = self.rules.get_mut(&loser)
+        {
+            rule.tally.dropped += 1;
+            rule.dirty = true;
+        }
+        if let Some(rule) = self.rules.get(name) {
+            rule.wake.notify_one();
+        }
+    }
+}
+
+/// Versions of the objects of one kind tell which is newer
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>), and those of all custom resources
+/// come from one store.
+fn version<K: Resource>(object: &K) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

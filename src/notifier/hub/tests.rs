@@ -1,0 +1,246 @@
+//! The hub without an API server: objects come as the watches would bring them.
+
+use clap::Parser;
+use kube::runtime::reflector::{self, store::Writer};
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+
+use super::*;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    settings: NotifierSettings,
+}
+
+/// A hub and the caches that it looks into.
+struct Stage {
+    hub: Hub,
+    jobs: Writer<BatchJob>,
+    queues: Writer<JobQueue>,
+}
+
+const CREATED: &str = "2026-03-01T12:00:00Z";
+
+impl Stage {
+    fn new(arguments: &[&str]) -> Self {
+        let settings = Arguments::parse_from([&["test"], arguments].concat()).settings;
+        let ((job_store, jobs), (queue_store, queues)) = (reflector::store(), reflector::store());
+        Self { hub: Hub::new(&settings, job_store, queue_store), jobs, queues }
+    }
+
+    /// A job of one attempt comes to a phase.
+    fn job(&mut self, name: &str, version: u64, phase: &str) {
+        let job = job(name, version, phase);
+        self.jobs.apply_watcher_event(&Event::Apply(job.clone()));
+        self.hub.hear_job(&Change::Applied(Arc::new(job)));
+    }
+
+    fn rule(&self, version: u64, generation: u64, spec: Value, status: Value) {
+        let mut whole = json!({"phases": ["PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"],
+            "http": {"url": "https://h/"}});
+        for (member, value) in spec.as_object().expect("an object") {
+            whole[member] = value.clone();
+        }
+        let rule = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "NotificationRule", "spec": whole,
+            "status": status, "metadata": {"name": "r", "namespace": "ns", "uid": "rule", "generation": generation,
+            "resourceVersion": version.to_string(), "creationTimestamp": CREATED}});
+        self.hub.hear_rule(&Change::Applied(Arc::new(serde_json::from_value(rule).expect("a rule"))));
+    }
+
+    /// All that waits for the rule, which is then delivered.
+    fn told(&self) -> String {
+        let mut ids = Vec::new();
+        while let Some((waiting, _)) = self.hub.next("ns/r") {
+            ids.push(waiting.subject.id());
+            self.hub.delivered("ns/r", waiting.sequence, now());
+        }
+        ids.join(" ")
+    }
+
+    /// What the rule's status would say, once a while has passed.
+    fn report(&self) -> Option<Report> {
+        self.hub.settle(self.hub.heard());
+        self.hub.reports().pop().map(|(_, report)| report)
+    }
+}
+
+fn now() -> Timestamp {
+    CREATED.parse().expect("a time")
+}
+
+fn job(name: &str, version: u64, phase: &str) -> BatchJob {
+    let mut status = json!({"phase": phase, "createdAt": CREATED, "runnableAt": CREATED});
+    match phase {
+        "STARTING" | "RUNNING" => {
+            status["current"] = json!({"attempt": 1, "podName": "p", "podUid": "u", "boundAt": CREATED});
+        }
+        "SUCCEEDED" => {
+            status["stoppedAt"] = json!(CREATED);
+            status["attempts"] = json!([{"attempt": 1, "podName": "p", "podUid": "u", "statusReason": "",
+                "startedAt": CREATED, "stoppedAt": CREATED}]);
+        }
+        _ => {}
+    }
+    let metadata =
+        json!({"name": name, "namespace": "ns", "uid": name, "resourceVersion": version.to_string()});
+    let job = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob", "metadata": metadata,
+        "spec": {"jobQueue": "q", "jobDefinition": "d"}, "status": status});
+    serde_json::from_value(job).expect("a job")
+}
+
+#[test]
+fn a_rule_is_told_what_changes_after_it_was_made() {
+    let mut stage = Stage::new(&[]);
+    stage.job("old", 5, "RUNNING");
+    stage.job("new", 12, "RUNNABLE");
+    stage.rule(10, 1, json!({}), json!({}));
+    assert_eq!(stage.told(), "", "not before all lists are complete");
+    stage.hub.open();
+    assert_eq!(stage.told(), "new/1/RUNNABLE");
+    stage.job("old", 15, "SUCCEEDED");
+    assert_eq!(stage.told(), "old/1/SUCCEEDED", "what was seen before is not told again");
+    stage.job("new", 16, "SUCCEEDED");
+    assert_eq!(stage.told(), "new/1/STARTING new/1/RUNNING new/1/SUCCEEDED", "what passed unseen is told");
+    stage.job("new", 17, "SUCCEEDED");
+    assert_eq!(stage.told(), "");
+}
+
+/// Watches of different kinds keep no time with each other.
+#[test]
+fn a_rule_that_is_heard_of_late_misses_nothing() {
+    let mut stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.job("job", 12, "RUNNABLE");
+    stage.rule(10, 1, json!({}), json!({}));
+    assert_eq!(stage.told(), "job/1/RUNNABLE");
+}
+
+#[test]
+fn the_next_process_begins_where_this_one_left_off() {
+    let mut stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({}));
+    stage.job("a", 11, "RUNNABLE");
+    stage.job("b", 12, "RUNNABLE");
+    assert_eq!(
+        stage.report().expect("it is new").through,
+        Versions { jobs: 10, queues: 10 },
+        "nothing is delivered"
+    );
+    let (first, _) = stage.hub.next("ns/r").expect("an event");
+    stage.hub.delivered("ns/r", first.sequence, now());
+    let through = stage.report().expect("one was delivered").through;
+    assert_eq!(through.jobs, 11);
+    assert!(stage.report().is_none(), "nothing happened since");
+
+    let mut next = Stage::new(&[]);
+    next.job("a", 11, "RUNNABLE");
+    next.job("b", 12, "RUNNABLE");
+    next.rule(20, 1, json!({}), json!({"deliveredThrough": through}));
+    next.hub.open();
+    assert_eq!(next.told(), "b/1/RUNNABLE");
+    let report = next.report().expect("one was delivered");
+    assert_eq!((report.through.jobs, report.tally.delivered), (12, 1));
+}
+
+/// A rule that was copied from another cluster with its status.
+#[test]
+fn a_mark_that_is_newer_than_its_object_is_not_believed() {
+    let mut stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({"deliveredThrough": {"jobs": 5000, "queues": 5000}}));
+    stage.job("job", 12, "RUNNABLE");
+    assert_eq!(stage.told(), "job/1/RUNNABLE");
+}
+
+#[test]
+fn what_happens_while_a_rule_is_disabled_is_never_told() {
+    let mut stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({}));
+    stage.job("job", 11, "RUNNABLE");
+    stage.rule(12, 2, json!({"state": "DISABLED"}), json!({}));
+    stage.job("job", 13, "STARTING");
+    assert_eq!(stage.told(), "");
+    assert_eq!(stage.report().expect("it changed").through.jobs, 13, "and not by the next process");
+    stage.rule(14, 3, json!({}), json!({}));
+    stage.job("job", 15, "RUNNING");
+    assert_eq!(stage.told(), "job/1/RUNNING");
+
+    let mut next = Stage::new(&[]);
+    next.job("job", 15, "RUNNING");
+    let ready = json!({"type": "Ready", "status": "True", "reason": DISABLED, "message": "",
+        "lastTransitionTime": CREATED});
+    next.rule(
+        16,
+        4,
+        json!({}),
+        json!({"deliveredThrough": {"jobs": 12, "queues": 12}, "conditions": [ready]}),
+    );
+    next.hub.open();
+    assert_eq!(next.told(), "", "enabled while nobody looked");
+}
+
+#[test]
+fn what_is_too_many_is_dropped_and_counted() {
+    let mut stage = Stage::new(&["--queue-per-rule", "2"]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({}));
+    let (on_its_way, _) = {
+        stage.job("a", 11, "RUNNABLE");
+        stage.hub.next("ns/r").expect("an event")
+    };
+    stage.job("b", 12, "RUNNABLE");
+    stage.job("c", 13, "RUNNABLE");
+    assert_eq!(stage.report().expect("one was dropped").tally.dropped, 1);
+    stage.hub.delivered("ns/r", on_its_way.sequence, now());
+    let tally = stage.report().expect("one was delivered").tally;
+    assert_eq!((tally.delivered, tally.dropped), (1, 0), "it was on its way, and arrived");
+    assert_eq!(stage.told(), "b/1/RUNNABLE c/1/RUNNABLE");
+}
+
+#[test]
+fn a_job_that_is_deleted_is_told_as_it_was_last() {
+    let stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({"phases": ["SUCCEEDED"]}), json!({}));
+    stage.hub.hear_job(&Change::Deleted(Arc::new(job("job", 12, "SUCCEEDED"))));
+    assert_eq!(stage.told(), "job/1/SUCCEEDED");
+    assert!(stage.hub.lock().told.is_empty(), "nothing is remembered of it");
+}
+
+#[test]
+fn a_queue_is_told_once_for_each_time_that_it_is_blocked() {
+    let mut stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({"blocked": true, "phases": []}), json!({}));
+    let mut queue = |version: u64, since: Option<&str>, reason: &str| {
+        let blocked = since.map(|since| {
+            json!({"type": "Blocked", "status": "True", "reason": reason, "message": "m", "lastTransitionTime": since})
+        });
+        let conditions: Vec<_> = blocked.into_iter().collect();
+        let queue = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "JobQueue", "spec": {"priority": 1},
+            "metadata": {"name": "q", "namespace": "ns", "uid": "q", "resourceVersion": version.to_string()},
+            "status": {"conditions": conditions}});
+        let queue: JobQueue = serde_json::from_value(queue).expect("a queue");
+        stage.queues.apply_watcher_event(&Event::Apply(queue.clone()));
+        stage.hub.hear_queue(&Change::Applied(Arc::new(queue)));
+        let mut ids = Vec::new();
+        while let Some((waiting, _)) = stage.hub.next("ns/r") {
+            ids.push(waiting.subject.id());
+            stage.hub.delivered("ns/r", waiting.sequence, now());
+        }
+        ids.join(" ")
+    };
+    let seconds = now().as_second();
+    assert_eq!(queue(11, None, ""), "");
+    assert_eq!(queue(12, Some(CREATED), "Vcpus"), format!("q/{seconds}/BLOCKED/Vcpus"));
+    assert_eq!(queue(13, Some(CREATED), "Vcpus"), "");
+    assert_eq!(queue(14, Some(CREATED), "Memory"), format!("q/{seconds}/BLOCKED/Memory"));
+    assert_eq!(queue(15, None, ""), "");
+    assert_eq!(
+        queue(16, Some("2026-03-01T12:00:09Z"), "Memory"),
+        format!("q/{}/BLOCKED/Memory", seconds + 9)
+    );
+}

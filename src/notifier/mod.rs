@@ -1,0 +1,140 @@
+//! The notifier: a program of its own that tells what happens to jobs where NotificationRules say.
+//!
+//! It watches rules, jobs and queues, and writes nothing but the status of rules, at most every so often. `hub` knows
+//! what is to be told and what waits; `worker` delivers for one rule, so that a sink that is dead holds up nobody else;
+//! `sink` speaks HTTP and SMTP, to addresses that may be spoken to; `status` writes what became of it.
+//!
+//! Nothing is stored for a notification. A rule's status says up to which version of jobs and queues all is delivered
+//! (`deliveredThrough`), and what a job has been through follows from its record: a notifier that starts anew tells what
+//! changed since then. Something may be told twice, always with the same id.
+//!
+//! The operator knows nothing of it, and no job ever waits for it.
+
+mod convert;
+mod hub;
+pub mod sink;
+mod status;
+mod worker;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::clock::Clock;
+use crate::crd::{BatchJob, JobQueue, NotificationRule};
+use crate::k8s::apply::Writer;
+use crate::k8s::lease::{self, Candidate, Leadership};
+use crate::k8s::watch::Feed;
+use crate::metrics::Metrics;
+use crate::program::{connect, signalled};
+use crate::serve::{Health, Probed, Readiness, serve};
+use crate::settings::NotifierSettings;
+use hub::Hub;
+
+/// What the parts of the notifier share.
+pub(crate) struct Context {
+    hub: Hub,
+    writer: Writer,
+    clock: Clock,
+    metrics: Metrics,
+    settings: NotifierSettings,
+}
+
+/// Runs the notifier until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or when it lost its lease: another process sends now.
+pub async fn operate(settings: NotifierSettings) -> Result<()> {
+    let metrics = Metrics::default();
+    let (ready, health) = (Readiness::default(), Health::default());
+    let probed = Probed { metrics: metrics.clone(), ready: ready.clone(), health: health.clone() };
+    let (stop, unserved) = (CancellationToken::new(), CancellationToken::new());
+    let server = tokio::spawn(serve(settings.metrics_address, probed.clone(), unserved.clone()));
+    let client = connect().await?;
+    let leases = Api::namespaced(client.clone(), &settings.namespace);
+    let identity = settings.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
+    let duration = Duration::from_secs(settings.lease_duration_seconds);
+    let candidate = Candidate { lease: "batchyard-notifier".to_owned(), identity, duration };
+    let (leadership, election) = lease::campaign(leases.clone(), candidate.clone(), health);
+    ready.set(true);
+    let outcome = tokio::select! {
+        outcome = lead(client, settings, probed, leadership, stop.clone()) => outcome,
+        () = signalled(stop.clone()) => Ok(()),
+        answer = server => bail!("the metrics server ended: {answer:?}"),
+    };
+    ready.set(false);
+    stop.cancel();
+    election.abort();
+    lease::release(&leases, &candidate).await;
+    unserved.cancel();
+    outcome
+}
+
+/// Waits for the lease and sends while it holds.
+async fn lead(
+    client: Client,
+    settings: NotifierSettings,
+    probed: Probed,
+    mut leadership: Leadership,
+    stop: CancellationToken,
+) -> Result<()> {
+    let Probed { metrics, ready, .. } = probed;
+    tokio::select! {
+        () = leadership.acquired() => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    metrics.leading(true);
+    ready.set(false);
+    let mut jobs = all::<BatchJob>(&client, convert::trim);
+    let mut queues = all::<JobQueue>(&client, |_| {});
+    let mut rules = all::<NotificationRule>(&client, |_| {});
+    let hub = Hub::new(&settings, jobs.store(), queues.store());
+    let writer = Writer::new(client, leadership.clone(), metrics.clone());
+    let context = Arc::new(Context { hub: hub.clone(), writer, clock: Clock::default(), metrics, settings });
+    let (job_hub, queue_hub, rule_hub) = (hub.clone(), hub.clone(), hub.clone());
+    jobs.listen(move |change| job_hub.hear_job(change));
+    queues.listen(move |change| queue_hub.hear_queue(change));
+    rules.listen(move |change| rule_hub.hear_rule(change));
+    let mut complete = [jobs.complete(), queues.complete(), rules.complete()];
+    let mut work = JoinSet::new();
+    work.spawn(jobs.run());
+    work.spawn(queues.run());
+    work.spawn(rules.run());
+    for list in &mut complete {
+        tokio::select! {
+            answer = list.wait_for(|complete| *complete) => drop(answer?),
+            () = leadership.lost() => bail!("the lease was lost before the caches were complete"),
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+    hub.open();
+    info!("caches complete");
+    ready.set(true);
+    work.spawn(worker::run(context.clone()));
+    work.spawn(status::run(context.clone()));
+    let outcome = tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        () = leadership.lost() => bail!("the lease was lost"),
+        ended = work.join_next() => bail!("a part of the notifier ended: {ended:?}"),
+    };
+    // Nothing is sent from here on, so that what is written holds.
+    work.abort_all();
+    while work.join_next().await.is_some() {}
+    status::last_words(&context).await;
+    outcome
+}
+
+fn all<K>(client: &Client, trim: fn(&mut K)) -> Feed<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    Feed::new(Api::all(client.clone()), "", trim)
+}

@@ -1,0 +1,205 @@
+//! E-mail. Never without TLS, and to each recipient on its own, so that one that is refused holds up no others and
+//! nobody gets it twice because of another.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use batchyard_core::notification::content::Subject;
+use batchyard_core::notification::delivery::{self, Answer};
+use batchyard_core::notification::mail::mail;
+use batchyard_core::notification::text;
+use kube::ResourceExt;
+use lettre::address::Envelope;
+use lettre::message::Mailbox;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use super::{Failure, Guard, Secrets};
+use crate::crd::NotificationRule;
+use crate::crd::notification_rule::{SmtpSink, SmtpTls};
+use crate::k8s::watch::key;
+
+/// How long one step may take.
+const STEP: Duration = Duration::from_secs(8);
+
+/// A mail server.
+pub struct Smtp {
+    spec: SmtpSink,
+    guard: Guard,
+    /// Namespace and name of the rule.
+    rule: String,
+    uid: String,
+    /// Of the notification that is being sent: its id, and who has it already or is refused for good.
+    sent: (String, BTreeSet<String>),
+}
+
+/// What is wrong with a mail server's members, if anything.
+pub(crate) fn problem(spec: &SmtpSink) -> Option<String> {
+    let wrong = |member: &str, text: &str| {
+        text.parse::<Address>().err().map(|_| text::invalid(member, &format!("{text} is no address")))
+    };
+    wrong("smtp.from", &spec.from).or_else(|| spec.to.iter().find_map(|to| wrong("smtp.to", to)))
+}
+
+impl Smtp {
+    /// The server that a rule names.
+    pub fn new(spec: SmtpSink, guard: Guard, rule: &NotificationRule) -> Self {
+        let uid = rule.uid().unwrap_or_default();
+        Self { spec, guard, rule: key(rule), uid, sent: Default::default() }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.spec.host
+    }
+
+    pub(super) async fn deliver(&mut self, subject: &Subject, secrets: &Secrets) -> Result<(), Failure> {
+        let id = subject.id();
+        if self.sent.0 != id {
+            self.sent = (id, BTreeSet::new());
+        }
+        let message = self.message(subject)?.formatted();
+        let credentials = self.credentials(secrets).await?;
+        let from = self.address(&self.spec.from)?;
+        let (mut later, mut refused) = (None, None);
+        for to in self.spec.to.clone() {
+            if self.sent.1.contains(&to) {
+                continue;
+            }
+            let envelope = Envelope::new(Some(from.clone()), vec![self.address(&to)?]);
+            let envelope = envelope.map_err(|_| Failure::for_good(text::invalid("smtp.to", &to)))?;
+            match self.send(&envelope, &message, credentials.clone()).await {
+                Ok(()) => drop(self.sent.1.insert(to)),
+                Err(Trouble { failure, .. }) if failure.for_good => {
+                    self.sent.1.insert(to);
+                    refused = Some(failure);
+                }
+                Err(trouble) => {
+                    later = Some(trouble.failure);
+                    if !trouble.of_one {
+                        break;
+                    }
+                }
+            }
+        }
+        later.or(refused).map_or(Ok(()), Err)
+    }
+
+    fn address(&self, text: &str) -> Result<Address, Failure> {
+        text.parse().map_err(|_| Failure::for_good(text::invalid("smtp", &format!("{text} is no address"))))
+    }
+
+    fn message(&self, subject: &Subject) -> Result<Message, Failure> {
+        let mail = mail(subject, &self.rule, self.spec.subject.as_deref());
+        let from = self.address(&self.spec.from)?;
+        // The same for the same notification of the same rule: many mail programs show it once.
+        let id = format!("<{}/{}@{}>", subject.id(), self.uid, from.domain());
+        let generated = HeaderName::new_from_ascii_str("Auto-Submitted");
+        let mut message = Message::builder()
+            .message_id(Some(id))
+            .raw_header(HeaderValue::new(generated, "auto-generated".to_owned()))
+            .header(ContentType::TEXT_PLAIN)
+            .subject(mail.subject)
+            .from(Mailbox::new(None, from));
+        for to in &self.spec.to {
+            message = message.to(Mailbox::new(None, self.address(to)?));
+        }
+        message
+            .body(mail.body)
+            .map_err(|_| Failure::for_good(text::invalid("smtp", "no e-mail can be made of it")))
+    }
+
+    async fn credentials(&self, secrets: &Secrets) -> Result<Option<Credentials>, Failure> {
+        let Some(from) = &self.spec.credentials else { return Ok(None) };
+        let mut found = Vec::new();
+        for key in [
+            from.username_key.as_deref().unwrap_or("username"),
+            from.password_key.as_deref().unwrap_or("password"),
+        ] {
+            let value = secrets.get(&from.name, key).await?;
+            let text = value.text().map(str::to_owned);
+            found.push(
+                text.ok_or_else(|| Failure::later(text::secret_unusable(&from.name, key, "is no text")))?,
+            );
+        }
+        let [user, password] =
+            found.try_into().map_err(|_| Failure::later(text::secret_unread(&from.name)))?;
+        Ok(Some(Credentials::new(user, password)))
+    }
+
+    async fn send(
+        &self,
+        envelope: &Envelope,
+        message: &[u8],
+        credentials: Option<Credentials>,
+    ) -> Result<(), Trouble> {
+        let of_all = |failure| Trouble { failure, of_one: false };
+        let tls = self.spec.tls.unwrap_or_default();
+        let default = if tls == SmtpTls::Tls { 465 } else { 587 };
+        let port = self.spec.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(default);
+        let mut last = of_all(Failure::later(text::unreachable(&self.spec.host)));
+        for address in self.guard.resolve(&self.spec.host, port).await.map_err(of_all)? {
+            // The address that was looked at, and the name that its certificate must have.
+            let mut builder =
+                AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
+                    .port(port)
+                    .timeout(Some(STEP))
+                    .hello_name(ClientId::Domain("batchyard".to_owned()))
+                    .tls(self.tls(tls).map_err(of_all)?);
+            if let Some(credentials) = credentials.clone() {
+                builder = builder.credentials(credentials);
+            }
+            match builder.build().send_raw(envelope, message).await {
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    last = self.failure(&error);
+                    // Another address is another try only if this one could not be spoken with.
+                    if error.status().is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn tls(&self, tls: SmtpTls) -> Result<Tls, Failure> {
+        let invalid = |why: &str| Failure::later(text::invalid("smtp.caBundle", why));
+        let mut builder = TlsParameters::builder(self.spec.host.clone());
+        if let Some(bundle) = self.spec.ca_bundle.as_deref().filter(|bundle| !bundle.is_empty()) {
+            builder = builder.certificate_store(CertificateStore::None);
+            let certificate =
+                Certificate::from_pem(bundle.as_bytes()).map_err(|_| invalid("it is no PEM"))?;
+            builder = builder.add_root_certificate(certificate);
+        }
+        let parameters = builder.build().map_err(|_| invalid("it cannot be used"))?;
+        Ok(if tls == SmtpTls::Tls { Tls::Wrapper(parameters) } else { Tls::Required(parameters) })
+    }
+
+    /// Only the code is told: what else the server says may repeat what it was told.
+    fn failure(&self, error: &lettre::transport::smtp::Error) -> Trouble {
+        let host = &self.spec.host;
+        let code = error.status().map(u16::from);
+        // 421 closes the connection, and 530 to 538 are about who we are.
+        let of_one = code.is_some_and(|code| code != 421 && !(530..=538).contains(&code));
+        let failure = match code {
+            Some(code) if delivery::smtp(code) == Answer::Never => {
+                Failure::for_good(text::smtp_reply(host, Some(code)))
+            }
+            Some(code) => Failure::later(text::smtp_reply(host, Some(code))),
+            None if error.is_timeout() => Failure::later(text::no_answer(host)),
+            None if error.is_tls() => Failure::later(text::tls_failed(host)),
+            None if error.is_response() || error.is_client() => Failure::later(text::smtp_reply(host, None)),
+            None => Failure::later(text::unreachable(host)),
+        };
+        Trouble { failure, of_one }
+    }
+}
+
+/// What went wrong, and whether it is about one recipient only.
+struct Trouble {
+    failure: Failure,
+    of_one: bool,
+}
