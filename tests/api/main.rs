@@ -2,12 +2,13 @@
 //!
 //! `schema` asks what the API server accepts. `operator` runs the operator as a process and plays
 //! scheduler and kubelet itself, so that each step of a job happens when the test says so. `cli` runs
-//! `kubectl batch`, and `view` asks the leader. The tests share a cluster, and nearly all of them an
+//! `kubectl batch`, `view` asks the leader, and `notifier` runs the notifier. The tests share a cluster, and nearly all of them an
 //! operator; each has a namespace of its own. `karpenter` needs a cluster with Karpenter: `cargo xtask
 //! test karpenter`.
 
 mod cli;
 mod karpenter;
+mod notifier;
 mod operator;
 mod schema;
 #[path = "../support/mod.rs"]

@@ -4,5 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod client;
 pub(crate) mod nodes;
+pub(crate) mod notifier;
 pub(crate) mod operator;
+pub(crate) mod receiver;
 pub(crate) mod wait;

@@ -6,6 +6,8 @@ mod definitions;
 mod environments;
 #[path = "../../../src/crd/tests/jobs.rs"]
 mod jobs;
+#[path = "../../../src/crd/tests/notifications.rs"]
+mod notifications;
 #[path = "../../../src/crd/tests/queues.rs"]
 mod queues;
 #[path = "../../../src/crd/tests/table.rs"]
@@ -19,7 +21,8 @@ use super::answers::Objects;
 use crate::support::client::{Actor, connect, namespace};
 
 fn all() -> Vec<Case> {
-    [environments::cases(), queues::cases(), definitions::cases(), jobs::cases()].concat()
+    let of_jobs = [definitions::cases(), jobs::cases()].concat();
+    [environments::cases(), queues::cases(), of_jobs, notifications::cases()].concat()
 }
 
 #[tokio::test]
