@@ -34,6 +34,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
+{{/* The notifier's, which must not be taken for the operator. */}}
+{{- define "batchyard.notifierSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "batchyard.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: notifier
+{{- end -}}
+
+{{- define "batchyard.notifierLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "batchyard.notifierSelectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: batchyard
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "batchyard.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "batchyard.fullname" .) .Values.serviceAccount.name -}}
