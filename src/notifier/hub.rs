@@ -57,6 +57,8 @@ struct RuleState {
     tally: Tally,
     /// Something happened that its status does not say.
     dirty: bool,
+    /// And it should not wait for its turn: the rule is new, changed, or begins to fail.
+    urgent: bool,
     wake: Arc<Notify>,
 }
 
@@ -203,7 +205,8 @@ impl Hub {
             Some(known) if is_same => known.object = object.clone(),
             Some(known) => {
                 (known.rule, known.problem) = (convert::rule(object), convert::problem(object));
-                (known.object, known.dirty) = (object.clone(), true);
+                known.object = object.clone();
+                (known.dirty, known.urgent) = (true, true);
                 known.tally.failing = None;
                 known.wake.notify_one();
                 if !known.is_enabled() {
@@ -270,6 +273,7 @@ impl Hub {
         let mut state = self.lock();
         if let Some(rule) = state.rules.get_mut(name) {
             if rule.tally.failing.is_none() {
+                rule.urgent = true;
                 self.urgent.notify_one();
             }
             rule.tally.failures += 1;
@@ -294,12 +298,15 @@ impl Hub {
         self.lock().settled = heard;
     }
 
-    /// The rules whose status says less than is known, as they are to be told; they count as told.
-    pub(super) fn reports(&self) -> Vec<(String, Report)> {
+    /// The rules whose status says less than is known, or only those among them that should not wait; they count as told.
+    pub(super) fn reports(&self, only_urgent: bool) -> Vec<(String, Report)> {
         let mut state = self.lock();
         let State { rules, outbox, settled, .. } = &mut *state;
         let report = rules.iter_mut().filter_map(|(name, rule)| {
-            std::mem::take(&mut rule.dirty).then_some(())?;
+            if !rule.dirty || only_urgent && !rule.urgent {
+                return None;
+            }
+            (rule.dirty, rule.urgent) = (false, false);
             let waiting = |of_queue: bool| {
                 let of_kind =
                     outbox.iter(name).filter(move |w| matches!(*w.subject, Subject::Queue(..)) == of_queue);
@@ -347,6 +354,7 @@ impl RuleState {
             },
             object: object.clone(),
             dirty: true,
+            urgent: true,
             wake: Arc::new(Notify::new()),
         }
     }

@@ -29,14 +29,18 @@ const LONGEST: usize = 512;
 
 pub(super) async fn run(context: Arc<Context>) {
     let period = Duration::from_secs(u64::from(context.settings.status_seconds));
+    let mut due = Instant::now();
     loop {
+        let only_urgent = Instant::now() < due;
+        if !only_urgent {
+            due = Instant::now() + period;
+        }
         let heard = context.hub.heard();
         sleep(SETTLES).await;
         context.hub.settle(heard);
-        write_all(&context).await;
-        let next = Instant::now() + period;
+        write_all(&context, only_urgent).await;
         tokio::select! {
-            () = sleep_until(next) => {}
+            () = sleep_until(due) => {}
             () = context.hub.urgent.notified() => sleep(GATHER.max(URGENT.min(period))).await,
         }
     }
@@ -46,11 +50,11 @@ pub(super) async fn run(context: Arc<Context>) {
 pub(super) async fn last_words(context: &Context) {
     // Nothing more is heard, and what was being taken in is.
     context.hub.settle(context.hub.heard());
-    write_all(context).await;
+    write_all(context, false).await;
 }
 
-async fn write_all(context: &Context) {
-    for (name, report) in context.hub.reports() {
+async fn write_all(context: &Context, only_urgent: bool) {
+    for (name, report) in context.hub.reports(only_urgent) {
         if let Err(error) = write(context, &report).await {
             // A conflict: the spec changed meanwhile, and the change will be heard of.
             if !error.is_conflict() && !error.is_not_found() {

@@ -61,7 +61,7 @@ impl Stage {
     /// What the rule's status would say, once a while has passed.
     fn report(&self) -> Option<Report> {
         self.hub.settle(self.hub.heard());
-        self.hub.reports().pop().map(|(_, report)| report)
+        self.hub.reports(false).pop().map(|(_, report)| report)
     }
 }
 

@@ -25,7 +25,7 @@ async fn installs_twice(group: &str, apply: &[&str]) {
         fs::write(folder.join(&file), copy).expect("a file can be written");
         names.push(file.replacen("batchyard.io_", "", 1).replace(".yaml", &format!(".{group}")));
     }
-    assert_eq!(names.len(), 7, "{names:?}");
+    assert_eq!(names.len(), 8, "{names:?}");
     for name in &names {
         let _ = crds.delete(name, &DeleteParams::default()).await;
         wait::gone(&crds, name).await;
