@@ -35,7 +35,7 @@ async fn installs_twice(group: &str, apply: &[&str]) {
     let files = folder.display().to_string();
     arguments.extend(["-f", &files]);
     let first = kubectl(&arguments).succeeds();
-    assert_eq!(first.lines().count(), 7, "{first}");
+    assert_eq!(first.lines().count(), 8, "{first}");
     for name in &names {
         established(&crds, name).await;
     }
