@@ -224,88 +224,34 @@ fn what_is_recorded_of_each() {
     assert!(ending.containers.is_empty() && ending.init_containers.is_empty(), "of one all is said already");
 }
 
+/// The kubelet's word while it misses what a container is to wait for.
+const HELD: &str = "starting: CreateContainerConfigError";
+
 /// `app` waits for `init`; what is to be seen, and which containers are told to start.
 #[test]
 fn a_container_waits_for_another() {
     use Until::{Complete, Start, Success};
     let waits = || waiting(CONFIG);
+    let creating = || waiting("ContainerCreating");
+    let (well, badly) = (|| ended(0, 2, 3), || ended(5, 2, 3));
+    let to_start = "starting: Waiting for container init to start";
+    let to_end = "starting: Waiting for container init to end";
+    let failed = "Configuration none at 3: DependencyError: container app depends on init, which exited with 5";
+    let late =
+        "Configuration none at 12: DependencyError: container app depends on init, which did not end within 10 s";
     for (name, until, limit, init, app, want, told_to) in [
-        (
-            "not started",
-            Start,
-            None,
-            waiting("ContainerCreating"),
-            waits(),
-            "starting: Waiting for container init to start",
-            "",
-        ),
-        ("started", Start, None, running(2), waits(), "starting: CreateContainerConfigError", "app"),
-        (
-            "started and ended",
-            Start,
-            None,
-            ended(5, 2, 3),
-            waits(),
-            "starting: CreateContainerConfigError",
-            "app",
-        ),
-        ("runs", Complete, None, running(2), waits(), "starting: Waiting for container init to end", ""),
-        (
-            "ended well",
-            Complete,
-            None,
-            ended(0, 2, 3),
-            waits(),
-            "starting: CreateContainerConfigError",
-            "app",
-        ),
-        (
-            "ended badly",
-            Complete,
-            None,
-            ended(5, 2, 3),
-            waits(),
-            "starting: CreateContainerConfigError",
-            "app",
-        ),
-        ("succeeded", Success, None, ended(0, 2, 3), waits(), "starting: CreateContainerConfigError", "app"),
-        (
-            "did not succeed",
-            Success,
-            None,
-            ended(5, 2, 3),
-            waits(),
-            "Configuration none at 3: DependencyError: container app depends on init, which exited with 5",
-            "",
-        ),
-        (
-            "has time",
-            Success,
-            Some(30),
-            running(2),
-            waits(),
-            "starting: Waiting for container init to end",
-            "",
-        ),
-        (
-            "takes too long",
-            Success,
-            Some(10),
-            running(2),
-            waits(),
-            "Configuration none at 12: DependencyError: container app depends on init, which did not end within 10 s",
-            "",
-        ),
-        ("was told", Complete, None, ended(5, 2, 3), running(9), "running since 9", ""),
-        (
-            "does not wait yet",
-            Complete,
-            None,
-            ended(5, 2, 3),
-            waiting("ContainerCreating"),
-            "starting: ContainerCreating",
-            "",
-        ),
+        ("not started", Start, None, creating(), waits(), to_start, ""),
+        ("started", Start, None, running(2), waits(), HELD, "app"),
+        ("started and ended", Start, None, badly(), waits(), HELD, "app"),
+        ("runs", Complete, None, running(2), waits(), to_end, ""),
+        ("ended well", Complete, None, well(), waits(), HELD, "app"),
+        ("ended badly", Complete, None, badly(), waits(), HELD, "app"),
+        ("succeeded", Success, None, well(), waits(), HELD, "app"),
+        ("did not succeed", Success, None, badly(), waits(), failed, ""),
+        ("has time", Success, Some(30), running(2), waits(), to_end, ""),
+        ("takes too long", Success, Some(10), running(2), waits(), late, ""),
+        ("was told", Complete, None, badly(), running(9), "running since 9", ""),
+        ("does not wait yet", Complete, None, badly(), creating(), "starting: ContainerCreating", ""),
     ] {
         let app = behind("app", Essential, app, &[after("init", until, limit)]);
         let pod = pod(PodPhase::Pending, vec![one("init", Auxiliary, init), app]);
