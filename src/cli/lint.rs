@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use batchyard_core::notification::mail::{PLACEHOLDERS, unknown_placeholders};
 use batchyard_core::notification::text;
+use batchyard_core::reason;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::Value;
 
@@ -162,7 +163,10 @@ fn impossible(kind: &str, spec: &Value) -> Option<String> {
         }
         _ => return None,
     };
-    convert::plan(&job, &definition).effective.err()
+    let why = convert::plan(&job, &definition).effective.err()?;
+    // A definition need not have values for all of its parameters: its jobs bring them.
+    let brought = kind == "JobDefinition" && reason::is_parameter_missing(&why);
+    (!brought).then_some(why)
 }
 
 fn compiled(kind: &str) -> (Value, CompiledSchema) {
@@ -230,9 +234,13 @@ mod tests {
         let taken = definition(json!(["x"]));
         assert_eq!((taken.errors.len(), taken.warnings.len()), (0, 1), "{taken:?}");
         assert!(taken.warnings[0].contains("containerProperties.ulimits"), "{taken:?}");
-        let refused = definition(json!(["Ref::x"]));
-        assert!(
-            refused.errors[0].contains("containerProperties.command[0] is not supported yet"),
+        assert_eq!(definition(json!(["Ref::x"])).errors, [""; 0], "a job brings its value");
+        let mut job = json!({"jobName": "j", "jobQueue": "q", "containerProperties": container});
+        job["containerProperties"]["command"] = json!(["Ref::x"]);
+        let refused = said(job);
+        assert_eq!(
+            refused.errors,
+            ["Unable to substitute value. No parameter found for reference x"],
             "{refused:?}"
         );
     }

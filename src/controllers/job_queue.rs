@@ -22,6 +22,7 @@ use crate::dispatcher::cycle::DWELL;
 use crate::k8s::caches::Caches;
 use crate::k8s::events::News;
 use crate::k8s::meta;
+use crate::k8s::pool::is_serverless;
 use crate::k8s::watch::key;
 
 /// True if the queue's jobs are to fail because it is being deleted.
@@ -61,7 +62,11 @@ pub async fn reconcile(queue: Arc<JobQueue>, context: Arc<Context>) -> Outcome {
     }
     let obstacle = obstacle(&queue.spec, &namespace, |reference| {
         let environment = context.caches.environment(&namespace, reference)?;
-        Some((environment.name_any(), allows(&environment, &namespace, &context.caches)))
+        Some(Found {
+            name: environment.name_any(),
+            allowed: allows(&environment, &namespace, &context.caches),
+            serverless: is_serverless(&environment.spec),
+        })
     });
     let policy = queue.spec.scheduling_policy_arn.as_deref();
     let missing = policy.filter(|policy| context.caches.policy(&namespace, policy).is_none());
@@ -222,13 +227,18 @@ fn in_phase(job: &BatchJob, phase: Phase) -> i64 {
     }
 }
 
+/// An environment that a queue names.
+struct Found {
+    name: String,
+    /// Whether the queue's namespace may use it.
+    allowed: bool,
+    /// Whether its nodes are serverless ones.
+    serverless: bool,
+}
+
 /// What makes the queue INVALID, if anything. `resolve` finds the environment that a reference
 /// means, and whether the queue's namespace may use it. Whatever is missing may still come.
-fn obstacle(
-    spec: &JobQueueSpec,
-    namespace: &str,
-    resolve: impl Fn(&str) -> Option<(String, bool)>,
-) -> Option<String> {
+fn obstacle(spec: &JobQueueSpec, namespace: &str, resolve: impl Fn(&str) -> Option<Found>) -> Option<String> {
     if !spec.service_environment_order.is_empty() {
         return Some(resources::service_environments());
     }
@@ -237,9 +247,10 @@ fn obstacle(
     }
     let mut orders = BTreeSet::new();
     let mut names = BTreeSet::new();
+    let mut kind = None;
     for entry in &spec.compute_environment_order {
         let reference = &entry.compute_environment;
-        let Some((name, allowed)) = resolve(reference) else {
+        let Some(Found { name, allowed, serverless }) = resolve(reference) else {
             return Some(resources::environment_missing(reference));
         };
         if !allowed {
@@ -250,6 +261,9 @@ fn obstacle(
         }
         if !orders.insert(entry.order) {
             return Some(resources::order_twice(i64::from(entry.order)));
+        }
+        if *kind.get_or_insert(serverless) != serverless {
+            return Some(resources::kinds_mixed(reference));
         }
     }
     None
@@ -328,10 +342,13 @@ mod tests {
 
     #[test]
     fn obstacles() {
+        let found =
+            |name: &str, allowed, serverless| Some(Found { name: name.to_owned(), allowed, serverless });
         let resolve = |reference: &str| match reference {
-            "spot" | "arn:spot" => Some(("spot".to_owned(), true)),
-            "ec2" => Some(("ec2".to_owned(), true)),
-            "theirs" => Some(("theirs".to_owned(), false)),
+            "spot" | "arn:spot" => found("spot", true, false),
+            "ec2" => found("ec2", true, false),
+            "theirs" => found("theirs", false, false),
+            "fargate" => found("fargate", true, true),
             _ => None,
         };
         let entry = |order: i32, name: &str| json!({"order": order, "computeEnvironment": name});
@@ -342,6 +359,8 @@ mod tests {
             (vec![entry(1, "spot"), entry(2, "arn:spot")], "arn:spot is named twice"),
             (vec![entry(1, "spot"), entry(1, "ec2")], "order 1 is given twice"),
             (vec![entry(1, "theirs")], "does not allow namespace ns"),
+            (vec![entry(1, "fargate")], ""),
+            (vec![entry(1, "spot"), entry(2, "fargate")], "fargate is of another kind than those before it"),
         ] {
             let queue = queue(json!({}), json!({"computeEnvironmentOrder": order}));
             let got = obstacle(&queue.spec, "ns", resolve);

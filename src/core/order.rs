@@ -113,7 +113,10 @@ fn one(pod: &PodView, waits: &str, after: &After) -> Standing {
     };
     let started = start_of(other);
     let never = || {
-        Standing::Never(stopped_at(other), reason::container_dependency_failed(waits, name, end_code(other).flatten()))
+        Standing::Never(
+            stopped_at(other),
+            reason::container_dependency_failed(waits, name, end_code(other).flatten()),
+        )
     };
     match (until, end_code(other)) {
         (Until::Start, _) if started.is_some() => Standing::Open(started),

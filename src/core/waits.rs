@@ -63,6 +63,8 @@ pub enum Kind {
     InsufficientInstanceCapacity,
     /// AWS's code MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE.
     ComputeEnvironmentMaxResource,
+    /// AWS's code MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT.
+    JobResourceRequirement,
     /// AWS's code ACTION_REQUIRED: all environments of the queue are INVALID.
     ActionRequired,
 }
@@ -93,6 +95,7 @@ impl Kind {
             Self::Placement => "Placement",
             Self::InsufficientInstanceCapacity => "InsufficientInstanceCapacity",
             Self::ComputeEnvironmentMaxResource => "ComputeEnvironmentMaxResource",
+            Self::JobResourceRequirement => "JobResourceRequirement",
             Self::ActionRequired => "ActionRequired",
         }
     }
@@ -119,6 +122,7 @@ impl Kind {
         match self {
             Self::InsufficientInstanceCapacity => Some("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"),
             Self::ComputeEnvironmentMaxResource => Some("MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"),
+            Self::JobResourceRequirement => Some("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"),
             Self::ActionRequired => Some("ACTION_REQUIRED"),
             _ => None,
         }
@@ -306,6 +310,25 @@ pub fn above_max_vcpus() -> Wait {
         Kind::ComputeEnvironmentMaxResource,
         "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - CE(s) associated with the job queue cannot meet the \
      CPU requirement of the job.",
+    )
+}
+
+/// RUNNABLE: the job asks for GPUs, and no instance type of the queue's environments has any. AWS's code and text.
+pub fn no_gpus_at_all() -> Wait {
+    wait(
+        Kind::JobResourceRequirement,
+        "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU) is higher than that \
+     can be met by the CE(s) attached to the job queue.",
+    )
+}
+
+/// RUNNABLE: the job asks for GPUs, and no node of the pool has any today; one that has may join. It is another kind
+/// of wait than that for GPUs which others use.
+pub fn no_gpus(environment: &str, resource: Option<&str>) -> Wait {
+    let resource = resource.unwrap_or(crate::queue::GPU);
+    wait(
+        Kind::Node,
+        format!("Waiting for GPUs in ComputeEnvironment {environment}: none of its nodes has any {resource}"),
     )
 }
 

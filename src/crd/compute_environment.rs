@@ -41,6 +41,11 @@ const SPEC: &[Rule] = &[
         "!has(self.provisioner) || !has(self.provisioner.karpenter) || self.type == 'MANAGED'",
         "provisioner.karpenter is only applicable to MANAGED compute environments",
     ),
+    own(
+        "devices",
+        "self.all(path, path.startsWith('/') && self[path].matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$'))",
+        "devices must name an extended resource for the path of a device, such as /dev/fuse: squat.ai/fuse",
+    ),
     on(".type", "self.type == oldSelf.type", "type cannot be changed"),
     on(
         ".eksConfiguration",
@@ -121,6 +126,13 @@ pub struct ComputeEnvironmentSpec {
     /// The network of jobs' pods: pod (default), or host as ECS has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// What GPUs are here, and what pods need beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+    /// Extended resources of device plugins that stand for devices of nodes, by the device's path, such as /dev/fuse.
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 316}))]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, String>,
     /// Which log drivers jobs may use here, and the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logging: Option<LoggingPolicy>,
@@ -336,11 +348,32 @@ pub struct PodDefaults {
     /// Always, IfNotPresent or Never; default as Kubernetes has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
-    /// The extended resource that a GPU requirement stands for; default nvidia.com/gpu.
+}
+
+/// The GPUs of an environment. Stating it, even empty, says that there are some.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = cel::rules(GPU)))]
+pub struct Gpu {
+    /// The extended resource that a GPU requirement stands for, such as nvidia.com/mig-1g.5gb; default nvidia.com/gpu.
     #[schemars(length(max = 316))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gpu_resource: Option<String>,
+    pub resource_name: Option<String>,
+    /// The RuntimeClass of every job's pod here, such as nvidia; it wins over podDefaults.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_class_name: Option<String>,
+    /// Tolerations of every job's pod here, beside those for taints that bear the resource's name.
+    #[schemars(schema_with = "schema::tolerations")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
 }
+
+const GPU: &[Rule] = &[own(
+    "resourceName",
+    "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')",
+    "resourceName must be an extended resource with its domain, such as nvidia.com/gpu",
+)];
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@
 //! here. An entry stands for the member and all below it; `[]` is each element of a list. Paths below
 //! `containerProperties` are the same for definitions and for jobs with an inline definition.
 
-use batchyard_core::definition::User;
+use batchyard_core::definition::container::{Architecture, System, User, is_known_mount_option};
 use batchyard_core::waits::Kind as Wait;
 use serde_json::Value;
 
@@ -58,6 +58,8 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "unmanagedvCpus",
     "provisioner.static.autoscaled",
     "allowedNamespaces",
+    "gpu",
+    "devices",
 ];
 
 /// Besides, where new nodes may come for pods that wait.
@@ -125,6 +127,8 @@ const JOB_DEFINITION: &[&str] = &[
     "jobDefinitionName",
     "type",
     "tags",
+    "parameters",
+    "propagateTags",
     "retryStrategy",
     "timeout",
     "schedulingPriority",
@@ -152,6 +156,8 @@ const BATCH_JOB: &[&str] = &[
     "childActions",
     "retryStrategy",
     "timeout",
+    "parameters",
+    "propagateTags",
     "containerOverrides.command",
     "containerOverrides.environment",
     "containerOverrides.resourceRequirements",
@@ -172,10 +178,38 @@ const CONTAINER: &[&str] = &[
     "containerProperties.privileged",
     "containerProperties.volumes[].name",
     "containerProperties.volumes[].host.sourcePath",
+    "containerProperties.volumes[].efsVolumeConfiguration.fileSystemId",
+    "containerProperties.volumes[].efsVolumeConfiguration.rootDirectory",
+    // The driver encrypts what is on the way, whether it is asked to or not.
+    "containerProperties.volumes[].efsVolumeConfiguration.transitEncryption",
+    "containerProperties.volumes[].efsVolumeConfiguration.authorizationConfig.accessPointId",
+    "containerProperties.volumes[].s3filesVolumeConfiguration.fileSystemArn",
+    "containerProperties.volumes[].s3filesVolumeConfiguration.rootDirectory",
+    "containerProperties.volumes[].s3filesVolumeConfiguration.accessPointArn",
     "containerProperties.mountPoints",
+    "containerProperties.secrets",
+    "containerProperties.repositoryCredentials",
+    "containerProperties.ephemeralStorage",
+    "containerProperties.runtimePlatform",
+    // kubectl exec asks for the right to do so, not for this.
+    "containerProperties.enableExecuteCommand",
+    "containerProperties.linuxParameters.initProcessEnabled",
     "containerProperties.linuxParameters.sharedMemorySize",
-    "containerProperties.linuxParameters.tmpfs[].containerPath",
-    "containerProperties.linuxParameters.tmpfs[].size",
+    "containerProperties.linuxParameters.tmpfs",
+];
+
+/// Besides, of a privileged container.
+const PRIVILEGED: &[&str] = &[DEVICES];
+
+/// Devices of the host.
+const DEVICES: &str = "containerProperties.linuxParameters.devices";
+
+/// What people are told beside the path of a member that has no effect by itself.
+const NOTES: &[(&str, &str)] = &[
+    ("containerProperties.ulimits", "only nodes with the NRI plugin ulimit-adjuster set them"),
+    (DEVICES, "only where the environment names a resource for the device, or the job is privileged"),
+    ("containerProperties.user", "the image knows users by name, Kubernetes by number"),
+    ("containerProperties.executionRoleArn", "nodes pull images, and Secrets are filled by others"),
 ];
 
 /// Besides, what `ecsProperties` and `eksProperties` say. A task, and each of its containers, are looked up as
@@ -240,7 +274,10 @@ const HONOURED_VALUES: &[(&str, Test)] = &[
     ("containerProperties.user", is_known_user),
     ("containerProperties.ipcMode", is_shared),
     ("containerProperties.networkMode", is_host),
-    ("platformCapabilities[]", is_ec2),
+    ("containerProperties.linuxParameters.tmpfs[].mountOptions[]", is_known_option),
+    ("containerProperties.runtimePlatform.cpuArchitecture", is_known_architecture),
+    ("containerProperties.runtimePlatform.operatingSystemFamily", is_known_system),
+    ("platformCapabilities[]", is_known_platform),
     ("jobStateTimeLimitActions[].reason", is_ever_told),
     ("jobStateTimeLimitActions[].action", is_cancel),
     (ALLOCATION_STRATEGY, is_karpenters_strategy),
@@ -256,30 +293,15 @@ const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
     ("ecsSettings.containerInsights", &["DISABLED"]),
     ("containerProperties.linuxParameters.maxSwap", &["0"]),
     ("containerProperties.networkConfiguration.assignPublicIp", &["DISABLED"]),
-    ("containerProperties.runtimePlatform.operatingSystemFamily", &["LINUX"]),
+    ("containerProperties.fargatePlatformConfiguration.platformVersion", &["LATEST"]),
+    ("containerProperties.volumes[].efsVolumeConfiguration.authorizationConfig.iam", &["DISABLED"]),
+    ("containerProperties.volumes[].efsVolumeConfiguration.transitEncryptionPort", &["0"]),
+    ("containerProperties.volumes[].s3filesVolumeConfiguration.transitEncryptionPort", &["0"]),
 ];
 
 /// Members that make a job what it is: with one of these left out it would be another job.
 const DECISIVE: &[&str] =
     &["arrayProperties", "consumableResourceProperties", "consumableResourcePropertiesOverride"];
-
-/// Where `Ref::name` stands for a parameter.
-const COMMANDS: &[&str] = &[
-    "containerProperties.command[]",
-    "containerOverrides.command[]",
-    "nodeProperties.nodeRangeProperties[].container.command[]",
-    "nodeOverrides.nodePropertyOverrides[].containerOverrides.command[]",
-    "ecsProperties.taskProperties[].containers[].command[]",
-    "ecsPropertiesOverride.taskProperties[].containers[].command[]",
-    "eksProperties.podProperties.containers[].command[]",
-    "eksProperties.podProperties.containers[].args[]",
-    "eksProperties.podProperties.initContainers[].command[]",
-    "eksProperties.podProperties.initContainers[].args[]",
-    "eksPropertiesOverride.podProperties.containers[].command[]",
-    "eksPropertiesOverride.podProperties.containers[].args[]",
-    "eksPropertiesOverride.podProperties.initContainers[].command[]",
-    "eksPropertiesOverride.podProperties.initContainers[].args[]",
-];
 
 /// The paths of the members of a spec that have no effect and yet say something, sorted; for example
 /// `computeResources.subnets` or `containerProperties.volumes[1].efsVolumeConfiguration`.
@@ -301,13 +323,7 @@ pub fn unsupported_fields(kind: Kind, spec: &Value) -> Vec<String> {
         let stated = at(spec, member).into_iter().filter(|(_, value)| !is_neutral(member, value));
         stated.map(|(shown, _)| shown)
     });
-    let with_ref = COMMANDS.iter().flat_map(|command| {
-        let elements = at(spec, command).into_iter();
-        elements
-            .filter(|(_, e)| e.as_str().is_some_and(|text| text.contains("Ref::")))
-            .map(|(shown, _)| shown)
-    });
-    let mut found: Vec<String> = decisive.chain(with_ref).collect();
+    let mut found: Vec<String> = decisive.collect();
     found.sort();
     found
 }
@@ -350,9 +366,17 @@ fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
         Kind::SchedulingPolicy => SCHEDULING_POLICY.to_vec(),
         Kind::ConsumableResource => CONSUMABLE_RESOURCE.to_vec(),
         Kind::NotificationRule => NOTIFICATION_RULE.to_vec(),
-        Kind::JobDefinition => [JOB_DEFINITION, CONTAINER, SEVERAL, NODES, nodes(spec)].concat(),
-        Kind::BatchJob => [BATCH_JOB, CONTAINER, SEVERAL, NODES, nodes(spec)].concat(),
+        Kind::JobDefinition => {
+            [JOB_DEFINITION, CONTAINER, SEVERAL, privileged(spec), NODES, nodes(spec)].concat()
+        }
+        Kind::BatchJob => [BATCH_JOB, CONTAINER, SEVERAL, privileged(spec), NODES, nodes(spec)].concat(),
     }
+}
+
+/// A privileged container sees all devices of its node.
+fn privileged(spec: &Value) -> &'static [&'static str] {
+    let is_privileged = spec.pointer("/containerProperties/privileged") == Some(&Value::Bool(true));
+    if is_privileged { PRIVILEGED } else { &[] }
 }
 
 /// A job has either one container or groups of nodes with one each.
@@ -375,6 +399,14 @@ impl Path {
         Self { pattern, shown: format!("{}{dot}{name}", self.shown) }
     }
 
+    /// As people are told, with what they should know besides.
+    fn told(&self) -> String {
+        match NOTES.iter().find(|(pattern, _)| *pattern == self.pattern) {
+            None => self.shown.clone(),
+            Some((_, note)) => format!("{} ({note})", self.shown),
+        }
+    }
+
     fn element(&self, index: usize) -> Self {
         Self { pattern: known(format!("{}[]", self.pattern)), shown: format!("{}[{index}]", self.shown) }
     }
@@ -393,7 +425,7 @@ fn walk(honoured: &[&str], at: &Path, value: &Value, found: &mut Vec<String>) {
     let test = HONOURED_VALUES.iter().find(|(pattern, _)| *pattern == at.pattern);
     if let Some((_, test)) = test.filter(|_| is_honoured) {
         if !test(value) && !is_neutral(&at.pattern, value) {
-            found.push(at.shown.clone());
+            found.push(at.told());
         }
         return;
     }
@@ -411,7 +443,7 @@ fn walk(honoured: &[&str], at: &Path, value: &Value, found: &mut Vec<String>) {
             elements.for_each(|(index, value)| walk(honoured, &at.element(index), value, found));
         }
         _ if is_honoured || is_neutral(&at.pattern, value) => {}
-        _ => found.push(at.shown.clone()),
+        _ => found.push(at.told()),
     }
 }
 
@@ -442,10 +474,14 @@ fn is_known_user(value: &Value) -> bool {
     value.as_str().is_some_and(|text| User::parse(text).is_some())
 }
 
-/// Whether a queue is ever said to be blocked for this reason: what no node can take today may fit a node that joins
-/// tomorrow, and that is never told as AWS tells it.
+/// Whether a queue is ever said to be blocked for this reason. What no node can take today may fit a node that joins
+/// tomorrow, and that is never told as AWS tells it; that no instance type has GPUs is.
 fn is_ever_told(value: &Value) -> bool {
-    let told = [Wait::InsufficientInstanceCapacity, Wait::ComputeEnvironmentMaxResource];
+    let told = [
+        Wait::InsufficientInstanceCapacity,
+        Wait::ComputeEnvironmentMaxResource,
+        Wait::JobResourceRequirement,
+    ];
     value.as_str().is_some_and(|reason| told.iter().any(|kind| kind.code() == Some(reason)))
 }
 
@@ -463,8 +499,20 @@ fn is_cancel(value: &Value) -> bool {
     value == "CANCEL"
 }
 
-fn is_ec2(value: &Value) -> bool {
-    value == "EC2"
+fn is_known_platform(value: &Value) -> bool {
+    value == "EC2" || value == "FARGATE"
+}
+
+fn is_known_option(value: &Value) -> bool {
+    value.as_str().is_some_and(is_known_mount_option)
+}
+
+fn is_known_architecture(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| Architecture::parse(text).is_some())
+}
+
+fn is_known_system(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| System::parse(text).is_some())
 }
 
 /// What Karpenter does anyway: the cheapest types on demand, price and capacity for spot.

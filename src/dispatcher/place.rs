@@ -207,6 +207,7 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         pool: &placing.pool,
         service_account: account.as_deref(),
         effective,
+        tags: plan.tags.as_deref(),
         grace_seconds: i64::from(context.settings.terminate_grace_seconds),
         fenced: queue.spec.strict_fencing == Some(true),
         log_tail: context.settings.log_tail,

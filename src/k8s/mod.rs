@@ -10,6 +10,7 @@ pub mod dependents;
 pub mod error;
 pub mod events;
 pub mod gangs;
+pub mod gpu;
 pub mod guard;
 pub mod karpenter;
 pub mod lease;

@@ -6,7 +6,7 @@ use batchyard_core::job::phase::Phase;
 use batchyard_core::pod::{
     Address, ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
 };
-use batchyard_core::queue::Resources;
+use batchyard_core::queue::{GPU, Resources};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
@@ -15,9 +15,6 @@ use super::meta;
 use super::order;
 use super::quantity;
 use crate::seeded_bugs::{Bug, has};
-
-/// The extended resource that GPUs are requested by.
-pub const GPU: &str = "nvidia.com/gpu";
 
 /// Larger numbers than this are no placement of ours.
 const MAX_PLACEMENT: u32 = 9999;
@@ -241,6 +238,41 @@ pub fn requests(pod: &core::Pod) -> Resources {
         total.add(&of(container));
     }
     total.max(&peak)
+}
+
+/// Amounts of resources of other names than Kubernetes' own and the usual one for GPUs, which may be GPUs to an
+/// environment: what a node offers.
+pub fn other_allocatable(node: &core::Node) -> BTreeMap<String, i64> {
+    let status = node.status.as_ref();
+    others(status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref()))).collect()
+}
+
+/// How many GPUs a node offers to an environment that counts them by this resource.
+pub fn gpus_named(node: &core::Node, resource: &str) -> i64 {
+    let status = node.status.as_ref();
+    let list = status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref()));
+    list.and_then(|list| list.get(resource)).map_or(0, |amount| quantity::whole(&amount.0))
+}
+
+/// The same, that a pod requests. Kubernetes wants requests and limits of them to be equal.
+pub fn other_requests(pod: &core::Pod) -> BTreeMap<String, i64> {
+    let mut sum = BTreeMap::new();
+    for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
+        let resources = container.resources.as_ref();
+        for (name, amount) in others(resources.and_then(|r| r.requests.as_ref().or(r.limits.as_ref()))) {
+            *sum.entry(name).or_default() += amount;
+        }
+    }
+    sum
+}
+
+fn others(list: Option<&BTreeMap<String, Quantity>>) -> impl Iterator<Item = (String, i64)> {
+    let is_other = |name: &str| {
+        let domain = name.split_once('/').map(|(domain, _)| domain);
+        name != GPU && domain.is_some_and(|domain| domain != "kubernetes.io")
+    };
+    let list = list.into_iter().flatten().filter(move |(name, _)| is_other(name));
+    list.map(|(name, amount)| (name.clone(), quantity::whole(&amount.0)))
 }
 
 fn amounts(list: Option<&BTreeMap<String, Quantity>>, pods: i64) -> Resources {

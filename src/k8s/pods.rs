@@ -54,6 +54,8 @@ pub struct AttemptPod {
 pub struct Taken {
     /// What the pods bound to each node take of it.
     pub by_node: HashMap<String, Resources>,
+    /// And of resources of other names, which may be GPUs to an environment.
+    pub others_by_node: HashMap<String, Others>,
     /// vCPUs of the attempt pods that are not finished, in thousandths, by environment and namespace.
     pub vcpus_milli: HashMap<String, HashMap<String, i64>>,
     /// The attempt pods that are not finished and have no node yet, and what they request.
@@ -62,10 +64,15 @@ pub struct Taken {
     pub holders: Vec<Arc<AttemptPod>>,
 }
 
+/// Amounts of resources by name.
+pub type Others = BTreeMap<String, i64>;
+
 #[derive(Debug)]
 struct Entry {
     node: Option<String>,
     requests: Resources,
+    /// Few pods have any.
+    others: Option<Box<Others>>,
     attempt: Option<Arc<AttemptPod>>,
 }
 
@@ -77,6 +84,7 @@ struct Inner {
     pods: HashMap<String, Entry>,
     by_job: HashMap<String, JobPods>,
     by_node: HashMap<String, Resources>,
+    others_by_node: HashMap<String, Others>,
     vcpus_milli: HashMap<String, HashMap<String, i64>>,
     /// By uid, so that they are looked at in the same order each time.
     unbound: BTreeMap<String, (Arc<AttemptPod>, Resources)>,
@@ -187,6 +195,7 @@ impl PodIndex {
         let inner = self.read();
         Taken {
             by_node: inner.by_node.clone(),
+            others_by_node: inner.others_by_node.clone(),
             vcpus_milli: inner.vcpus_milli.clone(),
             unbound: inner.unbound.values().cloned().collect(),
             holders: inner.holders.values().cloned().collect(),
@@ -224,10 +233,14 @@ impl Inner {
         let entry = Entry {
             node: observe::node_name(pod).map(str::to_owned),
             requests: if finished { Resources::default() } else { observe::requests(pod) },
+            others: (!finished).then(|| observe::other_requests(pod)).filter(|o| !o.is_empty()).map(Box::new),
             attempt: attempt(pod, finished),
         };
         if let Some(node) = &entry.node {
             self.by_node.entry(node.clone()).or_default().add(&entry.requests);
+            if let Some(others) = &entry.others {
+                self.count_others(node, others, true);
+            }
         }
         let job = entry.attempt.as_ref().map(|attempt| {
             let pods = self.by_job.entry(attempt.job_uid.clone()).or_default();
@@ -260,6 +273,9 @@ impl Inner {
         self.holders.remove(uid);
         let entry = self.pods.remove(uid)?;
         entry.attempt.iter().for_each(|attempt| self.count(attempt, false));
+        if let (Some(node), Some(others)) = (&entry.node, &entry.others) {
+            self.count_others(node, others, false);
+        }
         if let Some(node) = entry.node
             && let Some(used) = self.by_node.get_mut(&node)
         {
@@ -278,6 +294,19 @@ impl Inner {
             }
         }
         Some(job)
+    }
+
+    /// Counts a pod's other resources as used on its node, or not any more.
+    fn count_others(&mut self, node: &str, others: &Others, used: bool) {
+        let sums = self.others_by_node.entry(node.to_owned()).or_default();
+        for (name, amount) in others {
+            let sum = sums.entry(name.clone()).or_default();
+            *sum = sum.saturating_add(if used { *amount } else { -*amount });
+        }
+        sums.retain(|_, sum| *sum != 0);
+        if sums.is_empty() {
+            self.others_by_node.remove(node);
+        }
     }
 
     /// Counts an attempt pod's vCPUs as used where it was placed, or not any more.
@@ -458,6 +487,31 @@ mod tests {
             assert_eq!(told(&index), want, "{change:?}");
         }
         assert!(index.taken().vcpus_milli.is_empty(), "what is not used is forgotten");
+    }
+
+    /// GPUs of another name than the usual one, which the summary of a pod's requests does not hold.
+    #[test]
+    fn resources_of_other_names_are_counted_too() {
+        let mig = "nvidia.com/mig-1g.5gb";
+        let with = |uid: &str, count: &str, phase: &str| {
+            let mut pod = Pod::clone(&pod(uid, Some(uid), "n1", "1", phase));
+            let container = json!({"name": "c", "resources": {"limits": {mig: count, "nvidia.com/gpu": "9", "cpu": "1"}}});
+            pod.spec.as_mut().expect("a spec").containers =
+                vec![serde_json::from_value(container).expect("a container")];
+            Change::Applied(Arc::new(pod))
+        };
+        let index = PodIndex::default();
+        let used = || index.taken().others_by_node.get("n1").map(|used| used[mig]);
+        for (change, want) in [
+            (with("a", "2", "Running"), Some(2)),
+            (with("b", "1", "Pending"), Some(3)),
+            (with("a", "2", "Succeeded"), Some(1)),
+            (Change::Deleted(pod("b", None, "n1", "1", "Failed")), None),
+        ] {
+            index.take(&change);
+            assert_eq!(used(), want, "{change:?}");
+        }
+        assert!(index.taken().others_by_node.is_empty(), "what is not used is forgotten");
     }
 
     #[test]

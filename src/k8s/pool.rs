@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::{karpenter, quantity};
+use super::{gpu, karpenter, quantity};
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::aws_compute::ComputeResourceType;
 use crate::crd::compute_environment::{EnvironmentType, NodeTaint};
@@ -29,6 +29,11 @@ const SPOT_LABELS: [(&str, &str); 5] = [
 /// Taints that AKS and GKE put on spot nodes themselves.
 const SPOT_TAINTS: [(&str, &str); 2] =
     [("kubernetes.azure.com/scalesetpriority", "spot"), ("cloud.google.com/gke-spot", "true")];
+/// Labels of serverless nodes: those of virtual-kubelet (of AKS, ACK and others), and of EKS Fargate.
+const SERVERLESS_LABELS: [(&str, &str); 2] =
+    [("type", "virtual-kubelet"), ("eks.amazonaws.com/compute-type", "fargate")];
+/// Taints that keep other pods off them.
+const SERVERLESS_TAINTS: [&str; 2] = ["virtual-kubelet.io/provider", "eks.amazonaws.com/compute-type"];
 /// The label that says what kind of machine a node is.
 pub const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 /// `instanceTypes` that stand for whatever there is.
@@ -59,6 +64,10 @@ impl Pool {
         if is_spot(spec) {
             tolerations.extend(SPOT_TAINTS.map(|(key, value)| equal(key, value)));
         }
+        if is_serverless(spec) {
+            tolerations.extend(SERVERLESS_TAINTS.map(exists));
+        }
+        tolerations.extend(gpu::tolerations(spec));
         let mut node_selector = defaults.map(|pods| pods.node_selector.clone()).unwrap_or_default();
         if let Some(karpenter) = karpenter::of(spec) {
             node_selector.insert(karpenter::NODE_POOL.to_owned(), name::node_pool(environment));
@@ -169,6 +178,17 @@ pub fn is_spot_node(labels: &BTreeMap<String, String>) -> bool {
     SPOT_LABELS.iter().any(|(key, value)| labels.get(*key).is_some_and(|has| has == value))
 }
 
+/// True if a node's labels say that it is a serverless one.
+pub fn is_serverless_node(labels: &BTreeMap<String, String>) -> bool {
+    SERVERLESS_LABELS.iter().any(|(key, value)| labels.get(*key).is_some_and(|has| has == value))
+}
+
+/// True if its nodes are serverless ones. On such nodes spot is what the provider makes of it.
+pub fn is_serverless(spec: &ComputeEnvironmentSpec) -> bool {
+    spec.type_ == EnvironmentType::Managed
+        && spec.compute_resources.as_ref().is_some_and(|compute| compute.type_.is_fargate())
+}
+
 /// True if its nodes are spot nodes.
 fn is_spot(spec: &ComputeEnvironmentSpec) -> bool {
     spec.type_ == EnvironmentType::Managed
@@ -192,7 +212,10 @@ fn terms(spec: &ComputeEnvironmentSpec) -> Vec<NodeSelectorTerm> {
             let not_in = |(key, value): &(&str, &str)| requirement(key, "NotIn", vec![(*value).to_owned()]);
             vec![all(SPOT_LABELS.iter().map(not_in).collect())]
         }
-        Some(_) => no_node(),
+        Some(ComputeResourceType::Fargate | ComputeResourceType::FargateSpot) => {
+            SERVERLESS_LABELS.iter().map(|(key, value)| all(vec![is_in(key, value)])).collect()
+        }
+        Some(ComputeResourceType::EcsManagedInstances) => no_node(),
     }
 }
 
@@ -250,6 +273,10 @@ fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
 fn equal(key: &str, value: &str) -> Toleration {
     let (value, effect) = (Some(value.to_owned()), "NoSchedule".to_owned());
     tolerated(NodeTaint { key: key.to_owned(), value, effect })
+}
+
+fn exists(key: &str) -> Toleration {
+    Toleration { key: Some(key.to_owned()), operator: Some("Exists".to_owned()), ..Toleration::default() }
 }
 
 /// What lets a pod onto a node with this taint.
@@ -332,6 +359,21 @@ mod tests {
                 json!([{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]),
             ),
             node("soft", json!({}), json!([{"key": "x", "effect": "PreferNoSchedule"}])),
+            node(
+                "virtual",
+                json!({"type": "virtual-kubelet"}),
+                json!([{"key": "virtual-kubelet.io/provider", "value": "azure", "effect": "NoSchedule"}]),
+            ),
+            node(
+                "fargate",
+                json!({"eks.amazonaws.com/compute-type": "fargate"}),
+                json!([{"key": "eks.amazonaws.com/compute-type", "value": "fargate", "effect": "NoSchedule"}]),
+            ),
+            node(
+                "gpu",
+                json!({"pool": "gpu"}),
+                json!([{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]),
+            ),
             made("made-m5", "own", "m5"),
             made("made-c5", "own", "c5"),
             made("others", "other", "m5"),
@@ -365,8 +407,13 @@ mod tests {
         for (spec, want) in [
             (managed("EC2", json!({})), "m5 c5 plain eks-od soft"),
             (managed("SPOT", json!({})), "eks karpenter aks gke"),
-            (managed("FARGATE", json!({})), ""),
-            (managed("FARGATE_SPOT", json!({})), ""),
+            (managed("FARGATE", json!({})), "virtual fargate"),
+            (managed("FARGATE_SPOT", json!({})), "virtual fargate"),
+            (managed("ECS_MANAGED_INSTANCES", json!({})), ""),
+            (
+                managed("FARGATE", json!({"provisioner": {"static": {"nodeSelector": {"pool": "a"}}}})),
+                "plain eks",
+            ),
             (managed("EC2", json!({"provisioner": {"karpenter": {}}})), "made-m5 made-c5"),
             (
                 managed(
@@ -380,8 +427,11 @@ mod tests {
                 "made-m5 made-c5",
             ),
             (managed("EC2", json!({"instanceTypes": ["optimal"]})), "m5 c5 plain eks-od soft"),
-            (managed("EC2", json!({"instanceTypes": ["p3.2xlarge", "optimal"]})), "m5 c5 plain eks-od soft"),
-            (managed("EC2", json!({"instanceTypes": ["p3.2xlarge"]})), "m5 c5 plain eks-od soft"),
+            (
+                managed("EC2", json!({"instanceTypes": ["p3.2xlarge", "optimal"]})),
+                "m5 c5 plain eks-od soft gpu",
+            ),
+            (managed("EC2", json!({"instanceTypes": ["p3.2xlarge"]})), "m5 c5 plain eks-od soft gpu"),
             (managed("EC2", json!({"instanceTypes": ["m5", "p3"]})), "m5"),
             (managed("EC2", json!({"instanceTypes": ["m5.xlarge", "c5"]})), "m5 c5"),
             (managed("EC2", json!({"instanceTypes": ["m5.large"]})), "m5 c5 plain eks-od soft"),
@@ -402,8 +452,10 @@ mod tests {
             (managed("EC2", json!({"provisioner": {"static": {}}})), "m5 c5 plain eks-od eks karpenter soft"),
             (
                 managed("EC2", json!({"podDefaults": {"tolerations": anything}})),
-                "m5 c5 plain eks-od master soft made-m5 made-c5 others",
+                "m5 c5 plain eks-od master soft virtual fargate gpu made-m5 made-c5 others",
             ),
+            (managed("EC2", json!({"gpu": {}, "podDefaults": {"nodeSelector": {"pool": "gpu"}}})), "gpu"),
+            (managed("EC2", json!({"instanceTypes": ["g4dn"]})), "m5 c5 plain eks-od soft gpu"),
             (json!({"type": "UNMANAGED"}), "m5 c5 plain eks-od eks karpenter soft"),
             (json!({"type": "UNMANAGED", "podDefaults": {"nodeSelector": {"pool": "a"}}}), "plain eks"),
         ] {
@@ -457,7 +509,7 @@ mod tests {
             (managed("EC2", json!({})), true),
             (json!({"type": "UNMANAGED"}), true),
             (managed("SPOT", json!({})), false),
-            (managed("FARGATE", json!({})), false),
+            (managed("ECS_MANAGED_INSTANCES", json!({})), false),
         ] {
             let whole = pool(spec.clone());
             assert_eq!((whole.takes_pods(&stays), whole.takes_pods(&leaves)), (want, want), "{spec}");

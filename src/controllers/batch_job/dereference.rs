@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use super::{array, dependencies, identity};
+use super::{array, capability, dependencies, identity};
 use crate::controllers::{Context, job_definition, job_queue, revision};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
@@ -315,10 +315,13 @@ async fn readiness(
     if let Some(refusal) = unsupported(Kind::JobDefinition, &definition) {
         return Ok(Err(refusal.into()));
     }
+    if let Some(refusal) = capability::refusal(job, &definition, context) {
+        return Ok(Err(refusal.into()));
+    }
     let plan = convert::plan(&job.spec, &definition);
     let effective = match &plan.effective {
         Ok(effective) => effective,
-        Err(why) => return Ok(Err(Readiness::Refused(reason::invalid_job_definition(why)).into())),
+        Err(why) => return Ok(Err(Readiness::Refused(reason::cannot_run(why)).into())),
     };
     let namespace = job.namespace().unwrap_or_default();
     if let Err(why) = plan.check_namespace(&namespace) {

@@ -26,10 +26,9 @@ use crate::crd::shared::ResourceStatus;
 use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec, ComputeEnvironmentStatus, JobQueue};
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
 use crate::k8s::caches::Caches;
-use crate::k8s::karpenter;
-use crate::k8s::pool::{Pool, vcpus_of};
+use crate::k8s::pool::{Pool, is_serverless_node, vcpus_of};
 use crate::k8s::watch::key;
-use crate::k8s::{meta, observe};
+use crate::k8s::{gpu, karpenter, meta, observe};
 
 /// True if queues of the namespace may use the environment.
 pub fn allows(environment: &ComputeEnvironment, namespace: &str, caches: &Caches) -> bool {
@@ -69,7 +68,8 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
         return Ok(Wake::OnChange);
     }
     let mut capacity = capacity::provide(&environment, &context).await?;
-    capacity.obstacle = obstacle(&environment.spec).or(capacity.obstacle).or_else(|| {
+    let nodes = context.caches.nodes.state();
+    capacity.obstacle = obstacle(&environment.spec, &nodes).or(capacity.obstacle).or_else(|| {
         let refusal = context.dispatch.refusal_of(&environment)?;
         Some(resources::pods_refused(refusal.member, &refusal.why))
     });
@@ -80,7 +80,7 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
     }
     let creating = context.dispatch.creating_in(&environment.name_any());
     let mut usage = Usage::of(&environment, &context.caches, creating);
-    let offer = Offer::of(&environment, &context.caches.nodes.state());
+    let offer = Offer::of(&environment, &nodes);
     let held =
         placeholders::keep(&environment, i64::from(vcpus(usage.vcpus_milli)), offer.vcpus, &context).await?;
     if deleting && usage.queues.is_empty() && usage.jobs.is_empty() {
@@ -218,19 +218,26 @@ fn largest_job(spec: &ComputeEnvironmentSpec, node: &Node) -> LargestJob {
     LargestJob {
         vcpus: number((room.cpu_milli.saturating_mul(100) / percent / 1000).min(at_most)),
         memory: number(room.memory >> 20),
-        gpus: number(room.gpus),
+        gpus: number(gpu::other(spec).map_or(room.gpus, |name| observe::gpus_named(node, name))),
     }
 }
 
 /// What makes the environment INVALID, if anything.
-fn obstacle(spec: &ComputeEnvironmentSpec) -> Option<String> {
+fn obstacle(spec: &ComputeEnvironmentSpec, nodes: &[Arc<Node>]) -> Option<String> {
     let kind = match spec.compute_resources.as_ref()?.type_ {
         ComputeResourceType::Ec2 | ComputeResourceType::Spot => return None,
         ComputeResourceType::Fargate => "FARGATE",
         ComputeResourceType::FargateSpot => "FARGATE_SPOT",
-        ComputeResourceType::EcsManagedInstances => "ECS_MANAGED_INSTANCES",
+        ComputeResourceType::EcsManagedInstances => {
+            return Some(resources::type_unsupported("ECS_MANAGED_INSTANCES"));
+        }
     };
-    Some(resources::type_unsupported(kind))
+    match &spec.provisioner {
+        Some(provisioner) if provisioner.karpenter.is_some() => Some(resources::serverless_instances(kind)),
+        Some(_) => None,
+        None if nodes.iter().any(|node| is_serverless_node(node.labels())) => None,
+        None => Some(resources::no_serverless_node(kind)),
+    }
 }
 
 /// The status that follows from what is seen. What others keep in it stays.
@@ -342,16 +349,16 @@ mod tests {
         for (spec, want) in [
             (compute("EC2"), "ComputeEnvironment Healthy"),
             (compute("SPOT"), "ComputeEnvironment Healthy"),
-            (compute("FARGATE"), "CLIENT_ERROR - computeResources.type: FARGATE is not supported yet"),
             (
-                compute("FARGATE_SPOT"),
-                "CLIENT_ERROR - computeResources.type: FARGATE_SPOT is not supported yet",
+                compute("ECS_MANAGED_INSTANCES"),
+                "CLIENT_ERROR - computeResources.type: ECS_MANAGED_INSTANCES is not supported yet",
             ),
             (json!({"provisioner": {"karpenter": {}}}), "ComputeEnvironment Healthy"),
             (json!({"provisioner": {"static": {}}}), "ComputeEnvironment Healthy"),
         ] {
             let environment = environment(json!({}), spec.clone());
-            let capacity = Capacity { obstacle: super::obstacle(&environment.spec), ..Capacity::default() };
+            let capacity =
+                Capacity { obstacle: super::obstacle(&environment.spec, &[]), ..Capacity::default() };
             let usage = Usage::default();
             let status = super::status(
                 &environment,
@@ -363,6 +370,34 @@ mod tests {
             assert_eq!(status.status_reason.as_deref(), Some(want), "{spec}");
             let ready = find(&status.conditions, ConditionType::Ready).expect("a condition");
             assert_eq!(ready.status == "True", status.status == Some(ResourceStatus::Valid), "{spec}");
+        }
+    }
+
+    #[test]
+    fn serverless_environments_need_serverless_nodes() {
+        let labelled = |labels: Value| {
+            let node = json!({"metadata": {"name": "n", "labels": labels}});
+            Arc::new(serde_json::from_value::<Node>(node).expect("a node"))
+        };
+        let plain = labelled(json!({"type": "m5"}));
+        let (virtual_kubelet, fargate) = (
+            labelled(json!({"type": "virtual-kubelet"})),
+            labelled(json!({"eks.amazonaws.com/compute-type": "fargate"})),
+        );
+        let compute = json!({"type": "FARGATE_SPOT", "maxvCpus": 1});
+        for (provisioner, nodes, want) in [
+            (Value::Null, vec![plain.clone()], Some("FARGATE_SPOT needs serverless nodes")),
+            (Value::Null, vec![plain.clone(), virtual_kubelet], None),
+            (Value::Null, vec![fargate], None),
+            (json!({"static": {"nodeSelector": {"pool": "a"}}}), vec![plain.clone()], None),
+            (json!({"karpenter": {}}), vec![plain], Some("provisioner.karpenter: it makes instances")),
+        ] {
+            let spec = json!({"computeResources": compute, "provisioner": provisioner});
+            let obstacle = super::obstacle(&environment(json!({}), spec).spec, &nodes);
+            match want {
+                None => assert_eq!(obstacle, None, "{provisioner}"),
+                Some(want) => assert!(obstacle.is_some_and(|why| why.contains(want)), "{provisioner}"),
+            }
         }
     }
 

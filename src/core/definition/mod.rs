@@ -8,12 +8,18 @@
 //! A pod runs one container ([`Properties`]), the containers of a task ([`ecs`]) or what a pod in terms of Kubernetes
 //! says ([`eks`]): [`Work`] is one of the three.
 
+pub mod container;
 pub mod ecs;
 pub mod eks;
+pub mod fargate;
 pub mod nodes;
+pub mod parameters;
 pub mod requirements;
 pub mod revision;
+pub mod secrets;
 
+use container::{Linux, Mount, Platform, SecretVariable, Ulimit, User, Volume};
+use parameters::{Parameters, substitute};
 use requirements::{Amounts, Stated};
 
 use crate::name;
@@ -55,6 +61,8 @@ pub struct Properties {
     pub command: Vec<String>,
     /// Name and value, in order.
     pub environment: Vec<(String, String)>,
+    /// Variables whose values stand in Secrets of the job's namespace.
+    pub secrets: Box<[SecretVariable]>,
     /// vCPUs, memory and GPUs.
     pub resources: Stated,
     /// `jobRoleArn`.
@@ -69,10 +77,14 @@ pub struct Properties {
     pub volumes: Vec<Volume>,
     /// Where they are mounted.
     pub mounts: Vec<Mount>,
-    /// `linuxParameters.sharedMemorySize`, MiB.
-    pub shared_memory_mib: Option<i64>,
-    /// `linuxParameters.tmpfs`.
-    pub tmpfs: Vec<Tmpfs>,
+    /// `linuxParameters` and `ulimits`, if anything is stated there.
+    pub linux: Option<Box<Linux>>,
+    /// `runtimePlatform`.
+    pub platform: Platform,
+    /// `ephemeralStorage`, GiB.
+    pub ephemeral_storage_gib: Option<i64>,
+    /// The Secret with the registry's credentials.
+    pub pull_secret: Option<Box<str>>,
 }
 
 /// `containerOverrides` as plain data.
@@ -84,58 +96,6 @@ pub struct Overrides {
     pub environment: Vec<(String, String)>,
     /// Replaces per type.
     pub resources: Stated,
-}
-
-/// A user by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct User {
-    /// User id.
-    pub uid: i64,
-    /// Group id.
-    pub gid: Option<i64>,
-}
-
-impl User {
-    /// Reads `1000` or `1000:1000`; a name cannot be known before the image is there.
-    pub fn parse(text: &str) -> Option<Self> {
-        // `root` is 0 in every image.
-        if text == "root" {
-            return Some(Self { uid: 0, gid: None });
-        }
-        match text.split_once(':') {
-            None => Some(Self { uid: text.parse().ok()?, gid: None }),
-            Some((uid, gid)) => Some(Self { uid: uid.parse().ok()?, gid: Some(gid.parse().ok()?) }),
-        }
-    }
-}
-
-/// A volume: a folder of the host, or an empty one that lives as long as the pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Volume {
-    /// Its name.
-    pub name: String,
-    /// The host's folder.
-    pub host_path: Option<String>,
-}
-
-/// Where a volume appears in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// The volume's name.
-    pub volume: String,
-    /// The path in the container.
-    pub path: String,
-    /// Whether it can be written.
-    pub read_only: bool,
-}
-
-/// A file system in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tmpfs {
-    /// Its path in the container.
-    pub path: String,
-    /// Its size in MiB.
-    pub size_mib: i64,
 }
 
 /// What a pod runs with all overrides applied.
@@ -155,6 +115,70 @@ impl Effective {
             Work::Task(task) => task.containers.first()?.properties.job_role.as_deref(),
             Work::Pod(_) => None,
         }
+    }
+
+    /// The containers that are described as those of ECS are, by the names that they have in the pod; one that is alone has
+    /// no name.
+    fn described(&self) -> Vec<(Option<String>, &Properties)> {
+        match &self.work {
+            Work::Container(properties) => vec![(None, properties)],
+            Work::Task(task) => {
+                task.containers.iter().map(|one| (Some(container_name(&one.name)), &one.properties)).collect()
+            }
+            Work::Pod(_) => Vec::new(),
+        }
+    }
+
+    /// What kind of machine it needs.
+    pub fn platform(&self) -> Platform {
+        self.described().first().map(|(_, properties)| properties.platform).unwrap_or_default()
+    }
+
+    /// The Secrets with credentials of registries, each once.
+    pub fn pull_secrets(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self
+            .described()
+            .into_iter()
+            .filter_map(|(_, properties)| properties.pull_secret.as_deref())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// True if somebody is to reap the children of processes that are gone.
+    pub fn init_process(&self) -> bool {
+        self.described()
+            .iter()
+            .any(|(_, properties)| properties.linux.as_ref().is_some_and(|l| l.init_process))
+    }
+
+    /// The `ulimits` of each container that has some, by its name in the pod; one that is alone has no name.
+    pub fn ulimits(&self) -> Vec<(Option<String>, &[Ulimit])> {
+        let all = self.described().into_iter().map(|(name, properties)| (name, properties.linux.as_ref()));
+        all.filter_map(|(name, linux)| Some((name, linux?.ulimits.as_slice()))).collect()
+    }
+
+    /// With values in the place of `Ref::name`, in the command of each container and in its arguments.
+    ///
+    /// # Errors
+    /// As [`substitute`].
+    pub fn with_parameters(mut self, values: &Parameters) -> Result<Self, String> {
+        let put = |words: &mut Vec<String>| -> Result<(), String> {
+            *words = substitute(words, values)?;
+            Ok(())
+        };
+        match &mut self.work {
+            Work::Container(properties) => put(&mut properties.command)?,
+            Work::Task(task) => {
+                task.containers.iter_mut().try_for_each(|one| put(&mut one.properties.command))?
+            }
+            Work::Pod(pod) => {
+                let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
+                all.try_for_each(|one| put(&mut one.command).and_then(|()| put(&mut one.args)))?;
+            }
+        }
+        Ok(self)
     }
 
     /// True if its pod requests the CPU that is stated and no share of it: Kubernetes' amounts are Kubernetes' own.
@@ -311,13 +335,5 @@ mod tests {
         let definition = Properties { mounts: vec![mount], resources: stated(1, 4), ..Properties::default() };
         let error = container(&definition, &Overrides::default()).expect_err("no such volume");
         assert_eq!(error, "mountPoints: sourceVolume data is not one of volumes");
-    }
-
-    #[test]
-    fn users() {
-        assert_eq!(User::parse("1000"), Some(User { uid: 1000, gid: None }));
-        assert_eq!(User::parse("1000:100"), Some(User { uid: 1000, gid: Some(100) }));
-        assert_eq!(User::parse("root"), Some(User { uid: 0, gid: None }));
-        assert_eq!(User::parse("nobody"), None);
     }
 }

@@ -16,7 +16,7 @@ pub mod waiting;
 
 pub use order::Rank;
 pub use places::{Place, line_up};
-pub use resources::Resources;
+pub use resources::{GPU, Resources};
 pub use schedule::{Decisions, Stranded, schedule};
 pub use share::{Ledger, Policy, Shares, Usage, Use};
 pub use snapshot::{

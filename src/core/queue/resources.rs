@@ -1,5 +1,8 @@
 //! Amounts of what a node offers and a pod requests.
 
+/// The resource that GPUs are counted by where nobody says otherwise.
+pub const GPU: &str = "nvidia.com/gpu";
+
 /// What a pod takes of a node, or what a node has to give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
@@ -7,7 +10,7 @@ pub struct Resources {
     pub cpu_milli: i64,
     /// Bytes of memory.
     pub memory: i64,
-    /// Whole GPUs, `nvidia.com/gpu`.
+    /// Whole GPUs: `nvidia.com/gpu`, or what an environment says that they are.
     pub gpus: i64,
     /// Pods.
     pub pods: i64,

@@ -82,7 +82,7 @@ impl Room {
             .and_then(|()| has_room(environment, name, queue, vcpus))
             .and_then(|()| match &environment.provisioned {
                 Some(provisioned) => has_window(provisioned, name, job.pods()).map(|()| Vec::new()),
-                None => pack(environment, &self.nodes, |node| &node.free, &needs)
+                None => pack(environment, &self.nodes, NodeRoom::free_in, &needs)
                     .ok_or_else(|| Obstacle::passing(lacking(environment, name, &self.nodes, &needs))),
             });
         let taken = fits.map_err(|obstacle| match holder(&self.held, name, queue) {
@@ -91,7 +91,7 @@ impl Room {
         })?;
         environment.charge(queue.namespace(), vcpus, job.pods());
         for (node, pod) in taken {
-            self.nodes[node].free.charge(&pod);
+            self.nodes[node].charge(environment, &pod);
         }
         self.take_tokens(job);
         Ok(())
@@ -184,7 +184,7 @@ impl Room {
         environment.charge_namespace(namespace, vcpus_milli);
         if !has_its_part {
             environment.used_vcpus_milli = environment.used_vcpus_milli.saturating_add(vcpus_milli);
-            nodes.into_iter().for_each(|(node, pod)| self.nodes[node].free.charge(&pod));
+            nodes.into_iter().for_each(|(node, pod)| self.nodes[node].charge(environment, &pod));
         }
         let part = has_its_part.then(|| namespace.to_owned());
         self.held.insert((name.to_owned(), part), queue.name().to_owned());
@@ -251,6 +251,9 @@ impl Environment {
         if [self.max_vcpus_milli, part].into_iter().flatten().any(|max| vcpus_milli > max) {
             return Err(Obstacle::lasting(waits::above_max_vcpus()));
         }
+        if self.without_gpus && needs.iter().any(|need| need.pod.gpus > 0) {
+            return Err(Obstacle::lasting(waits::no_gpus_at_all()));
+        }
         let mut short_of = self.provisioned.iter().flat_map(|provisioned| &provisioned.short_of);
         match short_of.any(|short| needs.iter().any(|need| short.fits(&need.pod))) {
             true => Err(Obstacle::passing(waits::no_capacity(name))),
@@ -298,11 +301,11 @@ fn has_window(provisioned: &Provisioned, name: &str, pods: usize) -> Result<(), 
 /// The node of the environment that has the least left over, so that large gaps stay for large
 /// jobs.
 pub fn tightest(environment: &Environment, nodes: &[NodeRoom], need: &Resources) -> Option<usize> {
-    let free = environment.nodes.iter().map(|index| (*index, &nodes[*index].free));
+    let free = environment.nodes.iter().map(|index| (*index, nodes[*index].free_in(environment)));
     tightest_of(free, need)
 }
 
-fn tightest_of<'n>(free: impl Iterator<Item = (usize, &'n Resources)>, need: &Resources) -> Option<usize> {
+fn tightest_of(free: impl Iterator<Item = (usize, Resources)>, need: &Resources) -> Option<usize> {
     let fitting = free.filter(|(_, free)| need.fits(free));
     fitting.min_by_key(|(_, free)| (free.gpus, free.cpu_milli, free.memory)).map(|(index, _)| index)
 }
@@ -312,22 +315,22 @@ fn tightest_of<'n>(free: impl Iterator<Item = (usize, &'n Resources)>, need: &Re
 fn pack(
     environment: &Environment,
     nodes: &[NodeRoom],
-    room: fn(&NodeRoom) -> &Resources,
+    room: fn(&NodeRoom, &Environment) -> Resources,
     needs: &[Need<'_>],
 ) -> Option<Vec<(usize, Resources)>> {
     // Most jobs are one pod, and there may be many nodes: nothing is copied for them.
     if let [need @ Need { count: 1, .. }] = needs {
         let takers = environment.nodes.iter().filter(|index| need.takes(&nodes[**index]));
-        let node = tightest_of(takers.map(|index| (*index, room(&nodes[*index]))), &need.pod)?;
+        let node = tightest_of(takers.map(|index| (*index, room(&nodes[*index], environment))), &need.pod)?;
         return Some(vec![(node, need.pod)]);
     }
     let mut left: BTreeMap<usize, Resources> =
-        environment.nodes.iter().map(|index| (*index, *room(&nodes[*index]))).collect();
+        environment.nodes.iter().map(|index| (*index, room(&nodes[*index], environment))).collect();
     let mut taken = Vec::new();
     for need in needs {
         for _ in 0..need.count {
             let takers = left.iter().filter(|(index, _)| need.takes(&nodes[**index]));
-            let node = tightest_of(takers.map(|(index, free)| (*index, free)), &need.pod)?;
+            let node = tightest_of(takers.map(|(index, free)| (*index, *free)), &need.pod)?;
             left.get_mut(&node)?.charge(&need.pod);
             taken.push((node, need.pod));
         }
@@ -348,11 +351,12 @@ fn nearest(
             + part(need.cpu_milli, free.cpu_milli)
             + part(need.memory >> 20, free.memory >> 20)
     };
-    let of = |room: fn(&NodeRoom) -> Resources| {
-        environment.nodes.iter().map(|index| (*index, room(&nodes[*index]))).collect::<BTreeMap<_, _>>()
+    let of = |room: fn(&NodeRoom, &Environment) -> Resources| {
+        let all = environment.nodes.iter().map(|index| (*index, room(&nodes[*index], environment)));
+        all.collect::<BTreeMap<_, _>>()
     };
     // Of an empty pool and of this one: where the pods go, they have to fit once others have gone.
-    let (mut empty, mut left) = (of(|node| node.size), of(|node| node.free));
+    let (mut empty, mut left) = (of(NodeRoom::size_in), of(NodeRoom::free_in));
     let mut taken = Vec::new();
     for need in needs {
         for _ in 0..need.count {
@@ -379,25 +383,29 @@ fn lacking(environment: &Environment, name: &str, nodes: &[NodeRoom], needs: &[N
             return waits::no_node_of_type(name, wanted);
         }
         // What an empty node could take is known of all nodes together.
-        let is_large = |index: &usize| need.pod.fits(&of(index).size);
+        let is_large = |index: &usize| need.pod.fits(&of(index).size_in(environment));
+        if need.pod.gpus > 0 && environment.largest.gpus == 0 {
+            return waits::no_gpus(name, environment.gpu.as_deref());
+        }
         if !need.pod.fits(&environment.largest) || need.instance_type.is_some() && !takers.any(is_large) {
             return waits::larger_than_any_node(name);
         }
     }
     let pods = needs.iter().map(|need| need.count).sum();
     let [Need { count: 1, pod: need, instance_type: None }] = needs else {
-        return match pack(environment, nodes, |node| &node.size, needs) {
+        return match pack(environment, nodes, NodeRoom::size_in, needs) {
             None => waits::more_than_all_nodes(name, pods),
             Some(_) => waits::gang(name, pods),
         };
     };
-    let none =
-        |has_room: &dyn Fn(&NodeRoom) -> bool| !environment.nodes.iter().any(|index| has_room(of(index)));
-    if need.gpus > 0 && none(&|node| node.free.gpus >= need.gpus) {
+    let none = |has_room: &dyn Fn(&Resources) -> bool| {
+        !environment.nodes.iter().any(|index| has_room(&of(index).free_in(environment)))
+    };
+    if need.gpus > 0 && none(&|free| free.gpus >= need.gpus) {
         waits::resource(name, Kind::Gpus)
-    } else if none(&|node| node.free.cpu_milli >= need.cpu_milli) {
+    } else if none(&|free| free.cpu_milli >= need.cpu_milli) {
         waits::resource(name, Kind::Vcpus)
-    } else if none(&|node| node.free.memory >= need.memory) {
+    } else if none(&|free| free.memory >= need.memory) {
         waits::resource(name, Kind::Memory)
     } else {
         waits::resource(name, Kind::Node)

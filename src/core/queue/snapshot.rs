@@ -171,6 +171,10 @@ pub struct Environment {
     pub nodes: Vec<usize>,
     /// The largest pod that an empty node of the pool could take.
     pub largest: Resources,
+    /// The resource that its GPUs are counted by, if it is another than the usual one.
+    pub gpu: Option<String>,
+    /// None of its nodes has GPUs, whichever may come.
+    pub without_gpus: bool,
 }
 
 impl Environment {
@@ -277,6 +281,41 @@ pub struct NodeRoom {
     pub size: Resources,
     /// Its `node.kubernetes.io/instance-type`.
     pub instance_type: Option<String>,
+    /// What is free and what is allocatable of resources of other names, which may be GPUs to an environment.
+    pub others: BTreeMap<String, (i64, i64)>,
+}
+
+impl NodeRoom {
+    /// What is free for pods of an environment: GPUs are what it says they are.
+    pub fn free_in(&self, environment: &Environment) -> Resources {
+        self.counted(self.free, environment, |(free, _)| *free)
+    }
+
+    /// What an environment's pods could have if nothing else ran here.
+    pub fn size_in(&self, environment: &Environment) -> Resources {
+        self.counted(self.size, environment, |(_, size)| *size)
+    }
+
+    fn counted(
+        &self,
+        amounts: Resources,
+        environment: &Environment,
+        of: fn(&(i64, i64)) -> i64,
+    ) -> Resources {
+        match &environment.gpu {
+            None => amounts,
+            Some(name) => Resources { gpus: self.others.get(name).map_or(0, of), ..amounts },
+        }
+    }
+
+    /// Takes what a pod of an environment requests.
+    pub fn charge(&mut self, environment: &Environment, pod: &Resources) {
+        let Some(name) = &environment.gpu else { return self.free.charge(pod) };
+        self.free.charge(&Resources { gpus: 0, ..*pod });
+        if let Some((free, _)) = self.others.get_mut(name) {
+            *free = free.saturating_sub(pod.gpus);
+        }
+    }
 }
 
 /// The answer for one job.

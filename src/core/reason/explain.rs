@@ -3,6 +3,7 @@
 //! The texts themselves are made by [`crate::reason`] and [`crate::waits`]; a test holds each of
 //! them against this table. Texts of AWS and of the kubelet that can stand in them are here, too.
 
+mod definitions;
 mod dependencies;
 
 /// What a text means.
@@ -26,7 +27,7 @@ pub fn explain(text: &str) -> Option<&'static Explanation> {
 
 /// All explanations, in the order in which they are tried.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    dependencies::TABLE.iter().chain(TABLE)
+    dependencies::TABLE.iter().chain(definitions::TABLE).chain(TABLE)
 }
 
 /// True if the text has the fixed parts of the pattern in their order, from its beginning.
@@ -489,6 +490,8 @@ mod tests {
             waits::max_vcpus("e", 2000),
             waits::above_max_vcpus(),
             waits::no_node("e"),
+            waits::no_gpus_at_all(),
+            waits::no_gpus("e", None),
             waits::larger_than_any_node("e"),
             waits::resource("e", Kind::Memory),
             waits::unschedulable("x"),
@@ -538,6 +541,9 @@ mod tests {
             reason::host_preempted("i-1", "by another"),
             reason::invalid_job_definition("x"),
             reason::unsupported_fields("x"),
+            reason::parameter_missing("x"),
+            reason::fargate_pair(1000, 4000),
+            reason::capability("EC2"),
             reason::job_id_taken("x"),
             reason::share_missing("q"),
             reason::time_limit("x"),

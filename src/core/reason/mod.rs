@@ -63,6 +63,55 @@ pub fn invalid_job_definition(why: &str) -> String {
     status(&format!("Invalid job definition: {}", line(why, REASON_LIMIT)))
 }
 
+/// How [`parameter_missing`] begins. AWS's text.
+const NO_PARAMETER: &str = "Unable to substitute value. No parameter found for reference";
+
+/// A command refers to a parameter that neither the job nor its definition has. AWS's text.
+pub fn parameter_missing(name: &str) -> String {
+    status(&format!("{NO_PARAMETER} {name}"))
+}
+
+/// True for what a command lacks a parameter for.
+pub fn is_parameter_missing(why: &str) -> bool {
+    why.starts_with(NO_PARAMETER)
+}
+
+/// How [`fargate_pair`] begins. AWS's text.
+const FARGATE: &str = "Fargate resource requirements (";
+
+/// A job for Fargate asks for vCPUs and memory that are no pair there. AWS's text.
+pub fn fargate_pair(vcpus_milli: i64, memory_mib: i64) -> String {
+    status(&format!("{FARGATE}{:.2} vCPU, {memory_mib} MiB) not valid.", vcpus_milli as f64 / 1000.0))
+}
+
+/// How [`capability`] begins. AWS's text.
+const CAPABILITY: &str = "Job Queue is attached to Compute Environment that can not run Jobs with capability";
+
+/// No environment of the job's queue is of a kind that the job can run on, such as `EC2`. AWS's text.
+pub fn capability(kind: &str) -> String {
+    status(&format!("{CAPABILITY} {kind}"))
+}
+
+/// A job and its definition hand on more tags than a task may have; AWS fails such a job, too. Ours.
+pub fn too_many_tags(count: usize, most: usize) -> String {
+    format!(
+        "propagateTags: the job and its definition have {count} tags together, and at most {most} are handed on"
+    )
+}
+
+/// The values of its parameters make a command too long. Ours.
+pub fn command_too_long(bytes: usize) -> String {
+    format!("command: its parameters make it longer than {bytes} bytes")
+}
+
+/// The job can never run as it is. What AWS has a sentence for is told in AWS's words alone.
+pub fn cannot_run(why: &str) -> String {
+    match [NO_PARAMETER, FARGATE, CAPABILITY].iter().any(|aws| why.starts_with(aws)) {
+        true => status(why),
+        false => invalid_job_definition(why),
+    }
+}
+
 /// The job has members that make it what it is and that nothing here can honour. Ours.
 pub fn unsupported_fields(paths: &str) -> String {
     status(&format!("Invalid job: not supported yet: {}", line(paths, REASON_LIMIT)))

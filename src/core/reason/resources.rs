@@ -69,11 +69,35 @@ pub fn environment_not_allowed(reference: &str, namespace: &str) -> String {
     ))
 }
 
+/// Instances and serverless nodes in one queue, which AWS does not take either: what is of another kind than the first is
+/// not used.
+pub fn kinds_mixed(reference: &str) -> String {
+    client_error(&format!(
+        "computeEnvironmentOrder: ComputeEnvironment {reference} is of another kind than those before it: a queue has \
+         either FARGATE and FARGATE_SPOT or EC2 and SPOT"
+    ))
+}
+
 // Why an environment is INVALID.
 
 /// Kinds of capacity that need serverless or AWS's own nodes.
 pub fn type_unsupported(kind: &str) -> String {
     client_error(&format!("computeResources.type: {kind} is not supported yet"))
+}
+
+/// A FARGATE environment, and the cluster has no serverless node.
+pub fn no_serverless_node(kind: &str) -> String {
+    client_error(&format!(
+        "computeResources.type: {kind} needs serverless nodes, and no node has the label type=virtual-kubelet or \
+         eks.amazonaws.com/compute-type=fargate; name the nodes in provisioner.static, or use EC2 or SPOT"
+    ))
+}
+
+/// A FARGATE environment whose nodes were to be instances.
+pub fn serverless_instances(kind: &str) -> String {
+    client_error(&format!(
+        "provisioner.karpenter: it makes instances, and computeResources.type {kind} wants serverless nodes"
+    ))
 }
 
 /// Nothing can be made for it: the kind does not exist in the cluster.

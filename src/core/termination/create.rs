@@ -96,12 +96,14 @@ pub type PodMember<'a> = (&'a str, Vec<&'a str>);
 
 /// How refusals speak of what environments put into pods: the member, a text in lower case, and
 /// whether it holds for pods of any namespace.
-const FAULTS: [(&str, &str, bool); 13] = [
+const FAULTS: [(&str, &str, bool); 15] = [
     ("podDefaults.priorityClassName", "no priorityclass with name", true),
     ("podDefaults.priorityClassName", "spec.priorityclassname", true),
     ("podDefaults.priorityClassName", "match these scopes: [{priorityclass", false),
+    ("gpu.runtimeClassName", "runtimeclass", true),
     ("podDefaults.runtimeClassName", "runtimeclass", true),
     ("podDefaults.tolerations", "spec.tolerations", true),
+    ("gpu.tolerations", "spec.tolerations", true),
     ("podDefaults.nodeSelector", "spec.nodeselector", true),
     ("podDefaults.nodeSelector", "node label selector conflicts", false),
     ("provisioner.static.nodeSelector", "spec.affinity", true),

@@ -3,7 +3,7 @@
 use batchyard_core::definition::ecs::{Change, Container, Task};
 use batchyard_core::order::Until;
 
-use super::{environment, properties, stated, volume};
+use super::container::{environment, properties, stated, volume};
 use crate::crd::container::{ContainerProperties, FargatePlatformConfiguration};
 use crate::crd::ecs::{EcsProperties, EcsTaskProperties, TaskContainerDependency, TaskContainerProperties};
 use crate::crd::overrides::{EcsPropertiesOverride, TaskContainerOverrides};
@@ -14,8 +14,12 @@ pub(super) fn task(wire: &EcsProperties) -> Result<Task, String> {
         return Err("ecsProperties.taskProperties must have exactly 1 element".to_owned());
     };
     let is = |mode: &Option<String>, wanted: &str| mode.as_deref() == Some(wanted);
+    let mut containers: Vec<Container> =
+        task.containers.iter().map(|wire| container(wire, task)).collect::<Result<_, _>>()?;
+    // It is stated for the task as a whole.
+    containers.iter_mut().skip(1).for_each(|one| one.properties.ephemeral_storage_gib = None);
     Ok(Task {
-        containers: task.containers.iter().map(|wire| container(wire, task)).collect(),
+        containers,
         volumes: task.volumes.iter().filter_map(volume).collect(),
         host_ipc: is(&task.ipc_mode, "host"),
         host_pid: is(&task.pid_mode, "host"),
@@ -24,20 +28,20 @@ pub(super) fn task(wire: &EcsProperties) -> Result<Task, String> {
     })
 }
 
-fn container(wire: &TaskContainerProperties, task: &EcsTaskProperties) -> Container {
+fn container(wire: &TaskContainerProperties, task: &EcsTaskProperties) -> Result<Container, String> {
     let seconds = |stated: Option<i32>| stated.and_then(|seconds| u32::try_from(seconds).ok());
     let depends_on = |wire: &TaskContainerDependency| {
         Some((wire.container_name.clone()?, Until::parse(wire.condition.as_deref())))
     };
-    Container {
+    Ok(Container {
         name: wire.name.clone().unwrap_or_default(),
         essential: wire.essential.unwrap_or(true),
-        properties: properties(&as_one(wire, task)),
+        properties: properties(&as_one(wire, task))?,
         depends_on: wire.depends_on.iter().filter_map(depends_on).collect(),
         start_timeout: seconds(wire.start_timeout),
         stop_timeout: seconds(wire.stop_timeout),
         ..Container::default()
-    }
+    })
 }
 
 /// The container as a job of one container would have it. The volumes are not among it: they are the task's.

@@ -1,31 +1,35 @@
 //! From the wire to the core: the members that decisions are made from, as plain data.
 
+mod container;
 mod ecs;
 mod eks;
+mod tags;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use batchyard_core::definition::nodes::{self, Gang};
-use batchyard_core::definition::requirements::Stated;
-use batchyard_core::definition::{self, Effective, Mount, Overrides, Properties, User, Work, WorkOverrides};
+use batchyard_core::definition::parameters;
+use batchyard_core::definition::{self, Effective, Work, WorkOverrides, fargate};
 use batchyard_core::dependency::{Dependency, How, Reference};
 use batchyard_core::job::record::RetryAction;
 use batchyard_core::job::retry::{self, RetryStrategy};
 use jiff::SignedDuration;
 
 use crate::crd::batch_job::{ArrayJobDependency, JobDependency};
-use crate::crd::container::{ContainerProperties, KeyValuePair, ResourceRequirement, ResourceType};
+use crate::crd::container::ContainerProperties;
 use crate::crd::ecs::EcsProperties;
 use crate::crd::eks::EksProperties;
-use crate::crd::job_definition::JobDefinitionType;
+use crate::crd::job_definition::{JobDefinitionType, PlatformCapability};
 use crate::crd::node::{NodeProperties, NodeRangeProperty};
 use crate::crd::overrides::{
     ContainerOverrides, EcsPropertiesOverride, EksPropertiesOverride, NodeOverrides, NodePropertyOverride,
 };
 use crate::crd::shared;
 use crate::crd::{BatchJobSpec, JobDefinitionSpec};
+use container::{overrides, properties};
 
 /// What a job runs and how it is retried: its definition with its overrides applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub struct Plan {
     /// The tokens that it takes, by reference to their ConsumableResource: the job's, else the definition's; of a
     /// multi-node job those of all its nodes.
     pub tokens: Vec<(String, i64)>,
+    /// The tags that its pods bear, if it hands them on.
+    pub tags: Option<Box<BTreeMap<String, String>>>,
 }
 
 impl Plan {
@@ -69,7 +75,12 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
             .as_ref()
             .or(definition.consumable_resource_properties.as_ref()),
     );
-    let (effective, gang) = match runs(job, definition, &tokens) {
+    let tags = tags::propagated(job, definition);
+    let (tags, runs) = match (tags, runs(job, definition, &tokens)) {
+        (Ok(tags), runs) => (tags, runs),
+        (Err(why), _) => (None, Err(why)),
+    };
+    let (effective, gang) = match runs {
         Ok((effective, gang)) => (Ok(effective), gang),
         Err(why) => (Err(why), None),
     };
@@ -87,6 +98,7 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
             .map(|s| SignedDuration::from_secs(i64::from(s))),
         scheduling_priority: definition.scheduling_priority.map_or(0, i64::from),
         tokens,
+        tags,
     }
 }
 
@@ -101,6 +113,7 @@ fn runs(
         job.ecs_properties_override.as_deref(),
         job.eks_properties_override.as_deref(),
     );
+    let parameters = parameters::merge(&definition.parameters, &job.parameters);
     let Some(wire) = &definition.node_properties else {
         let work = work(
             "containerProperties",
@@ -111,7 +124,11 @@ fn runs(
         if job.node_overrides.is_some() {
             return Err("nodeOverrides: the job definition has no nodeProperties".to_owned());
         }
-        return Ok((definition::effective(&work, &overrides)?, None));
+        let effective = definition::effective(&work, &overrides)?;
+        if definition.platform_capabilities.contains(&PlatformCapability::Fargate) {
+            fargate::check(&effective.amounts)?;
+        }
+        return Ok((effective.with_parameters(&parameters)?, None));
     };
     if job.array_properties.is_some() {
         return Err("arrayProperties: a multi-node job cannot be an array".to_owned());
@@ -120,7 +137,10 @@ fn runs(
         return Err(format!("{member}: a multi-node job takes nodeOverrides"));
     }
     let changes = job.node_overrides.as_deref().map(changes).unwrap_or_default();
-    let gang = nodes::gang(&stated_nodes(wire, tokens)?, &changes)?;
+    let mut gang = nodes::gang(&stated_nodes(wire, tokens)?, &changes)?;
+    for group in &mut gang.groups {
+        group.effective = std::mem::take(&mut group.effective).with_parameters(&parameters)?;
+    }
     let main = gang.group_of(gang.main).map(|group| group.effective.clone());
     Ok((main.unwrap_or_default(), Some(gang)))
 }
@@ -133,7 +153,7 @@ fn work(
     pod: Option<&EksProperties>,
 ) -> Result<Work, String> {
     match (container, task, pod) {
-        (Some(container), None, None) => Ok(Work::Container(properties(container))),
+        (Some(container), None, None) => Ok(Work::Container(properties(container)?)),
         (None, Some(wire), None) => Ok(Work::Task(Box::new(ecs::task(wire)?))),
         (None, None, Some(wire)) => Ok(Work::Pod(Box::new(eks::pod(wire)?))),
         (None, None, None) => Err(format!("{member} is missing")),
@@ -266,67 +286,4 @@ pub fn strategy(wire: Option<&shared::RetryStrategy>) -> RetryStrategy {
         attempts: wire.attempts.and_then(|n| u32::try_from(n).ok()).unwrap_or(1).clamp(1, 10),
         evaluate_on_exit: wire.evaluate_on_exit.iter().map(entry).collect(),
     }
-}
-
-fn overrides(wire: &ContainerOverrides) -> Overrides {
-    Overrides {
-        command: Some(wire.command.clone()).filter(|command| !command.is_empty()),
-        environment: environment(&wire.environment),
-        resources: stated(wire.vcpus, wire.memory, &wire.resource_requirements),
-    }
-}
-
-fn properties(wire: &ContainerProperties) -> Properties {
-    let linux = wire.linux_parameters.clone().unwrap_or_default();
-    Properties {
-        image: wire.image.clone(),
-        command: wire.command.clone(),
-        environment: environment(&wire.environment),
-        resources: stated(wire.vcpus, wire.memory, &wire.resource_requirements),
-        job_role: wire.job_role_arn.clone().filter(|arn| !arn.is_empty()),
-        user: wire.user.as_deref().and_then(User::parse),
-        readonly_root: wire.readonly_root_filesystem.unwrap_or(false),
-        privileged: wire.privileged.unwrap_or(false),
-        volumes: wire.volumes.iter().filter_map(volume).collect(),
-        mounts: wire.mount_points.iter().filter_map(mount).collect(),
-        shared_memory_mib: linux.shared_memory_size.filter(|size| *size > 0).map(i64::from),
-        tmpfs: linux.tmpfs.iter().map(tmpfs).collect(),
-    }
-}
-
-fn environment(wire: &[KeyValuePair]) -> Vec<(String, String)> {
-    let pair = |pair: &KeyValuePair| Some((pair.name.clone()?, pair.value.clone().unwrap_or_default()));
-    wire.iter().filter_map(pair).collect()
-}
-
-/// AWS echoes 0 where a definition states its amounts the newer way.
-fn stated(vcpus: Option<i32>, memory: Option<i32>, requirements: &[ResourceRequirement]) -> Stated {
-    let kind = |kind: ResourceType| match kind {
-        ResourceType::Vcpu => "VCPU",
-        ResourceType::Memory => "MEMORY",
-        ResourceType::Gpu => "GPU",
-    };
-    Stated {
-        vcpus: vcpus.filter(|n| *n != 0).map(i64::from),
-        memory: memory.filter(|n| *n != 0).map(i64::from),
-        requirements: requirements.iter().map(|r| (kind(r.type_).to_owned(), r.value.clone())).collect(),
-    }
-}
-
-fn volume(wire: &crate::crd::container::Volume) -> Option<definition::Volume> {
-    let host_path =
-        wire.host.as_ref().and_then(|host| host.source_path.clone()).filter(|path| !path.is_empty());
-    Some(definition::Volume { name: wire.name.clone()?, host_path })
-}
-
-fn mount(wire: &crate::crd::container::MountPoint) -> Option<Mount> {
-    Some(Mount {
-        volume: wire.source_volume.clone()?,
-        path: wire.container_path.clone()?,
-        read_only: wire.read_only.unwrap_or(false),
-    })
-}
-
-fn tmpfs(wire: &crate::crd::container::Tmpfs) -> definition::Tmpfs {
-    definition::Tmpfs { path: wire.container_path.clone(), size_mib: i64::from(wire.size) }
 }

@@ -58,6 +58,29 @@ fn environment() -> Vec<Case> {
         ),
         says(json!({ "network": "host", "vcpuRequestPercent": 90, "cpuLimit": true }), &[]),
         says(json!({ "vcpuRequestPercent": 0 }), &["spec.vcpuRequestPercent: less than minimum 1.0"]),
+        says(json!({ "gpu": {} }), &[]),
+        says(
+            json!({ "gpu": { "resourceName": "nvidia.com/mig-1g.5gb", "runtimeClassName": "nvidia",
+                "tolerations": [{ "key": "sku", "operator": "Exists" }] } }),
+            &[],
+        ),
+        says(
+            json!({ "gpu": { "resourceName": "gpu" } }),
+            &["resourceName must be an extended resource with its domain, such as nvidia.com/gpu"],
+        ),
+        says(json!({ "devices": { "/dev/fuse": "squat.ai/fuse" } }), &[]),
+        says(
+            json!({ "devices": { "/dev/fuse": "fuse" } }),
+            &[
+                "devices must name an extended resource for the path of a device, such as /dev/fuse: squat.ai/fuse",
+            ],
+        ),
+        says(
+            json!({ "devices": { "fuse": "squat.ai/fuse" } }),
+            &[
+                "devices must name an extended resource for the path of a device, such as /dev/fuse: squat.ai/fuse",
+            ],
+        ),
         says(json!({ "allowedNamespaces": [{ "selector": { "matchLabels": { "team": "a" } } }] }), &[]),
     ]
 }

@@ -82,7 +82,7 @@ fn a_member_that_nobody_knows_is_reported() {
     assert_eq!(ignored_fields(Kind::JobQueue, &spec), ["new"]);
     assert_eq!(
         in_container(json!({ "image": "a", "ulimits": [{ "name": "nofile" }] })),
-        ["containerProperties.ulimits"]
+        ["containerProperties.ulimits (only nodes with the NRI plugin ulimit-adjuster set them)"]
     );
 }
 
@@ -91,34 +91,45 @@ fn elements_of_lists_are_named_by_their_index() {
     let volumes = json!([
         { "name": "scratch", "host": { "sourcePath": "/tmp" } },
         { "name": "empty", "host": {} },
-        { "name": "shared", "efsVolumeConfiguration": { "fileSystemId": "fs-1" } },
+        { "name": "shared", "efsVolumeConfiguration": { "fileSystemId": "fs-1", "rootDirectory": "/",
+            "transitEncryption": "ENABLED", "transitEncryptionPort": 2049,
+            "authorizationConfig": { "accessPointId": "fsap-1", "iam": "ENABLED" } } },
+        { "name": "plain", "efsVolumeConfiguration": { "fileSystemId": "fs-1", "transitEncryption": "DISABLED",
+            "authorizationConfig": { "iam": "DISABLED" } } },
     ]);
+    let efs = "containerProperties.volumes[2].efsVolumeConfiguration";
     assert_eq!(
         in_container(json!({ "image": "a", "volumes": volumes })),
-        ["containerProperties.volumes[2].efsVolumeConfiguration"]
+        [format!("{efs}.authorizationConfig.iam"), format!("{efs}.transitEncryptionPort")]
     );
-    let tmpfs = json!([{ "containerPath": "/t", "size": 64, "mountOptions": ["noexec"] }]);
+    let tmpfs = json!([{ "containerPath": "/t", "size": 64, "mountOptions": ["rw", "noexec", "ro"] }]);
     assert_eq!(
         in_container(json!({ "linuxParameters": { "tmpfs": tmpfs, "swappiness": 60 } })),
         [
             "containerProperties.linuxParameters.swappiness",
-            "containerProperties.linuxParameters.tmpfs[0].mountOptions",
+            "containerProperties.linuxParameters.tmpfs[0].mountOptions[1]",
         ]
     );
 }
 
 #[test]
 fn some_members_count_for_some_values_only() {
-    for user in ["1000", "1000:100", "0", ""] {
+    for user in ["1000", "1000:100", "0", "", "root", "nobody"] {
         assert_eq!(in_container(json!({ "user": user })), Vec::<String>::new(), "{user}");
     }
-    for user in ["nobody", "1000:staff", ":", "1000:"] {
-        assert_eq!(in_container(json!({ "user": user })), ["containerProperties.user"], "{user}");
+    for user in ["www-data", "1000:staff", ":", "1000:"] {
+        let named = "containerProperties.user (the image knows users by name, Kubernetes by number)";
+        assert_eq!(in_container(json!({ "user": user })), [named], "{user}");
+    }
+    for (privileged, ignored) in [(true, 0), (false, 1)] {
+        let devices = json!({ "devices": [{ "hostPath": "/dev/kvm" }] });
+        let container = json!({ "privileged": privileged, "linuxParameters": devices });
+        assert_eq!(in_container(container).len(), ignored, "privileged: {privileged}");
     }
     let platforms =
         |list: Value| ignored_fields(Kind::JobDefinition, &json!({ "platformCapabilities": list }));
-    assert_eq!(platforms(json!(["EC2"])), Vec::<String>::new());
-    assert_eq!(platforms(json!(["EC2", "FARGATE"])), ["platformCapabilities[1]"]);
+    assert_eq!(platforms(json!(["EC2", "FARGATE"])), Vec::<String>::new());
+    assert_eq!(platforms(json!(["EC2", "MANAGED_INSTANCES"])), ["platformCapabilities[1]"]);
     let action = |reason: &str, action: &str| {
         let action =
             json!({ "reason": reason, "state": "RUNNABLE", "maxTimeSeconds": 600, "action": action });
@@ -127,16 +138,18 @@ fn some_members_count_for_some_values_only() {
     let capacity = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY";
     assert_eq!(action(capacity, "CANCEL"), Vec::<String>::new());
     assert_eq!(action(capacity, "TERMINATE"), ["jobStateTimeLimitActions[0].action"]);
-    let never = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT";
+    assert_eq!(action("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT", "CANCEL"), Vec::<String>::new());
+    let never = "MISCONFIGURATION:SERVICE_ROLE_PERMISSIONS";
     assert_eq!(action(never, "CANCEL"), ["jobStateTimeLimitActions[0].reason"]);
 }
 
 #[test]
 fn jobs_with_an_inline_definition_have_the_same_table() {
-    let container =
-        json!({ "image": "a", "command": ["x"], "secrets": [{ "name": "A", "valueFrom": "arn" }] });
-    let spec = json!({ "jobQueue": "q", "containerProperties": container, "propagateTags": true });
-    assert_eq!(ignored_fields(Kind::BatchJob, &spec), ["containerProperties.secrets", "propagateTags"]);
+    let container = json!({ "image": "a", "command": ["x"], "secrets": [{ "name": "A", "valueFrom": "arn" }],
+        "linuxParameters": { "maxSwap": 1 } });
+    let spec = json!({ "jobQueue": "q", "containerProperties": container, "propagateTags": true, "session": { "port": 1 } });
+    let named = ["containerProperties.linuxParameters.maxSwap", "session"];
+    assert_eq!(ignored_fields(Kind::BatchJob, &spec), named);
 }
 
 #[test]
@@ -146,19 +159,16 @@ fn members_that_make_a_job_what_it_is_are_named() {
         "eksPropertiesOverride": { "podProperties": { "containers": [{ "image": "a" }] } },
         "containerOverrides": { "command": ["run", "--input=Ref::input"] }, "parameters": { "unused": "1" },
     });
-    assert_eq!(unsupported_fields(Kind::BatchJob, &spec), ["containerOverrides.command[1]"]);
+    assert_eq!(unsupported_fields(Kind::BatchJob, &spec), [""; 0], "parameters stand in for references");
     let spec = json!({ "eksProperties": { "podProperties": { "containers": [{ "args": ["Ref::x"] }] } } });
-    assert_eq!(
-        unsupported_fields(Kind::JobDefinition, &spec),
-        ["eksProperties.podProperties.containers[0].args[0]"]
-    );
+    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), [""; 0]);
     assert_eq!(unsupported_fields(Kind::JobQueue, &spec), Vec::<String>::new());
 }
 
 #[test]
 fn a_group_of_nodes_has_the_table_of_a_container() {
     let container = json!({ "image": "a", "command": ["x", "Ref::y"], "instanceType": "m5.large",
-        "ulimits": [{ "name": "nofile" }], "user": "nobody" });
+        "ulimits": [{ "name": "nofile" }], "user": "www-data" });
     let groups = json!([
         { "targetNodes": "0", "container": container, "instanceTypes": ["m5.large"] },
         { "targetNodes": "1:", "eksProperties": { "podProperties": { "hostNetwork": true } } },
@@ -166,10 +176,13 @@ fn a_group_of_nodes_has_the_table_of_a_container() {
     let spec = json!({ "type": "multinode", "nodeProperties": { "numNodes": 2, "mainNode": 0,
         "nodeRangeProperties": groups } });
     let first = "nodeProperties.nodeRangeProperties[0].container";
-    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), [format!("{first}.command[1]")]);
+    assert_eq!(unsupported_fields(Kind::JobDefinition, &spec), [""; 0]);
     assert_eq!(
         ignored_fields(Kind::JobDefinition, &spec),
-        [format!("{first}.ulimits"), format!("{first}.user"),]
+        [
+            format!("{first}.ulimits (only nodes with the NRI plugin ulimit-adjuster set them)"),
+            format!("{first}.user (the image knows users by name, Kubernetes by number)"),
+        ]
     );
     let change = json!({ "targetNodes": "0:", "containerOverrides": { "command": ["x"], "instanceType": "m5.large" },
         "ecsPropertiesOverride": { "taskProperties": [{ "containers": [{ "name": "a", "command": ["x"] }] }] },
@@ -184,7 +197,7 @@ fn a_group_of_nodes_has_the_table_of_a_container() {
 #[test]
 fn a_container_of_a_task_has_the_table_of_a_container() {
     let container = json!({ "name": "app", "image": "a", "command": ["x"], "essential": true, "startTimeout": 5,
-        "dependsOn": [{ "containerName": "b", "condition": "START" }], "stopTimeout": 60, "user": "nobody",
+        "dependsOn": [{ "containerName": "b", "condition": "START" }], "stopTimeout": 60, "user": "www-data",
         "environment": [{ "name": "A", "value": "b" }], "readonlyRootFilesystem": true, "privileged": true,
         "mountPoints": [{ "sourceVolume": "v", "containerPath": "/v" }],
         "resourceRequirements": [{ "type": "VCPU", "value": "1" }],
@@ -194,7 +207,8 @@ fn a_container_of_a_task_has_the_table_of_a_container() {
     let ecs = json!({ "taskProperties": [task] });
     let named = |at: &str| {
         let task = format!("{at}ecsProperties.taskProperties[0]");
-        let below = ["containers[1].firelensConfiguration", "containers[1].user", "ipcMode", "networkMode"];
+        let user = "containers[1].user (the image knows users by name, Kubernetes by number)";
+        let below = ["containers[1].firelensConfiguration", user, "ipcMode", "networkMode"];
         below.map(|member| format!("{task}.{member}"))
     };
     let single = json!({ "ecsProperties": ecs });

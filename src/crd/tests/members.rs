@@ -232,7 +232,7 @@ const ADDITIONS: &[(&str, &str)] = &[
     (
         "CreateComputeEnvironment",
         "updatePolicy provisioner podDefaults network logging nodeLostTimeoutSeconds capacityTimeoutSeconds \
-         vcpuRequestPercent cpuLimit allowedNamespaces",
+         vcpuRequestPercent cpuLimit allowedNamespaces gpu devices",
     ),
     ("ComputeResource", "updateToLatestImageVersion"),
     ("CreateJobQueue", "maxRunning finishedJobsLimit strictFencing logging"),

@@ -6,6 +6,7 @@ mod definitions;
 mod environments;
 mod fields;
 mod hostile;
+mod job_detail;
 mod jobs;
 mod members;
 mod notifications;

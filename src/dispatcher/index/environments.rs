@@ -19,10 +19,11 @@ use crate::crd::shared::ResourceStatus;
 use crate::dispatcher::Dispatch;
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
 use crate::k8s::caches::Caches;
+use crate::k8s::gpu;
 use crate::k8s::karpenter;
 use crate::k8s::notices::Notices;
 use crate::k8s::observe;
-use crate::k8s::pods::AttemptPod;
+use crate::k8s::pods::{AttemptPod, Taken};
 use crate::k8s::pool::{INSTANCE_TYPE, Pool, is_provisioned};
 use crate::k8s::watch::key;
 use crate::seeded_bugs::{Bug, has};
@@ -51,7 +52,8 @@ pub(super) fn environments(
         let stays = |node: &Node| !leaving.contains(&node.name_any());
         let takers = nodes.iter().enumerate().filter(|(_, node)| stays(node) && pool.takes_pods(node));
         let (indexes, takers): (Vec<_>, Vec<_>) = takers.unzip();
-        let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&observe::allocatable(node)));
+        let gpu = gpu::other(&object.spec);
+        let largest = takers.iter().fold(Resources::default(), |l, node| l.max(&size_of(node, gpu)));
         let managed = object.spec.type_ == EnvironmentType::Managed;
         let max = object.spec.compute_resources.as_ref().map(|found| milli(found.maxv_cpus));
         let used_here = used.get(name.as_str());
@@ -67,6 +69,8 @@ pub(super) fn environments(
             provisioned: is_provisioned(&object.spec).then(|| provisioned(&object, dispatch)),
             nodes: indexes,
             largest,
+            gpu: gpu.map(str::to_owned),
+            without_gpus: gpu::never_has(&object.spec),
         };
         environments.insert(name.clone(), environment);
         pools.insert(name, (object, Arc::new(pool)));
@@ -141,16 +145,30 @@ pub fn environment_closed(environment: &ComputeEnvironment, dispatch: &Dispatch)
     }
 }
 
-pub(super) fn rooms(nodes: &[Arc<Node>], used: &HashMap<String, Resources>) -> Vec<NodeRoom> {
+/// What a node offers to an environment that counts its GPUs by this resource.
+fn size_of(node: &Node, gpu: Option<&str>) -> Resources {
+    let size = observe::allocatable(node);
+    match gpu {
+        None => size,
+        Some(name) => Resources { gpus: observe::gpus_named(node, name), ..size },
+    }
+}
+
+pub(super) fn rooms(nodes: &[Arc<Node>], taken: &Taken) -> Vec<NodeRoom> {
     let room = |node: &Arc<Node>| {
         let name = node.name_any();
         let size = observe::allocatable(node);
         let mut free = size;
-        if let Some(used) = used.get(&name) {
+        if let Some(used) = taken.by_node.get(&name) {
             free.charge(used);
         }
         let instance_type = node.labels().get(INSTANCE_TYPE).cloned();
-        NodeRoom { name, free, size, instance_type }
+        let used = taken.others_by_node.get(&name);
+        let others = observe::other_allocatable(node).into_iter().map(|(resource, size)| {
+            let used = used.and_then(|used| used.get(&resource)).copied().unwrap_or(0);
+            (resource, (size.saturating_sub(used), size))
+        });
+        NodeRoom { name, free, size, instance_type, others: others.collect() }
     };
     nodes.iter().map(room).collect()
 }
@@ -165,11 +183,12 @@ pub(super) fn take_room_of_unbound(
 ) {
     for (attempt, requests) in pods {
         let Some(environment) = snapshot.environments.get_mut(&attempt.environment) else { continue };
+        let requests = requests_in(environment, attempt, *requests);
         if environment.provisioned.is_none() {
-            charge_tightest(environment, &mut snapshot.nodes, requests);
+            charge_tightest(environment, &mut snapshot.nodes, &requests);
             continue;
         }
-        match unbound(attempt, *requests, environment, caches) {
+        match unbound(attempt, requests, environment, caches) {
             Some(pod) => environment.provisioned.iter_mut().for_each(|p| p.unbound.push(pod.clone())),
             None => environment.provisioned.iter_mut().for_each(|provisioned| {
                 provisioned.leaving += 1;
@@ -193,8 +212,14 @@ pub(super) fn take_room_of_unbound(
 
 fn charge_tightest(environment: &Environment, nodes: &mut [NodeRoom], requests: &Resources) {
     if let Some(node) = tightest(environment, nodes, requests) {
-        nodes[node].free.charge(requests);
+        nodes[node].charge(environment, requests);
     }
+}
+
+/// What a pod that has no node yet requests, its GPUs as its environment counts them.
+fn requests_in(environment: &Environment, attempt: &AttemptPod, requests: Resources) -> Resources {
+    let Some(name) = &environment.gpu else { return requests };
+    Resources { gpus: observe::other_requests(&attempt.pod).get(name).copied().unwrap_or(0), ..requests }
 }
 
 /// A pod that waits for a node and could be withdrawn.

@@ -32,6 +32,7 @@ use crate::crd::convert::Plan;
 use crate::crd::{BatchJob, JobQueue};
 use crate::k8s::caches::Caches;
 use crate::k8s::notices::Notices;
+use crate::k8s::pool::is_serverless;
 use crate::k8s::watch::key;
 
 /// What is kept between cycles.
@@ -105,7 +106,7 @@ impl Index {
         }
         let (nodes, taken) = (caches.nodes.state(), caches.pods.taken());
         let (environments, pools) = environments(caches, dispatch, &nodes, &taken.vcpus_milli, notices);
-        let rooms = rooms(&nodes, &taken.by_node);
+        let rooms = rooms(&nodes, &taken);
         let tokens = tokens::left(caches, dispatch, &taken.holders);
         let mut snapshot = Snapshot { queues, environments, nodes: rooms, tokens, now };
         take_room_of_unbound(&mut snapshot, caches, dispatch, &taken.unbound);
@@ -198,9 +199,15 @@ fn queue(object: &JobQueue, caches: &Caches, dispatch: &Dispatch) -> Queue {
     order.sort_by_key(|entry| entry.order);
     let mut environments = Vec::new();
     let mut obstacle = None;
+    let mut kind = None;
     for entry in &order {
         let Some(environment) = caches.environment(&namespace, &entry.compute_environment) else { continue };
         let name = environment.name_any();
+        // What is of another kind than the first makes the queue INVALID, and is not used.
+        let serverless = is_serverless(&environment.spec);
+        if *kind.get_or_insert(serverless) != serverless {
+            continue;
+        }
         if allows(&environment, &namespace, caches) {
             environments.push(name);
         } else {

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use batchyard_core::definition::Properties;
+use batchyard_core::definition::container::SecretVariable;
 use batchyard_core::definition::requirements::Amounts;
 use batchyard_core::name;
-use k8s_openapi::api::core::v1::{Container, EnvVar, ResourceRequirements, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector, SecurityContext,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Attempt, cpu_request_milli, some, volumes};
+use super::{Attempt, cpu_request_milli, devices, some, volumes};
 use crate::crd::compute_environment::{ImagePullPolicy, PodDefaults};
-use crate::k8s::gangs;
-use crate::k8s::observe::GPU;
+use crate::k8s::{gangs, gpu};
 
 /// The name of the job's container, as ECS and EKS have it.
-const CONTAINER: &str = "default";
+pub(super) const CONTAINER: &str = "default";
 
 /// The container of an attempt that has one.
 pub(super) fn only(attempt: &Attempt<'_>, properties: &Properties, defaults: &PodDefaults) -> Container {
@@ -35,8 +37,8 @@ pub(super) fn container(
         // AWS's command is Docker's CMD; the image's ENTRYPOINT stays.
         args: some(properties.command.iter().map(|part| literal(part)).collect()),
         env: Some(environment(attempt, properties)),
-        resources: Some(resources(attempt, amounts)),
-        volume_mounts: some(volumes::mounts(properties)),
+        resources: Some(resources(attempt, (properties, amounts))),
+        volume_mounts: some(volumes::mounts(properties, attempt.environment_spec)),
         security_context: Some(security(properties)),
         termination_message_policy: attempt.log_tail.then(|| "FallbackToLogsOnError".to_owned()),
         ..Container::default()
@@ -56,7 +58,7 @@ pub(super) fn pull_policy(defaults: &PodDefaults) -> Option<String> {
 /// The job's variables, and AWS's, which win.
 fn environment(attempt: &Attempt<'_>, properties: &Properties) -> Vec<EnvVar> {
     let theirs = properties.environment.iter().map(|(name, value)| var(name, value));
-    theirs.chain(aws_variables(attempt)).collect()
+    theirs.chain(properties.secrets.iter().map(secret)).chain(aws_variables(attempt)).collect()
 }
 
 fn var(name: &str, value: &str) -> EnvVar {
@@ -92,6 +94,18 @@ pub(super) fn aws_variables(attempt: &Attempt<'_>) -> Vec<EnvVar> {
     ours.iter().map(|(name, value)| var(name, value)).chain(address).collect()
 }
 
+/// A variable whose value the kubelet reads: a job cannot change it, since of two variables with one name the later
+/// counts.
+fn secret(variable: &SecretVariable) -> EnvVar {
+    let selector = SecretKeySelector {
+        name: variable.from.secret.clone(),
+        key: variable.from.key.clone(),
+        optional: None,
+    };
+    let value_from = Some(EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() });
+    EnvVar { name: variable.name.clone(), value_from, ..EnvVar::default() }
+}
+
 /// Kubernetes would expand `$(NAME)` and read `$$` as `$`; AWS does neither.
 fn literal(text: &str) -> String {
     text.replace('$', "$$")
@@ -102,7 +116,7 @@ fn environment_name(attempt: &Attempt<'_>) -> String {
     name.unwrap_or_else(|| attempt.environment.to_owned())
 }
 
-fn resources(attempt: &Attempt<'_>, amounts: &Amounts) -> ResourceRequirements {
+fn resources(attempt: &Attempt<'_>, (properties, amounts): (&Properties, &Amounts)) -> ResourceRequirements {
     let milli = |n: i64| Quantity(format!("{n}m"));
     let memory = Quantity(format!("{}Mi", amounts.memory_mib));
     let request = cpu_request_milli(amounts.vcpus_milli, attempt.environment_spec);
@@ -112,10 +126,15 @@ fn resources(attempt: &Attempt<'_>, amounts: &Amounts) -> ResourceRequirements {
     if attempt.environment_spec.cpu_limit == Some(true) {
         limits.insert("cpu".to_owned(), milli(amounts.vcpus_milli));
     }
+    let mut both = devices::resources(properties, attempt.environment_spec);
     if amounts.gpus > 0 {
-        let count = Quantity(amounts.gpus.to_string());
-        requests.insert(GPU.to_owned(), count.clone());
-        limits.insert(GPU.to_owned(), count);
+        both.push((gpu::resource(attempt.environment_spec), Quantity(amounts.gpus.to_string())));
+    }
+    let storage = properties.ephemeral_storage_gib.map(|gib| Quantity(format!("{gib}Gi")));
+    both.extend(storage.map(|storage| ("ephemeral-storage", storage)));
+    for (name, amount) in both {
+        requests.insert(name.to_owned(), amount.clone());
+        limits.insert(name.to_owned(), amount);
     }
     ResourceRequirements { requests: Some(requests), limits: Some(limits), claims: None }
 }

@@ -39,19 +39,20 @@ pub(super) fn roles(task: &Task) -> Vec<(String, String)> {
 /// Fills the pod's spec.
 pub(super) fn spec(attempt: &Attempt<'_>, task: &Task, defaults: &PodDefaults, spec: PodSpec) -> PodSpec {
     let shared = Properties { volumes: task.volumes.clone(), ..Properties::default() };
-    let mut made = volumes::volumes(&shared);
+    let mut made = volumes::volumes(&shared, attempt.environment_spec);
     let mut containers = Vec::new();
     for (index, stated) in task.containers.iter().enumerate() {
         let (container, own) = one(attempt, (index, stated), defaults);
         containers.push(container);
         made.extend(own);
     }
+    let shared_pids = task.shared_pids.then_some(true).or(spec.share_process_namespace);
     PodSpec {
         containers,
         volumes: some(made),
         host_ipc: task.host_ipc.then_some(true),
         host_pid: task.host_pid.then_some(true),
-        share_process_namespace: task.shared_pids.then_some(true),
+        share_process_namespace: shared_pids,
         termination_grace_period_seconds: Some(task.stop_timeout(attempt.grace_seconds)),
         ..on_network(attempt, task.host_network.then_some(true), spec)
     }
@@ -70,7 +71,7 @@ fn one(
         let pod = super::pod_name(attempt);
         container.env.get_or_insert_default().push(order::variable(&pod, &name));
     }
-    let mut own = volumes::volumes(&stated.properties);
+    let mut own = volumes::volumes(&stated.properties, attempt.environment_spec);
     let names: BTreeSet<_> = own.iter().map(|volume| volume.name.clone()).collect();
     let numbered = |name: &str| format!("{name}-{index}");
     own.iter_mut().for_each(|volume| volume.name = numbered(&volume.name));

@@ -1,8 +1,10 @@
 //! From an attempt to its pod. Pure: the same attempt gives the same pod.
 
+mod annotations;
 mod container;
 #[cfg(test)]
 mod defined;
+mod devices;
 mod ecs;
 mod eks;
 #[cfg(test)]
@@ -11,14 +13,18 @@ mod volumes;
 
 use std::collections::BTreeMap;
 
+use batchyard_core::definition::container::{Architecture, Platform, System};
 use batchyard_core::definition::{Effective, Work};
 use batchyard_core::name;
 use batchyard_core::termination::create::PodMember;
-use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, NodeSelector, Pod, PodSchedulingGate, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Affinity, LocalObjectReference, NodeAffinity, NodeSelector, Pod, PodSchedulingGate, PodSpec,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
 use super::gangs;
+use super::gpu;
 use super::meta;
 use super::pool::{INSTANCE_TYPE, Pool};
 use super::tokens;
@@ -70,6 +76,8 @@ pub struct Attempt<'a> {
     pub service_account: Option<&'a str>,
     /// What the job runs.
     pub effective: &'a Effective,
+    /// The tags that the pod bears.
+    pub tags: Option<&'a BTreeMap<String, String>>,
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_seconds: i64,
     /// `strictFencing` of the queue: the pod is not to be bound before its uid is on record.
@@ -122,6 +130,10 @@ pub fn pod_members(environment: &ComputeEnvironmentSpec) -> Vec<PodMember<'_>> {
         add(!defaults.labels.is_empty(), "podDefaults.labels", words(&defaults.labels));
         add(!defaults.annotations.is_empty(), "podDefaults.annotations", words(&defaults.annotations));
     }
+    let runtime_class = gpu::runtime_class(environment);
+    add(runtime_class.is_some(), "gpu.runtimeClassName", vec![]);
+    let tolerations = environment.gpu.as_ref().is_some_and(|gpu| !gpu.tolerations.is_empty());
+    add(tolerations, "gpu.tolerations", vec![]);
     let selects = environment.provisioner.as_ref().and_then(|provisioner| provisioner.r#static.as_ref());
     let selects = selects.is_some_and(|pool| !pool.node_selector.is_empty());
     add(selects, "provisioner.static.nodeSelector", vec![]);
@@ -137,8 +149,10 @@ pub fn cpu_request_milli(vcpus_milli: i64, environment: &ComputeEnvironmentSpec)
 
 fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     let text = |value: &str| value.to_owned();
+    let (tag_labels, tag_annotations) = attempt.tags.map(annotations::tags).unwrap_or_default();
     let (mut labels, mut annotations) = stated(attempt);
     labels.extend(defaults.labels.clone());
+    labels.extend(tag_labels);
     labels.extend([
         (text(meta::MANAGED_BY), text(meta::OPERATOR)),
         (text(meta::JOB_NAME), name::slug(attempt.job_name)),
@@ -154,6 +168,11 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
         labels.insert(text(meta::JOB_DEFINITION), name::slug(definition));
     }
     annotations.extend(defaults.annotations.clone());
+    annotations.extend(tag_annotations);
+    let limits = attempt.effective.ulimits();
+    annotations.extend(limits.iter().filter_map(|(name, limits)| {
+        annotations::ulimits(name.as_deref().unwrap_or(container::CONTAINER), limits)
+    }));
     annotations.extend([
         (text(meta::JOB), format!("{}/{}", attempt.job_name, attempt.job_uid)),
         (text(meta::ATTEMPT), attempt.number.to_string()),
@@ -223,8 +242,13 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         ..Affinity::default()
     });
     let mut node_selector = pool.node_selector.clone();
+    node_selector.extend(platform(attempt.effective.platform()));
     let wanted = attempt.node.and_then(|node| node.instance_type);
     node_selector.extend(wanted.map(|wanted| (INSTANCE_TYPE.to_owned(), wanted.to_owned())));
+    let mut pull_secrets = defaults.image_pull_secrets.clone();
+    let named = attempt.effective.pull_secrets().into_iter();
+    pull_secrets.extend(named.map(|name| LocalObjectReference { name: name.to_owned() }));
+    let runtime_class = gpu::runtime_class(attempt.environment_spec).map(str::to_owned);
     let spec = PodSpec {
         restart_policy: Some("Never".to_owned()),
         node_selector: (!node_selector.is_empty()).then_some(node_selector),
@@ -237,8 +261,11 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         enable_service_links: Some(false),
         priority_class_name: defaults.priority_class_name.clone(),
         scheduler_name: defaults.scheduler_name.clone(),
-        runtime_class_name: defaults.runtime_class_name.clone(),
-        image_pull_secrets: some(defaults.image_pull_secrets.clone()),
+        runtime_class_name: runtime_class.or(defaults.runtime_class_name.clone()),
+        image_pull_secrets: some(pull_secrets),
+        // The first process of such a pod is the sandbox's, which reaps orphans as an init does; and the job's own
+        // process, which is no init then, ends at a signal that it does not handle.
+        share_process_namespace: attempt.effective.init_process().then_some(true),
         termination_grace_period_seconds: Some(attempt.grace_seconds),
         scheduling_gates: attempt.fenced.then(|| vec![PodSchedulingGate { name: meta::FENCE.to_owned() }]),
         ..PodSpec::default()
@@ -246,7 +273,7 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
     match &attempt.effective.work {
         Work::Container(properties) => PodSpec {
             containers: vec![container::only(attempt, properties, &defaults)],
-            volumes: some(volumes::volumes(properties)),
+            volumes: some(volumes::volumes(properties, attempt.environment_spec)),
             ..on_network(attempt, None, spec)
         },
         Work::Task(task) => ecs::spec(attempt, task, &defaults, spec),
@@ -259,6 +286,25 @@ fn on_network(attempt: &Attempt<'_>, asked: Option<bool>, spec: PodSpec) -> PodS
     let host = asked.unwrap_or(attempt.environment_spec.network == Some(Network::Host));
     let dns_policy = host.then(|| "ClusterFirstWithHostNet".to_owned());
     PodSpec { host_network: host.then_some(true), dns_policy, ..spec }
+}
+
+/// Labels of the nodes that a job's `runtimePlatform` asks for.
+fn platform(platform: Platform) -> Vec<(String, String)> {
+    let architecture = platform.architecture.map(|architecture| match architecture {
+        Architecture::X86 => "amd64",
+        Architecture::Arm => "arm64",
+    });
+    let (system, build) = match platform.system {
+        None => (None, None),
+        Some(System::Linux) => (Some("linux"), None),
+        Some(System::Windows(build)) => (Some("windows"), Some(build)),
+    };
+    let labels = [
+        ("kubernetes.io/arch", architecture),
+        ("kubernetes.io/os", system),
+        ("node.kubernetes.io/windows-build", build),
+    ];
+    labels.into_iter().filter_map(|(label, value)| Some((label.to_owned(), value?.to_owned()))).collect()
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

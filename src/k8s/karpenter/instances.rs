@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::NodeSelectorRequirement;
 
-use super::AWS;
+use super::{AWS, AWS_AUTO};
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::compute_environment::NodeRequirement;
 
@@ -30,7 +30,7 @@ const CLOUDS: [Cloud; 5] = [
         general: Some(("karpenter.k8s.aws/instance-category", "karpenter.k8s.aws/instance-generation")),
     },
     Cloud {
-        group: "eks.amazonaws.com",
+        group: AWS_AUTO,
         family: "eks.amazonaws.com/instance-family",
         separator: '.',
         general: Some(("eks.amazonaws.com/instance-category", "eks.amazonaws.com/instance-generation")),

@@ -28,10 +28,20 @@ pub const DOMAIN: &str = "karpenter.sh/";
 pub(super) const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
 /// API group of the node classes of AWS's Karpenter.
 const AWS: &str = "karpenter.k8s.aws";
+/// The same of EKS's auto mode.
+const AWS_AUTO: &str = "eks.amazonaws.com";
 
 /// What an environment says of Karpenter, if its nodes come from there.
 pub fn of(spec: &ComputeEnvironmentSpec) -> Option<&Karpenter> {
     spec.provisioner.as_ref()?.karpenter.as_ref()
+}
+
+/// True if Karpenter chooses among the instance types of AWS for the environment.
+pub fn chooses_aws_types(spec: &ComputeEnvironmentSpec) -> bool {
+    of(spec).is_some_and(|karpenter| {
+        let group = karpenter.node_class_ref.as_ref().map_or(AWS, |class| class.group.as_str());
+        [AWS, AWS_AUTO].contains(&group)
+    })
 }
 
 /// True if an EC2NodeClass is made from the environment, since it refers to no node class.

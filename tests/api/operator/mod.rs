@@ -17,6 +17,7 @@ mod many;
 mod pods;
 mod queues;
 mod replay;
+mod requirements;
 mod retention;
 mod sharing;
 mod waiting;

@@ -1,8 +1,16 @@
+//! From attempts to pods. `members` has a case for each member of containerProperties, `overrides` what no job can
+//! change.
+
+mod members;
+mod overrides;
+
+use batchyard_core::definition::container::{Linux, Mount, Source, Tmpfs, User, Volume};
 use batchyard_core::definition::requirements::Amounts;
-use batchyard_core::definition::{Mount, Properties, Tmpfs, User, Volume, Work};
+use batchyard_core::definition::{Properties, Work, nodes};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::crd::convert::{self, Plan};
 
 fn effective(properties: Properties) -> Effective {
     let amounts = Amounts { vcpus_milli: 2000, memory_mib: 256, gpus: 0 };
@@ -10,14 +18,49 @@ fn effective(properties: Properties) -> Effective {
 }
 
 pub(super) fn built(environment: Value, effective: &Effective) -> Value {
-    let environment: ComputeEnvironmentSpec = serde_json::from_value(environment).expect("an environment");
+    let environment = serde_json::from_value(environment).expect("an environment");
+    made(&environment, effective, None, None)
+}
+
+/// The plan of a job of this definition.
+fn plan(definition: Value, job: Value) -> Plan {
+    let with = |mut spec: Value, more: Value| {
+        more.as_object().into_iter().flatten().for_each(|(name, value)| spec[name] = value.clone());
+        spec
+    };
+    let definition = with(json!({"type": "container"}), definition);
+    let job = with(json!({"jobQueue": "q", "jobDefinition": "d"}), job);
+    let definition = serde_json::from_value(definition).expect("a definition");
+    convert::plan(&serde_json::from_value(job).expect("a job"), &definition)
+}
+
+/// The pod of a plan, of a multi-node job that of one node.
+fn pod_of(environment: Value, plan: &Plan, node: Option<u32>) -> Value {
+    let environment = serde_json::from_value(environment).expect("an environment");
+    let effective = plan.effective.as_ref().expect("a job that can run");
+    let group = plan.gang.as_ref().zip(node).and_then(|(gang, node)| Some((gang, gang.group_of(node)?)));
+    let Some((gang, group)) = group else {
+        return made(&environment, effective, None, plan.tags.as_deref());
+    };
+    let nodes::Gang { main, nodes: count, .. } = **gang;
+    let instance_type = group.instance_type.as_deref();
+    let node = node.map(|index| gangs::Node { index, main, count, instance_type });
+    made(&environment, &group.effective, node, plan.tags.as_deref())
+}
+
+fn made(
+    environment: &ComputeEnvironmentSpec,
+    effective: &Effective,
+    node: Option<gangs::Node<'_>>,
+    tags: Option<&BTreeMap<String, String>>,
+) -> Value {
     let made = pod(&Attempt {
         namespace: "team",
         job_name: "render",
         job_uid: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e",
         job_id: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e",
         child: None,
-        node: None,
+        node,
         queue_name: "queue-0",
         queue: "queue-0",
         share: Some("teamA"),
@@ -26,10 +69,11 @@ pub(super) fn built(environment: Value, effective: &Effective) -> Value {
         number: 2,
         placement: 1,
         environment: "compute-0",
-        environment_spec: &environment,
-        pool: &Pool::of("pool", &environment, &[]),
+        environment_spec: environment,
+        pool: &Pool::of("pool", environment, &[]),
         service_account: None,
         effective,
+        tags,
         grace_seconds: 30,
         fenced: false,
         log_tail: true,
@@ -110,15 +154,18 @@ fn volumes_and_memory_file_systems() {
         privileged: true,
         readonly_root: true,
         volumes: vec![
-            Volume { name: "Data_Set".into(), host_path: Some("/data".into()) },
-            Volume { name: "scratch".into(), host_path: None },
+            Volume { name: "Data_Set".into(), source: Source::Host("/data".into()) },
+            Volume { name: "scratch".into(), source: Source::Empty },
         ],
         mounts: vec![
             Mount { volume: "Data_Set".into(), path: "/in".into(), read_only: true },
             Mount { volume: "scratch".into(), path: "/tmp".into(), read_only: false },
         ],
-        tmpfs: vec![Tmpfs { path: "/run".into(), size_mib: 64 }],
-        shared_memory_mib: Some(512),
+        linux: Some(Box::new(Linux {
+            tmpfs: vec![Tmpfs { path: "/run".into(), size_mib: 64, read_only: false }],
+            shared_memory_mib: Some(512),
+            ..Linux::default()
+        })),
         ..Properties::default()
     });
     let spec = built(spot(), &job)["spec"].clone();
