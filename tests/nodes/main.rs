@@ -9,6 +9,7 @@ mod arrays;
 mod changes;
 mod cluster;
 mod containers;
+mod definitions;
 mod ends;
 mod exits;
 mod faults;
@@ -161,6 +162,7 @@ fn all() -> Vec<Case> {
         orders::cases(),
         changes::cases(),
         pods::cases(),
+        definitions::cases(),
         logs::cases(),
         containers::cases(),
         gangs::cases(),
