@@ -13,5 +13,6 @@ pub mod pod;
 pub mod queue;
 pub mod reason;
 pub mod retention;
+pub mod session;
 pub mod termination;
 pub mod waits;

@@ -43,6 +43,8 @@ pub enum Kind {
     Gpus,
     /// A node that takes the job.
     Node,
+    /// A port of a node.
+    HostPort,
     /// Tokens of a ConsumableResource.
     ConsumableResource,
     /// vCPUs that are kept for shares which are not active yet.
@@ -85,6 +87,7 @@ impl Kind {
             Self::Memory => "Memory",
             Self::Gpus => "Gpus",
             Self::Node => "Node",
+            Self::HostPort => "HostPort",
             Self::ConsumableResource => "ConsumableResource",
             Self::ShareReservation => "ShareReservation",
             Self::NamespaceLimit => "NamespaceLimit",
@@ -390,6 +393,17 @@ pub fn resource(environment: &str, kind: Kind) -> Wait {
         _ => "a node with enough of everything",
     };
     wait(kind, format!("Waiting for {what} in ComputeEnvironment {environment}"))
+}
+
+/// RUNNABLE: the job is a session, and on every node that has room for it another pod has its port.
+pub fn host_port(environment: &str, port: u16) -> Wait {
+    wait(
+        Kind::HostPort,
+        format!(
+            "Waiting for port {port} of a node in ComputeEnvironment {environment}: other pods have it on all nodes \
+             with room"
+        ),
+    )
 }
 
 /// RUNNABLE: the pod exists and the scheduler finds no node for it.

@@ -9,6 +9,7 @@
 //! says ([`eks`]): [`Work`] is one of the three.
 
 pub mod container;
+pub mod docker_options;
 pub mod ecs;
 pub mod eks;
 pub mod fargate;

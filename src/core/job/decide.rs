@@ -26,6 +26,7 @@ use crate::dependency::Noted;
 use crate::order;
 use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
 use crate::reason;
+use crate::session;
 use crate::termination::{self, Ending, Sight, Tolerances};
 use crate::waits::{self, Wait};
 
@@ -44,6 +45,8 @@ pub struct Job {
     pub strategy: RetryStrategy,
     /// `timeout.attemptDurationSeconds`, counted from the start of each attempt's container.
     pub timeout: Option<SignedDuration>,
+    /// `session.idleTimeoutSeconds`, of a session.
+    pub idle_timeout: Option<SignedDuration>,
     /// `spec.terminate`.
     pub terminate: Option<String>,
     /// `spec.cancel`.
@@ -98,6 +101,8 @@ pub struct Seen {
     pub waits_for: Option<Wait>,
     /// The dispatcher found that the API server will never accept the job's pod.
     pub refused: Option<String>,
+    /// Since when nobody has been connected to the session, if that is so.
+    pub idle_since: Option<Timestamp>,
     /// While the job is SUBMITTED or PENDING: what is known now of the jobs that it depends on.
     pub depends_on: Vec<Noted>,
     /// When to look at them again although nothing happens.
@@ -368,6 +373,7 @@ impl<'a> Step<'a> {
                 self.wake_at(until);
                 self.watch_clock(started_at);
                 self.start_in_order(pod);
+                self.watch_idle();
                 self.enforce(pod, node.as_ref());
             }
             Sight::Ended(ending) => self.finish(pod, node.as_ref(), ending),
@@ -420,6 +426,17 @@ impl<'a> Step<'a> {
         };
         if self.now >= deadline {
             self.intend(IntentKind::Timeout, reason::TIMED_OUT);
+        } else {
+            self.wake_at(Some(deadline));
+        }
+    }
+
+    /// A session that nobody has used for so long that it is given up.
+    fn watch_idle(&mut self) {
+        let (Some(limit), Some(since)) = (self.job.idle_timeout, self.seen.idle_since) else { return };
+        let deadline = since.checked_add(limit).unwrap_or(Timestamp::MAX);
+        if self.now >= deadline {
+            self.intend(IntentKind::Idle, &session::idle(limit));
         } else {
             self.wake_at(Some(deadline));
         }

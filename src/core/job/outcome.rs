@@ -75,6 +75,7 @@ impl Step<'_> {
     fn end_by_order(&mut self, ran: &Ran, intent: &Intent, ending: Ending) {
         let rule = match intent.kind {
             IntentKind::Timeout => rules::TIMED_OUT,
+            IntentKind::Idle => rules::IDLE,
             IntentKind::Cancel => rules::CANCELLED,
             IntentKind::Terminate => rules::TERMINATED,
         };
@@ -93,7 +94,7 @@ impl Step<'_> {
         match kind {
             IntentKind::Cancel => self.next.record.is_cancelled = Some(true),
             IntentKind::Terminate => self.next.record.is_terminated = Some(true),
-            IntentKind::Timeout => {}
+            IntentKind::Timeout | IntentKind::Idle => {}
         }
     }
 

@@ -166,6 +166,8 @@ pub enum IntentKind {
     Terminate,
     /// The attempt ran longer than `attemptDurationSeconds`.
     Timeout,
+    /// Nobody was connected to the session for `idleTimeoutSeconds`.
+    Idle,
 }
 
 /// The pod that runs the job, and what must be known of its host when both are gone. While it is

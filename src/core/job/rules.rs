@@ -9,3 +9,5 @@ pub const TERMINATED: &str = "terminated: never retried";
 pub const CANCELLED: &str = "cancelled: never retried";
 /// Jobs that ran out of time are never retried.
 pub const TIMED_OUT: &str = "timed out: never retried";
+/// Sessions that nobody used are never retried.
+pub const IDLE: &str = "idle: never retried";

@@ -20,6 +20,7 @@ pub use resources::{GPU, Resources};
 pub use schedule::{Decisions, Stranded, schedule};
 pub use share::{Ledger, Policy, Shares, Usage, Use};
 pub use snapshot::{
-    Candidate, Environment, Group, NodeRoom, Provisioned, Queue, Snapshot, Tenant, Unbound, Verdict,
+    Candidate, Environment, Group, NodeRoom, Provisioned, Queue, SessionPort, Snapshot, Tenant, Unbound,
+    Verdict,
 };
 pub use waiting::Waiting;

@@ -76,7 +76,7 @@ impl Room {
         let Some(environment) = self.environments.get_mut(name) else {
             return Err(Obstacle::passing(waits::no_environment(queue.name())));
         };
-        let (needs, vcpus) = (job.needs_in(environment), job.vcpus_milli);
+        let (needs, vcpus, port) = (job.needs_in(environment), job.vcpus_milli, job.port_in(environment));
         let fits = environment
             .could_take(name, queue, vcpus, &needs)
             .and_then(|()| has_room(environment, name, queue, vcpus))
@@ -91,7 +91,7 @@ impl Room {
         })?;
         environment.charge(queue.namespace(), vcpus, job.pods());
         for (node, pod) in taken {
-            self.nodes[node].charge(environment, &pod);
+            self.nodes[node].charge(environment, &pod, port);
         }
         self.take_tokens(job);
         Ok(())
@@ -184,7 +184,7 @@ impl Room {
         environment.charge_namespace(namespace, vcpus_milli);
         if !has_its_part {
             environment.used_vcpus_milli = environment.used_vcpus_milli.saturating_add(vcpus_milli);
-            nodes.into_iter().for_each(|(node, pod)| self.nodes[node].charge(environment, &pod));
+            nodes.into_iter().for_each(|(node, pod)| self.nodes[node].charge(environment, &pod, None));
         }
         let part = has_its_part.then(|| namespace.to_owned());
         self.held.insert((name.to_owned(), part), queue.name().to_owned());
@@ -195,7 +195,7 @@ impl Room {
     pub(super) fn is_open_to(&self, name: &str, queue: &Queue, pod: &Unbound) -> bool {
         self.environments.get(name).is_some_and(|environment| {
             let has_such_nodes = environment.provisioned.is_some() || pod.pod.fits(&environment.largest);
-            let needs = [Need { count: pod.count, pod: pod.pod, instance_type: None }];
+            let needs = [Need { count: pod.count, pod: pod.pod, instance_type: None, port: None }];
             has_such_nodes && environment.could_take(name, queue, pod.vcpus_milli, &needs).is_ok()
         })
     }
@@ -300,9 +300,15 @@ fn has_window(provisioned: &Provisioned, name: &str, pods: usize) -> Result<(), 
 
 /// The node of the environment that has the least left over, so that large gaps stay for large
 /// jobs.
-pub fn tightest(environment: &Environment, nodes: &[NodeRoom], need: &Resources) -> Option<usize> {
-    let free = environment.nodes.iter().map(|index| (*index, nodes[*index].free_in(environment)));
-    tightest_of(free, need)
+pub fn tightest(
+    environment: &Environment,
+    nodes: &[NodeRoom],
+    need: &Resources,
+    port: Option<u16>,
+) -> Option<usize> {
+    let has_port = |node: &NodeRoom| port.is_none_or(|port| !node.ports.contains(&port));
+    let free = environment.nodes.iter().filter(|index| has_port(&nodes[**index]));
+    tightest_of(free.map(|index| (*index, nodes[*index].free_in(environment))), need)
 }
 
 fn tightest_of(free: impl Iterator<Item = (usize, Resources)>, need: &Resources) -> Option<usize> {
@@ -320,7 +326,8 @@ fn pack(
 ) -> Option<Vec<(usize, Resources)>> {
     // Most jobs are one pod, and there may be many nodes: nothing is copied for them.
     if let [need @ Need { count: 1, .. }] = needs {
-        let takers = environment.nodes.iter().filter(|index| need.takes(&nodes[**index]));
+        let takes = |node: &NodeRoom| need.wants(node) && need.has_its_port_on(node);
+        let takers = environment.nodes.iter().filter(|index| takes(&nodes[**index]));
         let node = tightest_of(takers.map(|index| (*index, room(&nodes[*index], environment))), &need.pod)?;
         return Some(vec![(node, need.pod)]);
     }
@@ -329,7 +336,7 @@ fn pack(
     let mut taken = Vec::new();
     for need in needs {
         for _ in 0..need.count {
-            let takers = left.iter().filter(|(index, _)| need.takes(&nodes[**index]));
+            let takers = left.iter().filter(|(index, _)| need.wants(&nodes[**index]));
             let node = tightest_of(takers.map(|(index, free)| (*index, *free)), &need.pod)?;
             left.get_mut(&node)?.charge(&need.pod);
             taken.push((node, need.pod));
@@ -361,8 +368,11 @@ fn nearest(
     for need in needs {
         for _ in 0..need.count {
             let large =
-                empty.iter().filter(|(index, size)| need.takes(&nodes[**index]) && need.pod.fits(size));
-            let node = large.map(|(index, _)| *index).min_by_key(|index| lacks(&need.pod, &left[index]))?;
+                empty.iter().filter(|(index, size)| need.wants(&nodes[**index]) && need.pod.fits(size));
+            // A port becomes free with the pod that has it, whatever else that takes.
+            let distance =
+                |index: &usize| (!need.has_its_port_on(&nodes[*index]), lacks(&need.pod, &left[index]));
+            let node = large.map(|(index, _)| *index).min_by_key(distance)?;
             empty.get_mut(&node)?.charge(&need.pod);
             left.get_mut(&node)?.charge(&need.pod);
             taken.push((node, need.pod));
@@ -378,7 +388,7 @@ fn lacking(environment: &Environment, name: &str, nodes: &[NodeRoom], needs: &[N
     }
     let of = |index: &usize| &nodes[*index];
     for need in needs {
-        let mut takers = environment.nodes.iter().filter(|index| need.takes(of(index)));
+        let mut takers = environment.nodes.iter().filter(|index| need.wants(of(index)));
         if let Some(wanted) = need.instance_type.filter(|_| takers.clone().next().is_none()) {
             return waits::no_node_of_type(name, wanted);
         }
@@ -392,7 +402,7 @@ fn lacking(environment: &Environment, name: &str, nodes: &[NodeRoom], needs: &[N
         }
     }
     let pods = needs.iter().map(|need| need.count).sum();
-    let [Need { count: 1, pod: need, instance_type: None }] = needs else {
+    let [Need { count: 1, pod: need, instance_type: None, port }] = needs else {
         return match pack(environment, nodes, NodeRoom::size_in, needs) {
             None => waits::more_than_all_nodes(name, pods),
             Some(_) => waits::gang(name, pods),
@@ -407,6 +417,8 @@ fn lacking(environment: &Environment, name: &str, nodes: &[NodeRoom], needs: &[N
         waits::resource(name, Kind::Vcpus)
     } else if none(&|free| free.memory >= need.memory) {
         waits::resource(name, Kind::Memory)
+    } else if let Some(port) = port.filter(|_| !none(&|free| need.fits(free))) {
+        waits::host_port(name, port)
     } else {
         waits::resource(name, Kind::Node)
     }

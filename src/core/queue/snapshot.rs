@@ -1,6 +1,6 @@
 //! The world as one cycle sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -84,6 +84,24 @@ pub struct Candidate {
     pub gang: Option<Arc<[Group]>>,
     /// Its pod requests the CPU that is stated, whatever share of it the environment has others request.
     pub cpu_as_stated: bool,
+    /// The port of an interactive session.
+    pub port: Option<SessionPort>,
+}
+
+/// The port that people connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPort {
+    /// Its number; TCP.
+    pub number: u16,
+    /// It is a port of the node wherever the job runs, and not only where pods have their node's network.
+    pub of_node: bool,
+}
+
+impl SessionPort {
+    /// The port of the node that it takes in an environment, given whether pods have their node's network there.
+    pub fn on_node(self, host_network: bool) -> Option<u16> {
+        (self.of_node || host_network).then_some(self.number)
+    }
 }
 
 /// Nodes of a multi-node job whose pods are alike.
@@ -102,7 +120,8 @@ pub struct Group {
 impl Group {
     fn need_in(&self, environment: &Environment) -> Need<'_> {
         let instance_type = self.instance_type.as_deref();
-        Need { count: self.count, pod: environment.requests(self.pod, self.cpu_as_stated), instance_type }
+        let pod = environment.requests(self.pod, self.cpu_as_stated);
+        Need { count: self.count, pod, instance_type, port: None }
     }
 }
 
@@ -112,12 +131,19 @@ pub(super) struct Need<'c> {
     pub(super) count: usize,
     pub(super) pod: Resources,
     pub(super) instance_type: Option<&'c str>,
+    /// A port of the node, of a session; those have one pod.
+    pub(super) port: Option<u16>,
 }
 
 impl Need<'_> {
     /// True if the node is of the type that is wanted, if one is.
-    pub(super) fn takes(&self, node: &NodeRoom) -> bool {
+    pub(super) fn wants(&self, node: &NodeRoom) -> bool {
         self.instance_type.is_none_or(|wanted| node.instance_type.as_deref() == Some(wanted))
+    }
+
+    /// True if the port that is needed, if one is, is not another pod's there.
+    pub(super) fn has_its_port_on(&self, node: &NodeRoom) -> bool {
+        self.port.is_none_or(|port| !node.ports.contains(&port))
     }
 }
 
@@ -137,10 +163,16 @@ impl Candidate {
         environment.requests(self.pod, self.cpu_as_stated)
     }
 
+    /// The port of a node that it takes in an environment.
+    pub fn port_in(&self, environment: &Environment) -> Option<u16> {
+        self.port.and_then(|port| port.on_node(environment.host_network))
+    }
+
     /// What its pods request in an environment, the largest first.
     pub(super) fn needs_in(&self, environment: &Environment) -> Vec<Need<'_>> {
         let Some(groups) = &self.gang else {
-            return vec![Need { count: 1, pod: self.requests_in(environment), instance_type: None }];
+            let (pod, port) = (self.requests_in(environment), self.port_in(environment));
+            return vec![Need { count: 1, pod, instance_type: None, port }];
         };
         let mut needs: Vec<_> = groups.iter().map(|group| group.need_in(environment)).collect();
         needs.sort_by_key(|need| std::cmp::Reverse((need.pod.gpus, need.pod.cpu_milli, need.pod.memory)));
@@ -175,6 +207,8 @@ pub struct Environment {
     pub gpu: Option<String>,
     /// None of its nodes has GPUs, whichever may come.
     pub without_gpus: bool,
+    /// Pods have their node's network here.
+    pub host_network: bool,
 }
 
 impl Environment {
@@ -283,6 +317,8 @@ pub struct NodeRoom {
     pub instance_type: Option<String>,
     /// What is free and what is allocatable of resources of other names, which may be GPUs to an environment.
     pub others: BTreeMap<String, (i64, i64)>,
+    /// The TCP ports of the node that pods have.
+    pub ports: BTreeSet<u16>,
 }
 
 impl NodeRoom {
@@ -309,7 +345,8 @@ impl NodeRoom {
     }
 
     /// Takes what a pod of an environment requests.
-    pub fn charge(&mut self, environment: &Environment, pod: &Resources) {
+    pub fn charge(&mut self, environment: &Environment, pod: &Resources, port: Option<u16>) {
+        self.ports.extend(port);
         let Some(name) = &environment.gpu else { return self.free.charge(pod) };
         self.free.charge(&Resources { gpus: 0, ..*pod });
         if let Some((free, _)) = self.others.get_mut(name) {

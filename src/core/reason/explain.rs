@@ -5,6 +5,7 @@
 
 mod definitions;
 mod dependencies;
+mod sessions;
 
 /// What a text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub fn explain(text: &str) -> Option<&'static Explanation> {
 
 /// All explanations, in the order in which they are tried.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    dependencies::TABLE.iter().chain(definitions::TABLE).chain(TABLE)
+    dependencies::TABLE.iter().chain(definitions::TABLE).chain(sessions::TABLE).chain(TABLE)
 }
 
 /// True if the text has the fixed parts of the pattern in their order, from its beginning.
@@ -504,6 +505,7 @@ mod tests {
             waits::too_many_shares("q", 500),
             waits::consumable_resource_missing("r"),
             waits::tokens("r", 2),
+            waits::host_port("e", 8443),
             waits::reserved_for_shares("e", 2000),
             waits::namespace_max_vcpus("e", "n", 2000),
             waits::held_for("e", "q"),
@@ -521,6 +523,7 @@ mod tests {
             reason::ESSENTIAL_EXITED.into(),
             reason::FAILED_TO_START.into(),
             reason::TIMED_OUT.into(),
+            crate::session::idle(jiff::SignedDuration::from_secs(60)),
             reason::DEPENDENT_FAILED.into(),
             reason::dependency_missing("j", 60),
             reason::dependency_circle(&["a".to_owned(), "a".to_owned()]),

@@ -236,9 +236,9 @@ fn a_container_waits_for_another() {
     let (well, badly) = (|| ended(0, 2, 3), || ended(5, 2, 3));
     let to_start = "starting: Waiting for container init to start";
     let to_end = "starting: Waiting for container init to end";
-    let failed = "Configuration none at 3: DependencyError: container app depends on init, which exited with 5";
-    let late =
-        "Configuration none at 12: DependencyError: container app depends on init, which did not end within 10 s";
+    let failed =
+        "Configuration none at 3: DependencyError: container app depends on init, which exited with 5";
+    let late = "Configuration none at 12: DependencyError: container app depends on init, which did not end within 10 s";
     for (name, until, limit, init, app, want, told_to) in [
         ("not started", Start, None, creating(), waits(), to_start, ""),
         ("started", Start, None, running(2), waits(), HELD, "app"),

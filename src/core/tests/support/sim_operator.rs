@@ -408,7 +408,7 @@ impl World {
         let unbound = self.cluster.pods.values().filter(|p| p.is_live() && p.view.node_name.is_none());
         for pod in unbound.filter(|p| p.view.compute_environment.as_deref() == Some(name)) {
             let need = amounts(pod.vcpus);
-            if let Some(node) = tightest(environment, nodes, &need) {
+            if let Some(node) = tightest(environment, nodes, &need, None) {
                 nodes[node].free.charge(&need);
             }
         }

@@ -231,7 +231,7 @@ impl Simulation {
             let Some(pod) = &mut job.pod else { continue };
             let environment = &self.idle.environments[&pod.environment];
             let need = job.candidate.requests_in(environment);
-            if let Some(node) = room::tightest(environment, &nodes, &need) {
+            if let Some(node) = room::tightest(environment, &nodes, &need, None) {
                 nodes[node].free.charge(&need);
                 pod.bound = Some((node, now));
                 bound.push(job.rank.uid.clone());
