@@ -388,20 +388,8 @@ impl BatchJob {
     }
 }
 
-/// An interactive session that is ready or was.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionStatus {
-    /// Where to connect to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// When the readiness probe passed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready_at: Option<jiff::Timestamp>,
-    /// True while the session can be used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready: Option<bool>,
-}
+/// An interactive session that is ready, will be or was.
+pub type SessionStatus = batchyard_core::session::State;
 
 /// Where an attempt's output goes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

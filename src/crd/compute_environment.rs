@@ -155,6 +155,49 @@ pub struct ComputeEnvironmentSpec {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_namespaces: Vec<AllowedNamespaces>,
+    /// What may be made for interactive sessions here. Default: nothing; they have addresses of nodes and pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionPolicy>,
+}
+
+/// What interactive sessions may have that is not their own: whoever may submit a job may not make Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionPolicy {
+    /// The types of addresses for which objects are made: Service, Ingress and Gateway.
+    #[schemars(length(max = 3))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<SessionObject>,
+    /// The host names that an Ingress or route may have; * stands for a first label, as in *.desk.example.com.
+    #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// The annotations that a session may give its Service, Ingress or route, by name.
+    #[schemars(length(max = 64), inner(length(max = 317)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<String>,
+}
+
+/// A type of address for which objects are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SessionObject {
+    /// A Service.
+    Service,
+    /// A Service and an Ingress.
+    Ingress,
+    /// A Service and a route.
+    Gateway,
+}
+
+impl SessionObject {
+    /// The word for it in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Ingress => "Ingress",
+            Self::Gateway => "Gateway",
+        }
+    }
 }
 
 /// Who looks after the nodes.

@@ -9,6 +9,7 @@ use batchyard_core::waits::Kind as Wait;
 use serde_json::Value;
 
 use super::aws_compute::ImageKind;
+use super::interactive;
 
 /// The kinds that have a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +61,7 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "allowedNamespaces",
     "gpu",
     "devices",
+    "sessions",
 ];
 
 /// Besides, where new nodes may come for pods that wait.
@@ -136,6 +138,7 @@ const JOB_DEFINITION: &[&str] = &[
     "platformCapabilities",
     "deregistered",
     "registration",
+    "session",
 ];
 
 const BATCH_JOB: &[&str] = &[
@@ -163,6 +166,7 @@ const BATCH_JOB: &[&str] = &[
     "containerOverrides.resourceRequirements",
     "containerOverrides.vcpus",
     "containerOverrides.memory",
+    "session",
 ];
 
 const CONTAINER: &[&str] = &[
@@ -303,11 +307,22 @@ const NEUTRAL_VALUES: &[(&str, &[&str])] = &[
 const DECISIVE: &[&str] =
     &["arrayProperties", "consumableResourceProperties", "consumableResourcePropertiesOverride"];
 
+/// The parameter that may hold options of `docker run`.
+const OPTIONS: &str = "parameters.command";
+
 /// The paths of the members of a spec that have no effect and yet say something, sorted; for example
 /// `computeResources.subnets` or `containerProperties.volumes[1].efsVolumeConfiguration`.
 pub fn ignored_fields(kind: Kind, spec: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk(&honoured(kind, spec), &Path::default(), spec, &mut found);
+    if matches!(kind, Kind::JobDefinition | Kind::BatchJob) {
+        found.extend(interactive::without_effect(spec));
+    }
+    if kind == Kind::JobDefinition
+        && let Some(options) = interactive::docker_options(spec)
+    {
+        found.extend(options.without_effect.iter().map(|option| format!("{OPTIONS} ({option})")));
+    }
     found.sort();
     found
 }
@@ -367,7 +382,7 @@ fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
         Kind::ConsumableResource => CONSUMABLE_RESOURCE.to_vec(),
         Kind::NotificationRule => NOTIFICATION_RULE.to_vec(),
         Kind::JobDefinition => {
-            [JOB_DEFINITION, CONTAINER, SEVERAL, privileged(spec), NODES, nodes(spec)].concat()
+            [JOB_DEFINITION, CONTAINER, SEVERAL, privileged(spec), NODES, nodes(spec), options(spec)].concat()
         }
         Kind::BatchJob => [BATCH_JOB, CONTAINER, SEVERAL, privileged(spec), NODES, nodes(spec)].concat(),
     }
@@ -377,6 +392,11 @@ fn honoured(kind: Kind, spec: &Value) -> Vec<&'static str> {
 fn privileged(spec: &Value) -> &'static [&'static str] {
     let is_privileged = spec.pointer("/containerProperties/privileged") == Some(&Value::Bool(true));
     if is_privileged { PRIVILEGED } else { &[] }
+}
+
+/// Options of `docker run` are looked at one by one.
+fn options(spec: &Value) -> &'static [&'static str] {
+    if interactive::docker_options(spec).is_some() { &[OPTIONS] } else { &[] }
 }
 
 /// A job has either one container or groups of nodes with one each.

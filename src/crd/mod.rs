@@ -16,6 +16,7 @@ pub mod convert;
 pub mod ecs;
 pub mod eks;
 pub mod ignored;
+pub mod interactive;
 pub mod job_definition;
 pub mod job_queue;
 pub mod logging;

@@ -208,6 +208,8 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         service_account: account.as_deref(),
         effective,
         tags: plan.tags.as_deref(),
+        session: plan.session.as_deref(),
+        host_network: plan.host_network,
         grace_seconds: i64::from(context.settings.terminate_grace_seconds),
         fenced: queue.spec.strict_fencing == Some(true),
         log_tail: context.settings.log_tail,

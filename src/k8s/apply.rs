@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::NamespaceResourceScope;
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -221,6 +221,26 @@ impl Writer {
         let params = PatchParams::apply(meta::OPERATOR).force();
         let patch = Patch::Apply(object);
         self.bounded("patch", what, api.patch(&object.name_any(), &params, &patch)).await
+    }
+
+    /// Makes an object of a kind that is known while it runs what it should be.
+    pub async fn apply_as(&self, kind: &ApiResource, object: &DynamicObject) -> Result<DynamicObject> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let what = format!("apply {} {namespace}/{name}", kind.kind);
+        if !self.leadership.is_fresh() {
+            return Err(Error::NotLeading { what });
+        }
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, kind);
+        let params = PatchParams::apply(meta::OPERATOR).force();
+        self.bounded("patch", what, api.patch(&name, &params, &Patch::Apply(object))).await
+    }
+
+    /// Deletes an object that was made for a pod, by its name; one that is not there counts as deleted.
+    pub async fn delete_made_for(&self, kind: &ApiResource, pod: &Pod, name: &str) -> Result<()> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let what = format!("delete {} {namespace}/{name}", kind.kind);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, kind);
+        gone_is_fine(self.bounded("delete", what, api.delete(name, &DeleteParams::background())).await)
     }
 
     /// Says how the leader is known when the API server passes questions on to it.

@@ -51,6 +51,11 @@ impl Error {
         self.status().is_some_and(|s| s.code == 404)
     }
 
+    /// This process may not do that.
+    pub fn is_forbidden(&self) -> bool {
+        self.status().is_some_and(|s| s.code == 403)
+    }
+
     /// When to ask again, if the API server has too much to do.
     pub fn retry_after(&self) -> Option<Duration> {
         let throttled = self.status().filter(|status| status.code == 429)?;

@@ -41,6 +41,8 @@ pub const VCPUS_MILLI: &str = "batchyard.io/vcpus-milli";
 pub const SHARE_IDENTIFIER: &str = "batchyard.io/share-identifier";
 /// Annotation: the tokens that the pod holds, as a JSON object of ConsumableResource names and quantities.
 pub const CONSUMABLE_RESOURCES: &str = "batchyard.io/consumable-resources";
+/// Annotation of a pod: which kind of object makes it reachable as a session. Label of those objects: the pod's uid.
+pub const SESSION: &str = "batchyard.io/session";
 /// Annotation: containers of the pod whose end alone ends nothing, separated by commas.
 pub const AUXILIARY: &str = "batchyard.io/auxiliary-containers";
 /// Annotation: the attempt ends with the last of the pod's containers, and not with the first.

@@ -25,5 +25,6 @@ pub mod pods;
 pub mod pool;
 pub(crate) mod quantity;
 pub mod read;
+pub mod sessions;
 pub mod tokens;
 pub mod watch;

@@ -91,6 +91,11 @@ pub fn index(pod: &core::Pod) -> Option<u32> {
     pod.annotations().get(meta::INDEX).map(|text| text.parse().unwrap_or(u32::MAX))
 }
 
+/// The environment that a pod was placed in.
+pub fn environment(pod: &core::Pod) -> Option<&str> {
+    pod.annotations().get(meta::COMPUTE_ENVIRONMENT).map(String::as_str)
+}
+
 /// The node that a pod is bound to.
 pub fn node_name(pod: &core::Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
@@ -273,6 +278,27 @@ fn others(list: Option<&BTreeMap<String, Quantity>>) -> impl Iterator<Item = (St
     };
     let list = list.into_iter().flatten().filter(move |(name, _)| is_other(name));
     list.map(|(name, amount)| (name.clone(), quantity::whole(&amount.0)))
+}
+
+/// The TCP ports of its node that a pod has: the scheduler puts no two pods with the same one on a node.
+///
+/// The API server writes them down for pods with their node's network, too.
+pub fn host_ports(pod: &core::Pod) -> Vec<u16> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let mut found: Vec<u16> = ports.filter(|port| is_tcp(port)).filter_map(host_port).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn is_tcp(port: &core::ContainerPort) -> bool {
+    port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
+}
+
+fn host_port(port: &core::ContainerPort) -> Option<u16> {
+    port.host_port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)
 }
 
 fn amounts(list: Option<&BTreeMap<String, Quantity>>, pods: i64) -> Resources {

@@ -4,6 +4,9 @@
 //! Indexed by the uid of the job that owns them and by node, so that neither a reconcile nor a
 //! scheduling cycle looks at all pods.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
@@ -56,6 +59,8 @@ pub struct Taken {
     pub by_node: HashMap<String, Resources>,
     /// And of resources of other names, which may be GPUs to an environment.
     pub others_by_node: HashMap<String, Others>,
+    /// The TCP ports of each node that pods have, and how many do.
+    pub ports: HashMap<String, BTreeMap<u16, usize>>,
     /// vCPUs of the attempt pods that are not finished, in thousandths, by environment and namespace.
     pub vcpus_milli: HashMap<String, HashMap<String, i64>>,
     /// The attempt pods that are not finished and have no node yet, and what they request.
@@ -73,6 +78,7 @@ struct Entry {
     requests: Resources,
     /// Few pods have any.
     others: Option<Box<Others>>,
+    ports: Box<[u16]>,
     attempt: Option<Arc<AttemptPod>>,
 }
 
@@ -85,6 +91,7 @@ struct Inner {
     by_job: HashMap<String, JobPods>,
     by_node: HashMap<String, Resources>,
     others_by_node: HashMap<String, Others>,
+    ports: HashMap<String, BTreeMap<u16, usize>>,
     vcpus_milli: HashMap<String, HashMap<String, i64>>,
     /// By uid, so that they are looked at in the same order each time.
     unbound: BTreeMap<String, (Arc<AttemptPod>, Resources)>,
@@ -196,6 +203,7 @@ impl PodIndex {
         Taken {
             by_node: inner.by_node.clone(),
             others_by_node: inner.others_by_node.clone(),
+            ports: inner.ports.clone(),
             vcpus_milli: inner.vcpus_milli.clone(),
             unbound: inner.unbound.values().cloned().collect(),
             holders: inner.holders.values().cloned().collect(),
@@ -234,12 +242,16 @@ impl Inner {
             node: observe::node_name(pod).map(str::to_owned),
             requests: if finished { Resources::default() } else { observe::requests(pod) },
             others: (!finished).then(|| observe::other_requests(pod)).filter(|o| !o.is_empty()).map(Box::new),
+            ports: if finished { Box::default() } else { observe::host_ports(pod).into() },
             attempt: attempt(pod, finished),
         };
         if let Some(node) = &entry.node {
             self.by_node.entry(node.clone()).or_default().add(&entry.requests);
             if let Some(others) = &entry.others {
                 self.count_others(node, others, true);
+            }
+            for port in &entry.ports {
+                *self.ports.entry(node.clone()).or_default().entry(*port).or_default() += 1;
             }
         }
         let job = entry.attempt.as_ref().map(|attempt| {
@@ -276,6 +288,9 @@ impl Inner {
         if let (Some(node), Some(others)) = (&entry.node, &entry.others) {
             self.count_others(node, others, false);
         }
+        if let Some(node) = &entry.node {
+            self.give_back(node, &entry.ports);
+        }
         if let Some(node) = entry.node
             && let Some(used) = self.by_node.get_mut(&node)
         {
@@ -306,6 +321,20 @@ impl Inner {
         sums.retain(|_, sum| *sum != 0);
         if sums.is_empty() {
             self.others_by_node.remove(node);
+        }
+    }
+
+    /// Ports that a pod had on its node are free again, unless another has them.
+    fn give_back(&mut self, node: &str, ports: &[u16]) {
+        let Some(taken) = self.ports.get_mut(node).filter(|_| !ports.is_empty()) else { return };
+        for port in ports {
+            match taken.get_mut(port) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(taken.remove(port)),
+            }
+        }
+        if taken.is_empty() {
+            self.ports.remove(node);
         }
     }
 
@@ -388,6 +417,7 @@ pub fn trim(pod: &mut Pod) {
             name: container.name.clone(),
             resources: container.resources.clone(),
             restart_policy: container.restart_policy.clone(),
+            ports: container.ports.clone().filter(|ports| ports.iter().any(|port| port.host_port.is_some())),
             ..Container::default()
         };
         *spec = PodSpec {
@@ -406,155 +436,5 @@ pub fn trim(pod: &mut Pod) {
             *status =
                 k8s_openapi::api::core::v1::PodStatus { phase: status.phase.take(), ..Default::default() };
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn pod(uid: &str, job: Option<&str>, node: &str, cpu: &str, phase: &str) -> Arc<Pod> {
-        let owners = job.map(|job| {
-            json!([{"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob", "name": job, "uid": job,
-                    "controller": true}])
-        });
-        let pod = serde_json::from_value(json!({
-            "metadata": {"name": uid, "namespace": "ns", "uid": uid, "ownerReferences": owners},
-            "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]},
-            "status": {"phase": phase},
-        }));
-        let mut pod = pod.expect("a pod");
-        trim(&mut pod);
-        Arc::new(pod)
-    }
-
-    #[test]
-    fn counts_the_room_that_pods_take() {
-        let index = PodIndex::default();
-        let used = || index.taken().by_node["n1"].cpu_milli;
-        let running = pod("a", Some("job"), "n1", "500m", "Running");
-        assert_eq!(index.take(&Change::Applied(running)).as_deref(), Some("job"));
-        assert_eq!(index.take(&Change::Applied(pod("b", None, "n1", "250m", "Running"))), None);
-        assert_eq!(used(), 750);
-        let ended = pod("a", Some("job"), "n1", "500m", "Succeeded");
-        index.take(&Change::Applied(ended.clone()));
-        assert_eq!(used(), 250, "an ended pod takes no room");
-        assert_eq!(index.of_job("job").len(), 1);
-        assert_eq!(index.take(&Change::Deleted(ended)).as_deref(), Some("job"));
-        assert!(index.of_job("job").is_empty() && index.owners().is_empty());
-        index.take(&Change::Deleted(pod("b", None, "n1", "250m", "Running")));
-        assert!(index.taken().by_node.is_empty(), "an empty node is forgotten");
-    }
-
-    /// An attempt pod of a job in an environment that takes so many vCPUs and a token.
-    fn placed(uid: &str, environment: &str, vcpus_milli: &str, node: &str, phase: &str) -> Change<Pod> {
-        let mut pod = Pod::clone(&pod(uid, Some(uid), node, "1", phase));
-        let annotations = [
-            (meta::COMPUTE_ENVIRONMENT, environment),
-            (meta::VCPUS_MILLI, vcpus_milli),
-            (meta::CONSUMABLE_RESOURCES, r#"{"licence": 1}"#),
-        ];
-        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        pod.metadata.annotations = Some(annotations.into());
-        Change::Applied(Arc::new(pod))
-    }
-
-    /// What is kept is what a look at all pods would find, whatever becomes of them.
-    #[test]
-    fn what_pods_take_is_counted_as_they_change() {
-        let index = PodIndex::default();
-        let told = |index: &PodIndex| {
-            let taken = index.taken();
-            let unbound: Vec<_> =
-                taken.unbound.iter().map(|(pod, takes)| (&*pod.job_uid, takes.cpu_milli)).collect();
-            let used = ["spot", "ec2"].map(|name| taken.vcpus_milli.get(name).map(|used| used["ns"]));
-            format!("{used:?} {unbound:?} {}", taken.holders.len())
-        };
-        for (change, want) in [
-            (placed("a", "spot", "1000", "", "Pending"), r#"[Some(1000), None] [("a", 1000)] 1"#),
-            (placed("a", "spot", "1000", "n1", "Pending"), "[Some(1000), None] [] 1"),
-            (placed("b", "spot", "500", "", "Pending"), r#"[Some(1500), None] [("b", 1000)] 2"#),
-            (placed("b", "ec2", "500", "", "Pending"), r#"[Some(1000), Some(500)] [("b", 1000)] 2"#),
-            (placed("c", "ec2", "0", "n1", "Running"), r#"[Some(1000), Some(500)] [("b", 1000)] 3"#),
-            (placed("a", "spot", "1000", "n1", "Succeeded"), r#"[None, Some(500)] [("b", 1000)] 3"#),
-            (Change::Deleted(pod("a", None, "", "1", "Succeeded")), r#"[None, Some(500)] [("b", 1000)] 2"#),
-            (placed("b", "ec2", "500", "", "Failed"), "[None, None] [] 2"),
-            (Change::Deleted(pod("b", None, "", "1", "Failed")), "[None, None] [] 1"),
-            (Change::Deleted(pod("c", None, "", "1", "Failed")), "[None, None] [] 0"),
-        ] {
-            index.take(&change);
-            assert_eq!(told(&index), want, "{change:?}");
-        }
-        assert!(index.taken().vcpus_milli.is_empty(), "what is not used is forgotten");
-    }
-
-    /// GPUs of another name than the usual one, which the summary of a pod's requests does not hold.
-    #[test]
-    fn resources_of_other_names_are_counted_too() {
-        let mig = "nvidia.com/mig-1g.5gb";
-        let with = |uid: &str, count: &str, phase: &str| {
-            let mut pod = Pod::clone(&pod(uid, Some(uid), "n1", "1", phase));
-            let container = json!({"name": "c", "resources": {"limits": {mig: count, "nvidia.com/gpu": "9", "cpu": "1"}}});
-            pod.spec.as_mut().expect("a spec").containers =
-                vec![serde_json::from_value(container).expect("a container")];
-            Change::Applied(Arc::new(pod))
-        };
-        let index = PodIndex::default();
-        let used = || index.taken().others_by_node.get("n1").map(|used| used[mig]);
-        for (change, want) in [
-            (with("a", "2", "Running"), Some(2)),
-            (with("b", "1", "Pending"), Some(3)),
-            (with("a", "2", "Succeeded"), Some(1)),
-            (Change::Deleted(pod("b", None, "n1", "1", "Failed")), None),
-        ] {
-            index.take(&change);
-            assert_eq!(used(), want, "{change:?}");
-        }
-        assert!(index.taken().others_by_node.is_empty(), "what is not used is forgotten");
-    }
-
-    #[test]
-    fn remembers_pods_that_lost_their_owner() {
-        let index = PodIndex::default();
-        let mut orphan = Pod::clone(&pod("a", None, "n1", "1", "Running"));
-        orphan.metadata.finalizers = Some(vec![meta::ATTEMPT_FINALIZER.to_owned()]);
-        let orphan = Arc::new(orphan);
-        index.take(&Change::Applied(orphan.clone()));
-        assert_eq!(index.orphans().len(), 1);
-        index.take(&Change::Applied(pod("a", None, "n1", "1", "Running")));
-        assert!(index.orphans().is_empty(), "released");
-        index.take(&Change::Applied(orphan.clone()));
-        index.take(&Change::Deleted(orphan));
-        assert!(index.orphans().is_empty(), "gone");
-    }
-
-    /// G10: somebody takes the owner reference off a pod that no record speaks of yet.
-    #[test]
-    fn g10_a_pod_without_its_owner_reference_still_belongs_to_its_job() {
-        let made_for = |pod: &Arc<Pod>, name: &str| {
-            let mut pod = Pod::clone(pod);
-            let annotations = [(meta::JOB, "render/job"), (meta::ATTEMPT, "2"), (meta::PLACEMENT, "0")];
-            let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            pod.metadata.annotations = Some(annotations.into());
-            pod.metadata.finalizers = Some(vec![meta::ATTEMPT_FINALIZER.to_owned()]);
-            pod.metadata.name = Some(name.to_owned());
-            Arc::new(pod)
-        };
-        let name = name::pod("render", "job", None, 2, 0);
-        let index = PodIndex::default();
-        index.take(&Change::Applied(made_for(&pod("a", Some("job"), "n1", "1", "Running"), &name)));
-        let bare = made_for(&pod("a", None, "n1", "1", "Running"), &name);
-        assert_eq!(index.take(&Change::Applied(bare.clone())).as_deref(), Some("job"));
-        assert_eq!(index.of_job("job").len(), 1);
-        assert!(index.orphans().is_empty());
-        assert_eq!(job_of(&bare), Some(("render", "job")));
-        let mut unheld = Pod::clone(&bare);
-        unheld.metadata.finalizers = None;
-        assert_eq!(owner(&unheld), Some("job"), "also without our finalizer");
-        // A controller's word outranks an annotation, and a copy of the pod is nobody's.
-        let of_another = made_for(&pod("a", Some("another"), "n1", "1", "Running"), &name);
-        assert_eq!(owner(&of_another), Some("another"));
-        assert_eq!(owner(&made_for(&bare, "copy")), None);
     }
 }

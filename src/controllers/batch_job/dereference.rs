@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use super::{array, capability, dependencies, identity};
+use super::{array, capability, dependencies, identity, session};
 use crate::controllers::{Context, job_definition, job_queue, revision};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
@@ -41,6 +41,8 @@ pub(super) struct Dereferenced {
     pub tolerances: Tolerances,
     /// The nodes of a multi-node job that has not ended.
     pub gang: Option<Arc<Gang>>,
+    /// The interactive session that the job is, while it has not ended.
+    pub session: Option<session::Seen>,
     /// The pods behind `seen.pods`.
     pub pods: Vec<Arc<Pod>>,
     /// The queue that a waiting job is in: the one it names, once that takes it.
@@ -66,6 +68,7 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
         seen: seen(job, &record, &pods, &tolerances, context).await?,
         tolerances,
         gang: None,
+        session: None,
         pods,
         queue: queue(job, context),
         fair_share: is_fair_share(job, context),
@@ -115,6 +118,12 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
             world.job.strategy.attempts += 1;
         }
         world.job.timeout = plan.timeout;
+        if let Some(session) = &plan.session {
+            let seen = session::Seen::look(job, session, &record, &world.pods, context).await;
+            world.job.idle_timeout = session.idle_limit();
+            world.seen.idle_since = seen.idle_since(job, context.clock.now());
+            world.session = Some(seen);
+        }
         world.gang = plan.gang;
     }
     Ok(world)

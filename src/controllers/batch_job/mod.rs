@@ -10,6 +10,7 @@ mod dependencies;
 mod dereference;
 mod gang;
 pub mod identity;
+mod session;
 mod status;
 
 use std::sync::Arc;
@@ -19,12 +20,12 @@ use batchyard_core::job::decide::{Action, Decision, Deletion, decide};
 use batchyard_core::job::phase::Phase;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Resource, ResourceExt};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::lanes::Lane;
 use super::{Context, Outcome, Wake};
 use crate::crd::BatchJob;
-use crate::k8s::error::Error;
+use crate::k8s::error::{Error, chain};
 use crate::k8s::tokens;
 use crate::k8s::watch::key;
 use crate::seeded_bugs::{Bug, has};
@@ -87,11 +88,18 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         tell(&job, &current, &context);
         context.dispatch.poke();
     }
+    let mut again = None;
+    if let Some(session) = &world.session {
+        let made = decision.record.intent.is_none() && session.make(&context).await;
+        again = session.again(made).filter(|_| !decision.record.phase().is_terminal());
+    }
     carry_out_all(&decision.actions, &world, &context).await?;
     if decision.record.phase().is_terminal() {
         context.dispatch.forget(&current.uid().unwrap_or_default());
     }
-    Ok(if world.poll { Wake::After(UNWATCHED) } else { Wake::at(decision.wake, now) })
+    let again = again.and_then(|again| now.checked_add(again).ok());
+    let wake = [decision.wake, again].into_iter().flatten().min();
+    Ok(if world.poll { Wake::After(UNWATCHED) } else { Wake::at(wake, now) })
 }
 
 /// True if a job has ended, its status is about its newest spec, and no pod of it needs anything:
@@ -117,6 +125,10 @@ async fn carry_out_all(actions: &[Action], world: &Dereferenced, context: &Conte
 async fn carry_out(action: &Action, pod: &Pod, context: &Context) -> Result<(), Error> {
     match action {
         Action::Delete { how, .. } => {
+            // Tried again before the pod is let go of: it must not keep the job from ending.
+            if let Err(error) = session::remove(pod, context).await {
+                warn!(pod = key(pod), "{}; trying again", chain(&error));
+            }
             match context.writer.delete_pod(pod, *how).await {
                 // The scheduler was faster, or the pod changed: look again.
                 Err(error) if error.is_conflict() && *how == Deletion::IfUnbound => Ok(()),
@@ -130,6 +142,7 @@ async fn carry_out(action: &Action, pod: &Pod, context: &Context) -> Result<(), 
             if tokens::must_be_counted(pod, &context.caches) {
                 return Ok(());
             }
+            session::remove(pod, context).await?;
             context.release(pod).await
         }
     }
@@ -182,7 +195,8 @@ fn tell(before: &BatchJob, after: &BatchJob, context: &Context) {
     for attempt in new.attempts.iter().skip(old.attempts.len()) {
         context.metrics.attempt(status::action_word(attempt));
     }
-    for news in status::news(&old, &new) {
+    let ready = session::news(before, after);
+    for news in status::news(&old, &new).into_iter().chain(ready) {
         context.events.publish(after.object_ref(&()), news);
     }
 }

@@ -6,10 +6,12 @@ use batchyard_core::job::decide::{Decision, Readiness};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Attempt, Record, RetryAction};
 use batchyard_core::reason;
+use batchyard_core::session::Why;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::dereference::Dereferenced;
+use super::session;
 use crate::crd::batch_job::{ArrayJobDependency, JobDependency};
 use crate::crd::conditions::{self, ConditionStatus, ConditionType, NewCondition};
 use crate::crd::ignored::{self, Kind};
@@ -51,7 +53,10 @@ pub(super) fn next(
         status.scheduling_priority = job.spec.scheduling_priority_override;
     }
     status.share_identifier = job.spec.share_identifier.clone();
+    let session = session::next(&status, world.session.as_ref(), decision, now);
+    status.session = session.as_ref().map(|(state, _)| Box::new(state.clone()));
     set_conditions(&mut status, job, world, decision, now);
+    set_session_ready(&mut status, job, session.map(|(_, standing)| standing), now);
     status
 }
 
@@ -97,6 +102,24 @@ fn set_conditions(
             }
         }
     }
+}
+
+/// Whether people can connect, of a session.
+fn set_session_ready(
+    status: &mut BatchJobStatus,
+    job: &BatchJob,
+    standing: Option<Result<(), Why>>,
+    now: Timestamp,
+) {
+    let Some(standing) = standing else { return };
+    let (value, reason, message) = match standing {
+        Ok(()) => (ConditionStatus::True, "Ready", "People can connect at status.session.url".to_owned()),
+        Err((reason, message)) => (ConditionStatus::False, reason, message),
+    };
+    let type_ = ConditionType::SessionReady;
+    let observed_generation = job.metadata.generation;
+    let new = NewCondition { type_, status: value, reason, message, observed_generation };
+    conditions::set(&mut status.conditions, new, now);
 }
 
 /// What the job waits for, in a word.

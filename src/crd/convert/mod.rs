@@ -16,17 +16,20 @@ use batchyard_core::definition::{self, Effective, Work, WorkOverrides, fargate};
 use batchyard_core::dependency::{Dependency, How, Reference};
 use batchyard_core::job::record::RetryAction;
 use batchyard_core::job::retry::{self, RetryStrategy};
+use batchyard_core::queue::SessionPort;
 use jiff::SignedDuration;
 
 use crate::crd::batch_job::{ArrayJobDependency, JobDependency};
 use crate::crd::container::ContainerProperties;
 use crate::crd::ecs::EcsProperties;
 use crate::crd::eks::EksProperties;
+use crate::crd::interactive;
 use crate::crd::job_definition::{JobDefinitionType, PlatformCapability};
 use crate::crd::node::{NodeProperties, NodeRangeProperty};
 use crate::crd::overrides::{
     ContainerOverrides, EcsPropertiesOverride, EksPropertiesOverride, NodeOverrides, NodePropertyOverride,
 };
+use crate::crd::session::Session;
 use crate::crd::shared;
 use crate::crd::{BatchJobSpec, JobDefinitionSpec};
 use container::{overrides, properties};
@@ -49,9 +52,19 @@ pub struct Plan {
     pub tokens: Vec<(String, i64)>,
     /// The tags that its pods bear, if it hands them on.
     pub tags: Option<Box<BTreeMap<String, String>>>,
+    /// Its pods have their node's network, as its definition says.
+    pub host_network: bool,
+    /// The interactive session that it is.
+    pub session: Option<Arc<Session>>,
 }
 
 impl Plan {
+    /// The port that people connect to, of a session.
+    pub fn port(&self) -> Option<SessionPort> {
+        let session = self.session.as_ref()?;
+        Some(SessionPort { number: session.port(), of_node: self.host_network || session.is_at_node() })
+    }
+
     /// Whether all of its pods may run where the job is.
     ///
     /// # Errors
@@ -75,14 +88,14 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
             .as_ref()
             .or(definition.consumable_resource_properties.as_ref()),
     );
-    let tags = tags::propagated(job, definition);
-    let (tags, runs) = match (tags, runs(job, definition, &tokens)) {
-        (Ok(tags), runs) => (tags, runs),
-        (Err(why), _) => (None, Err(why)),
-    };
-    let (effective, gang) = match runs {
-        Ok((effective, gang)) => (Ok(effective), gang),
-        Err(why) => (Err(why), None),
+    let host_network = interactive::options_of(definition).is_some_and(|options| options.host_network);
+    let all = tags::propagated(job, definition).and_then(|tags| {
+        let session = interactive::session(job, definition, host_network)?;
+        Ok((tags, session, runs(job, definition, &tokens)?))
+    });
+    let (tags, session, effective, gang) = match all {
+        Ok((tags, session, (effective, gang))) => (tags, session, Ok(effective), gang),
+        Err(why) => (None, None, Err(why), None),
     };
     let tokens = match &gang {
         None => tokens,
@@ -99,6 +112,8 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
         scheduling_priority: definition.scheduling_priority.map_or(0, i64::from),
         tokens,
         tags,
+        host_network,
+        session,
     }
 }
 

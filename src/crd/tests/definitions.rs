@@ -409,6 +409,36 @@ fn container() -> Vec<Case> {
         session(json!({ "tcpSocket": {} }), &[]),
         session(json!({}), &["a probe needs exactly one of httpGet, tcpSocket and exec"]),
     ]
+    .into_iter()
+    .chain(sessions())
+    .collect()
+}
+
+fn sessions() -> Vec<Case> {
+    let session = |session: Value, says: &[&'static str]| {
+        let session = super::merged(&json!({ "port": 8443 }), session);
+        create(DEFINITION, &definition(), json!({ "session": session }), says)
+    };
+    let address = |address: Value, says: &[&'static str]| session(json!({ "address": address }), says);
+    let idle = "idleTimeoutSeconds and idleProbe need each other";
+    let host = "an address of type Ingress or Gateway needs a host";
+    let gateway = "an address of type Gateway needs a gateway";
+    let probe = json!({ "exec": { "command": ["connected"] } });
+    vec![
+        session(json!({}), &[]),
+        session(json!({ "idleTimeoutSeconds": 600, "idleProbe": probe }), &[]),
+        session(json!({ "idleTimeoutSeconds": 600 }), &[idle]),
+        session(json!({ "idleProbe": probe }), &[idle]),
+        address(json!({}), &[]),
+        address(json!({ "type": "NodeExternalIP", "port": 443, "scheme": "http" }), &[]),
+        address(json!({ "type": "Service", "serviceType": "NodePort" }), &[]),
+        address(json!({ "type": "Ingress", "host": "{jobId}.example.com" }), &[]),
+        address(json!({ "type": "Ingress" }), &[host]),
+        address(json!({ "type": "Gateway", "host": "a.example.com", "gateway": { "name": "g" } }), &[]),
+        address(json!({ "type": "Gateway", "gateway": { "name": "g" } }), &[host]),
+        address(json!({ "type": "Gateway", "host": "a.example.com" }), &[gateway]),
+        address(json!({ "type": "Gateway" }), &[host, gateway]),
+    ]
 }
 
 fn amounts() -> Vec<Case> {

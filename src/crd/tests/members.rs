@@ -232,7 +232,7 @@ const ADDITIONS: &[(&str, &str)] = &[
     (
         "CreateComputeEnvironment",
         "updatePolicy provisioner podDefaults network logging nodeLostTimeoutSeconds capacityTimeoutSeconds \
-         vcpuRequestPercent cpuLimit allowedNamespaces gpu devices",
+         vcpuRequestPercent cpuLimit allowedNamespaces gpu devices sessions",
     ),
     ("ComputeResource", "updateToLatestImageVersion"),
     ("CreateJobQueue", "maxRunning finishedJobsLimit strictFencing logging"),

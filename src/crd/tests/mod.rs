@@ -14,6 +14,7 @@ mod posts;
 mod queues;
 mod rendered;
 mod rules;
+mod sessions;
 mod table;
 
 use std::collections::BTreeMap;

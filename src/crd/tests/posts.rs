@@ -123,3 +123,48 @@ fn what_the_posts_say_in_vain_is_listed() {
     assert_eq!(ignored(Kind::BatchJob, LOG_JOB), Vec::<String>::new());
     assert_eq!(unsupported_fields(Kind::JobDefinition, &parsed(DCV)), Vec::<String>::new());
 }
+
+/// The files of examples/sessions say what the post does: everything of it, and what they add is named here.
+#[test]
+fn the_example_of_sessions_is_the_post() {
+    let example = |file: &str| {
+        let path = format!("{}/examples/sessions/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let mut object: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let (name, aws) = (object["metadata"]["name"].clone(), aws_name(&object["spec"]));
+        assert_eq!(name, batchyard_core::name::slug(&aws), "{file} is found by its AWS name");
+        object["spec"].take()
+    };
+    let without = |mut spec: Value, members: &[&str]| {
+        for member in members {
+            let (parent, name) = member.rsplit_once('/').unwrap_or(("", member));
+            let parent = spec.pointer_mut(parent).and_then(Value::as_object_mut);
+            assert!(parent.expect("an object").remove(name).is_some(), "{member} is not there");
+        }
+        spec
+    };
+    let post = |text: &str| parsed(text);
+    let environment = example("compute-environment");
+    accepted::<ComputeEnvironmentSpec>("ComputeEnvironment", &environment);
+    let sizes =
+        ["/computeResources/minvCpus", "/computeResources/desiredvCpus", "/computeResources/instanceTypes"];
+    let rest = ["/computeResources/instanceRole"];
+    let ours = [&sizes[..], &rest, &["/provisioner", "/serviceRole"]].concat();
+    let theirs = post(include_str!("../../../tests/api/posts/dcv-gpu-ce.json"));
+    assert_eq!(without(environment, &ours), without(theirs, &[&sizes[..], &rest].concat()));
+    let queue = example("job-queue");
+    accepted::<JobQueueSpec>("JobQueue", &queue);
+    assert_eq!(queue, post(include_str!("../../../tests/api/posts/dcv-gpu-queue.json")));
+    let definition = example("job-definition");
+    accepted::<JobDefinitionSpec>("JobDefinition", &definition);
+    let image = "/containerProperties/image";
+    let theirs = without(post(include_str!("../../../tests/api/posts/dcv-gpu-jd.json")), &[image]);
+    assert_eq!(without(definition, &[image, "/containerProperties/secrets", "/session"]), theirs);
+    accepted::<BatchJobSpec>("BatchJob", &example("job"));
+}
+
+fn aws_name(spec: &Value) -> String {
+    let members = ["computeEnvironmentName", "jobQueueName", "jobDefinitionName", "jobName"];
+    let name = members.iter().find_map(|member| spec.get(*member)?.as_str());
+    name.expect("each has a name").to_owned()
+}

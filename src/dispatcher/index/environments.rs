@@ -14,7 +14,7 @@ use super::gangs;
 use super::jobs::rank;
 use crate::controllers::compute_environment::allowed;
 use crate::crd::ComputeEnvironment;
-use crate::crd::compute_environment::EnvironmentType;
+use crate::crd::compute_environment::{EnvironmentType, Network};
 use crate::crd::shared::ResourceStatus;
 use crate::dispatcher::Dispatch;
 use crate::k8s::build::VCPU_REQUEST_PERCENT;
@@ -71,6 +71,7 @@ pub(super) fn environments(
             largest,
             gpu: gpu.map(str::to_owned),
             without_gpus: gpu::never_has(&object.spec),
+            host_network: object.spec.network == Some(Network::Host),
         };
         environments.insert(name.clone(), environment);
         pools.insert(name, (object, Arc::new(pool)));
@@ -168,7 +169,9 @@ pub(super) fn rooms(nodes: &[Arc<Node>], taken: &Taken) -> Vec<NodeRoom> {
             let used = used.and_then(|used| used.get(&resource)).copied().unwrap_or(0);
             (resource, (size.saturating_sub(used), size))
         });
-        NodeRoom { name, free, size, instance_type, others: others.collect() }
+        let ports = taken.ports.get(&name).map(|ports| ports.keys().copied().collect());
+        let ports = ports.unwrap_or_default();
+        NodeRoom { name, free, size, instance_type, others: others.collect(), ports }
     };
     nodes.iter().map(room).collect()
 }
@@ -185,7 +188,9 @@ pub(super) fn take_room_of_unbound(
         let Some(environment) = snapshot.environments.get_mut(&attempt.environment) else { continue };
         let requests = requests_in(environment, attempt, *requests);
         if environment.provisioned.is_none() {
-            charge_tightest(environment, &mut snapshot.nodes, &requests);
+            // Attempt pods have one port at most, a session's.
+            let port = observe::host_ports(&attempt.pod).first().copied();
+            charge_tightest(environment, &mut snapshot.nodes, &requests, port);
             continue;
         }
         match unbound(attempt, requests, environment, caches) {
@@ -204,15 +209,21 @@ pub(super) fn take_room_of_unbound(
         let namespace = creating.queue.split_once('/').map_or("", |(namespace, _)| namespace);
         environment.charge(namespace, creating.candidate.vcpus_milli, 1);
         if environment.provisioned.is_none() {
-            let requests = creating.candidate.requests_in(environment);
-            charge_tightest(environment, &mut snapshot.nodes, &requests);
+            let candidate = &creating.candidate;
+            let (requests, port) = (candidate.requests_in(environment), candidate.port_in(environment));
+            charge_tightest(environment, &mut snapshot.nodes, &requests, port);
         }
     }
 }
 
-fn charge_tightest(environment: &Environment, nodes: &mut [NodeRoom], requests: &Resources) {
-    if let Some(node) = tightest(environment, nodes, requests) {
-        nodes[node].charge(environment, requests);
+fn charge_tightest(
+    environment: &Environment,
+    nodes: &mut [NodeRoom],
+    requests: &Resources,
+    port: Option<u16>,
+) {
+    if let Some(node) = tightest(environment, nodes, requests, port) {
+        nodes[node].charge(environment, requests, port);
     }
 }
 

@@ -325,6 +325,7 @@ fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> 
         children: None,
         gang,
         cpu_as_stated: effective.cpu_as_stated(),
+        port: plan.port(),
     })
 }
 

@@ -7,6 +7,7 @@ mod defined;
 mod devices;
 mod ecs;
 mod eks;
+mod session;
 #[cfg(test)]
 mod tests;
 mod volumes;
@@ -30,6 +31,7 @@ use super::pool::{INSTANCE_TYPE, Pool};
 use super::tokens;
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::compute_environment::{Network, PodDefaults};
+use crate::crd::session::Session;
 use crate::seeded_bugs::{Bug, has};
 
 /// The share of a job's vCPUs that its pod requests when the environment does not say, in percent.
@@ -78,6 +80,10 @@ pub struct Attempt<'a> {
     pub effective: &'a Effective,
     /// The tags that the pod bears.
     pub tags: Option<&'a BTreeMap<String, String>>,
+    /// The interactive session that it is.
+    pub session: Option<&'a Session>,
+    /// Its definition gives its pods their node's network.
+    pub host_network: bool,
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_seconds: i64,
     /// `strictFencing` of the queue: the pod is not to be bound before its uid is on record.
@@ -99,6 +105,11 @@ impl Attempt<'_> {
     /// The index of the child or of the node.
     fn index(&self) -> Option<u32> {
         self.child.map(|child| child.index).or_else(|| self.node.map(|node| node.index))
+    }
+
+    /// Its pod has its node's network: as the definition or the environment has it.
+    fn is_on_host_network(&self) -> bool {
+        self.host_network || self.environment_spec.network == Some(Network::Host)
     }
 }
 
@@ -186,6 +197,8 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     annotations
         .extend(tokens::annotation(attempt.tokens).map(|held| (text(meta::CONSUMABLE_RESOURCES), held)));
     annotations.extend(attempt.index().map(|index| (text(meta::INDEX), index.to_string())));
+    let made_for = attempt.session.and_then(Session::made_for);
+    annotations.extend(made_for.map(|kind| (text(meta::SESSION), text(kind.as_str()))));
     annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
     annotations.extend(roles(attempt));
     ObjectMeta {
@@ -283,7 +296,7 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
 
 /// The pod network, unless the job's environment or, where it has a say, the job wants the node's.
 fn on_network(attempt: &Attempt<'_>, asked: Option<bool>, spec: PodSpec) -> PodSpec {
-    let host = asked.unwrap_or(attempt.environment_spec.network == Some(Network::Host));
+    let host = asked.unwrap_or(attempt.is_on_host_network());
     let dns_policy = host.then(|| "ClusterFirstWithHostNet".to_owned());
     PodSpec { host_network: host.then_some(true), dns_policy, ..spec }
 }

@@ -350,6 +350,7 @@ impl<'a> Work<'a> {
         let record = self.record(now);
         let world = Dereferenced {
             gang: None,
+            session: None,
             job: self.wishes.clone(),
             readiness: Readiness::Ready(record.job_definition.clone().unwrap_or_default()),
             seen: Seen::default(),

@@ -12,14 +12,23 @@ use serde_json::{Value, json};
 use super::*;
 use crate::crd::convert::{self, Plan};
 
-fn effective(properties: Properties) -> Effective {
+pub(super) fn effective(properties: Properties) -> Effective {
     let amounts = Amounts { vcpus_milli: 2000, memory_mib: 256, gpus: 0 };
     Effective { work: Work::Container(properties), amounts }
 }
 
 pub(super) fn built(environment: Value, effective: &Effective) -> Value {
     let environment = serde_json::from_value(environment).expect("an environment");
-    made(&environment, effective, None, None)
+    made(&environment, effective, &Also::default())
+}
+
+/// What few pods have.
+#[derive(Default)]
+pub(super) struct Also<'a> {
+    pub(super) node: Option<gangs::Node<'a>>,
+    pub(super) tags: Option<&'a BTreeMap<String, String>>,
+    pub(super) session: Option<&'a Session>,
+    pub(super) host_network: bool,
 }
 
 /// The plan of a job of this definition.
@@ -40,20 +49,16 @@ fn pod_of(environment: Value, plan: &Plan, node: Option<u32>) -> Value {
     let effective = plan.effective.as_ref().expect("a job that can run");
     let group = plan.gang.as_ref().zip(node).and_then(|(gang, node)| Some((gang, gang.group_of(node)?)));
     let Some((gang, group)) = group else {
-        return made(&environment, effective, None, plan.tags.as_deref());
+        return made(&environment, effective, &Also { tags: plan.tags.as_deref(), ..Also::default() });
     };
     let nodes::Gang { main, nodes: count, .. } = **gang;
     let instance_type = group.instance_type.as_deref();
     let node = node.map(|index| gangs::Node { index, main, count, instance_type });
-    made(&environment, &group.effective, node, plan.tags.as_deref())
+    made(&environment, &group.effective, &Also { node, tags: plan.tags.as_deref(), ..Also::default() })
 }
 
-fn made(
-    environment: &ComputeEnvironmentSpec,
-    effective: &Effective,
-    node: Option<gangs::Node<'_>>,
-    tags: Option<&BTreeMap<String, String>>,
-) -> Value {
+pub(super) fn made(environment: &ComputeEnvironmentSpec, effective: &Effective, also: &Also<'_>) -> Value {
+    let Also { node, tags, session, host_network } = *also;
     let made = pod(&Attempt {
         namespace: "team",
         job_name: "render",
@@ -74,6 +79,8 @@ fn made(
         service_account: None,
         effective,
         tags,
+        session,
+        host_network,
         grace_seconds: 30,
         fenced: false,
         log_tail: true,

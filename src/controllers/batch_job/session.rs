@@ -1,0 +1,280 @@
+//! The interactive session that a job is: what is seen of it, its objects, and what people are told.
+//!
+//! Objects are made after the status of a pod that is bound was stored, and removed before such a pod is deleted or let
+//! go of. Trouble with them never keeps the job from going on: it is told in the condition SessionReady.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batchyard_core::job::decide::Decision;
+use batchyard_core::job::phase::Phase;
+use batchyard_core::job::record::Record;
+use batchyard_core::session::{self, Progress, Why};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::core::{ApiResource, DynamicObject};
+use kube::discovery::{self, ApiGroup};
+use kube::error::DiscoveryError;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client, ResourceExt};
+use tracing::warn;
+
+use crate::controllers::Context;
+use crate::crd::batch_job::SessionStatus;
+use crate::crd::session::{Session, SessionAddressType};
+use crate::crd::{BatchJob, BatchJobStatus};
+use crate::k8s::error::{Error, chain};
+use crate::k8s::events::News;
+use crate::k8s::observe;
+use crate::k8s::read::read;
+use crate::k8s::sessions::{self, Made, Place, Sight};
+use crate::k8s::watch::key;
+
+/// How soon what was made just now is looked at.
+const SOON: Duration = Duration::from_secs(1);
+/// How often an address is asked for that nobody tells of: that of a load balancer, or whether a route is accepted.
+const UNTOLD: Duration = Duration::from_secs(5);
+
+/// What is known of a job's session.
+pub(super) struct Seen {
+    session: Arc<Session>,
+    sight: Sight,
+    /// Of a pod that is bound.
+    url: Option<Result<String, String>>,
+    /// Objects that are to be made, with their kinds.
+    missing: Vec<(ApiResource, DynamicObject)>,
+}
+
+impl Seen {
+    /// Looks at the session's pod and at what was made for it.
+    pub(super) async fn look(
+        job: &BatchJob,
+        session: &Arc<Session>,
+        record: &Record,
+        pods: &[Arc<Pod>],
+        context: &Context,
+    ) -> Self {
+        let mut seen =
+            Self { session: session.clone(), sight: Sight::default(), url: None, missing: Vec::new() };
+        let is_open = |pod: &&Arc<Pod>| pod.uid().is_some_and(|uid| !record.has_counted(&uid));
+        let Some(pod) = pods.iter().filter(is_open).find(|pod| observe::node_name(pod).is_some()) else {
+            return seen;
+        };
+        seen.sight = sessions::sight(pod, session);
+        let is_to_end = record.intent.is_some() || pod.metadata.deletion_timestamp.is_some();
+        if is_to_end || observe::is_finished(pod) {
+            return seen;
+        }
+        seen.url = Some(match seen.place(job, pod, context).await {
+            Ok(url) => Ok(url),
+            Err(Trouble::Waits(why)) => Err(why),
+            Err(Trouble::Api(error)) => Err(chain(&error)),
+        });
+        seen
+    }
+
+    /// The URL, from what is there; notes what is missing.
+    async fn place(&mut self, job: &BatchJob, pod: &Arc<Pod>, context: &Context) -> Result<String, Trouble> {
+        let session = self.session.clone();
+        let host = host(job, &session)?;
+        let mut found = Vec::new();
+        if let Some(kind) = session.made_for() {
+            check_policy(pod, &session, host.as_deref(), context)?;
+            let host = host.as_deref().unwrap_or_default();
+            let made = Made { pod, session: &session, host };
+            for kind in kinds(kind, &session, context).await? {
+                match get(pod, &kind, context).await? {
+                    Some(object) => found.push(object),
+                    None => self.missing.push((kind.clone(), made.object(&kind))),
+                }
+            }
+        }
+        let node = node(pod, context).await?;
+        let host = host.as_deref().unwrap_or_default();
+        let place = Place { pod, session: &session, node: node.as_deref(), host, made: &found };
+        Ok(if self.missing.is_empty() {
+            place.url()?
+        } else {
+            return Err(Trouble::Waits("The session's Service or route is not made yet".to_owned()));
+        })
+    }
+
+    /// Since when nobody has been connected, if that is so.
+    pub(super) fn idle_since(&self, job: &BatchJob, now: Timestamp) -> Option<Timestamp> {
+        self.session.idle_limit()?;
+        let known = job.status.as_ref().and_then(|status| status.session.as_deref());
+        let (state, _) = self.next(known, self.sight.progress, now);
+        session::idle_since(&state, self.sight.connected, self.sight.changed_at)
+    }
+
+    fn next(
+        &self,
+        known: Option<&SessionStatus>,
+        progress: Progress,
+        now: Timestamp,
+    ) -> (SessionStatus, Result<(), Why>) {
+        let seen = session::Sight { progress, url: self.url.clone() };
+        session::next(known, &seen, self.session.credentials_secret.as_deref(), now)
+    }
+
+    /// Makes what is missing. True if something was made.
+    pub(super) async fn make(&self, context: &Context) -> bool {
+        let mut made = false;
+        for (kind, object) in &self.missing {
+            match context.writer.apply_as(kind, object).await {
+                Ok(_) => made = true,
+                Err(error) => {
+                    warn!(session = object.name_any(), "{}; trying again", chain(&error));
+                }
+            }
+        }
+        made
+    }
+
+    /// When to look again although no watch tells of anything.
+    pub(super) fn again(&self, made: bool) -> Option<Duration> {
+        let waits = self.url.as_ref().is_some_and(Result::is_err);
+        match made {
+            true => Some(SOON),
+            false => waits.then_some(UNTOLD),
+        }
+    }
+}
+
+/// Why a session has no URL.
+enum Trouble {
+    Waits(String),
+    Api(Error),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Self::Waits(why)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// The host name of an Ingress or route.
+fn host(job: &BatchJob, session: &Session) -> Result<Option<String>, String> {
+    let is_named =
+        matches!(session.made_for(), Some(SessionAddressType::Ingress | SessionAddressType::Gateway));
+    let template = session.address.as_ref().and_then(|address| address.host.as_deref()).filter(|_| is_named);
+    let record = job.status.as_ref().map(|status| &status.record);
+    let id = record.and_then(|record| record.job_id.clone()).or_else(|| job.uid()).unwrap_or_default();
+    let namespace = job.namespace().unwrap_or_default();
+    template.map(|template| session::host(template, &id, &job.name_any(), &namespace)).transpose()
+}
+
+fn check_policy(pod: &Pod, session: &Session, host: Option<&str>, context: &Context) -> Result<(), String> {
+    let name = observe::environment(pod).unwrap_or_default();
+    let environment = context.caches.environments.get(&ObjectRef::new(name));
+    let spec = environment.map(|environment| environment.spec.clone()).unwrap_or_default();
+    sessions::check_policy(name, &spec, session, host)
+}
+
+async fn node(pod: &Pod, context: &Context) -> Result<Option<Arc<Node>>, Error> {
+    match observe::node_name(pod) {
+        Some(name) => context.node(name).await,
+        None => Ok(None),
+    }
+}
+
+/// The kinds of the objects of an address, the route's as the cluster has it.
+async fn kinds(
+    kind: SessionAddressType,
+    session: &Session,
+    context: &Context,
+) -> Result<Vec<ApiResource>, Trouble> {
+    if kind != SessionAddressType::Gateway {
+        return Ok(sessions::kinds(kind, None));
+    }
+    let wanted = sessions::route_kind(session);
+    let found = routes(context).await?.into_iter().find(|route| route.kind == wanted);
+    match found {
+        Some(route) => Ok(sessions::kinds(kind, Some(route))),
+        None => Err(Trouble::Waits(format!("The cluster has no {wanted} ({})", sessions::GATEWAY_API))),
+    }
+}
+
+/// The kinds of the Gateway API, each in its most stable version; none in a cluster that has none.
+async fn routes(context: &Context) -> Result<Vec<ApiResource>, Error> {
+    let client = context.writer.client();
+    let group = read(format!("discover {}", sessions::GATEWAY_API), || gateway_api(client));
+    let kinds = group.await?.map(|group| group.resources_by_stability()).unwrap_or_default();
+    Ok(kinds.into_iter().map(|(kind, _)| kind).filter(|kind| kind.kind.ends_with("Route")).collect())
+}
+
+async fn gateway_api(client: &Client) -> Result<Option<ApiGroup>, kube::Error> {
+    match discovery::group(client, sessions::GATEWAY_API).await {
+        Ok(group) => Ok(Some(group)),
+        Err(kube::Error::Discovery(DiscoveryError::MissingApiGroup(_))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn get(pod: &Pod, kind: &ApiResource, context: &Context) -> Result<Option<DynamicObject>, Error> {
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), sessions::name(pod));
+    let api: Api<DynamicObject> = Api::namespaced_with(context.writer.client().clone(), &namespace, kind);
+    read(format!("get {} {namespace}/{name}", kind.kind), || api.get_opt(&name)).await
+}
+
+/// Removes what was made for a pod, if anything was, before the pod goes.
+///
+/// What may not be removed goes with the pod, which owns it: it must not keep the job from ending.
+pub(super) async fn remove(pod: &Pod, context: &Context) -> Result<(), Error> {
+    let Some(kind) = sessions::made_for(pod) else { return Ok(()) };
+    let mut kinds = sessions::kinds(kind, None);
+    if kind == SessionAddressType::Gateway {
+        kinds.extend(
+            routes(context)
+                .await?
+                .into_iter()
+                .filter(|kind| kind.kind == "TLSRoute" || kind.kind == "HTTPRoute"),
+        );
+    }
+    // People are led nowhere first, and then nothing is left to lead them to.
+    for kind in kinds.iter().rev() {
+        match context.writer.delete_made_for(kind, pod, &sessions::name(pod)).await {
+            Err(error) if error.is_forbidden() => {
+                warn!(pod = key(pod), "{}; it goes with the pod", chain(&error));
+            }
+            answer => answer?,
+        }
+    }
+    Ok(())
+}
+
+/// What the status says of the session, and why it cannot be used if so.
+pub(super) fn next(
+    status: &BatchJobStatus,
+    seen: Option<&Seen>,
+    decision: &Decision,
+    now: Timestamp,
+) -> Option<(SessionStatus, Result<(), Why>)> {
+    let known = status.session.as_deref();
+    let runs = decision.record.phase() == Phase::Running && decision.record.intent.is_none();
+    match seen {
+        Some(seen) => {
+            let progress = if runs { seen.sight.progress } else { Progress::Absent };
+            Some(seen.next(known, progress, now))
+        }
+        // It has ended, or its definition is gone.
+        None => known.map(|known| {
+            session::next(Some(known), &session::Sight::default(), known.credentials_secret.as_deref(), now)
+        }),
+    }
+}
+
+/// Tells that people can connect.
+pub(super) fn news(before: &BatchJob, after: &BatchJob) -> Option<News> {
+    let url = |job: &BatchJob| job.status.as_ref()?.session.as_ref()?.url.clone();
+    let now = url(after).filter(|now| url(before).as_ref() != Some(now))?;
+    let current = after.status.as_ref()?.record.current.as_ref()?;
+    let note = format!("The session of attempt {} is ready at {now}", current.attempt);
+    Some(News::normal("SessionReady", note).important().of_pod(&current.pod_name))
+}
