@@ -8,6 +8,7 @@ use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Attempt, Record, RetryAction};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use super::output::{Output, objects};
 use super::table::{Screen, Table, one_line};
 use super::{array, children, depends, events, list, parts, print, time};
 use crate::crd::BatchJob;
+use crate::crd::conditions::ConditionType;
 
 /// Which jobs.
 #[derive(clap::Args, Debug)]
@@ -90,6 +92,7 @@ pub(super) fn page(job: &BatchJob, events: Option<&[Event]>, screen: Screen, now
         let runs = current.started_at.map(|at| format!("{} ago", time::between(at, now)));
         line(&mut page, "Container started", &runs.unwrap_or_default());
     }
+    session(&mut page, job, screen);
     let depends_on = depends::all(job);
     if !depends_on.is_empty() {
         section(&mut page, screen, "Depends on");
@@ -151,6 +154,26 @@ fn head(job: &BatchJob, record: &Record, screen: Screen) -> String {
         line(&mut page, title, &at.map(time::at).unwrap_or_default());
     }
     page
+}
+
+/// Where to connect to, and where the credentials are.
+fn session(page: &mut String, job: &BatchJob, screen: Screen) {
+    let Some(status) = &job.status else { return };
+    let Some(state) = &status.session else { return };
+    section(page, screen, "Session");
+    line(page, "URL", state.url.as_deref().unwrap_or_default());
+    let is_session = |condition: &&Condition| condition.type_ == ConditionType::SessionReady.as_str();
+    let standing = status.conditions.iter().find(is_session);
+    if let Some(standing) = standing.filter(|_| state.ready != Some(true)) {
+        line(page, "Not ready", &standing.message);
+    }
+    line(
+        page,
+        "Ready since",
+        &state.ready_at.filter(|_| state.ready == Some(true)).map(time::at).unwrap_or_default(),
+    );
+    let secret = state.credentials_secret.as_deref();
+    line(page, "Credentials", &secret.map(|secret| format!("Secret {secret}")).unwrap_or_default());
 }
 
 fn attempts(page: &mut String, record: &Record, screen: Screen) {
