@@ -12,6 +12,14 @@ use crate::support::wait;
 /// The container of every pod that tests make.
 const CONTAINER: &str = "default";
 
+/// What the kubelet says of a container's probes.
+#[derive(Clone, Copy)]
+struct Probes {
+    started: bool,
+    ready: bool,
+    since: Option<Timestamp>,
+}
+
 /// An attempt's pod by its name.
 pub(crate) struct PodHandle<'a> {
     pub(crate) world: &'a World,
@@ -79,6 +87,17 @@ impl PodHandle<'_> {
         self.report(json!({"phase": "Running"}), state, true).await;
     }
 
+    /// The job's container runs, and its probes say this: whether it has started up, and whether it is ready, since when.
+    pub(crate) async fn probes_say(&self, started: bool, ready: bool, since: Timestamp) {
+        let pod = self.get().await;
+        let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        let running = statuses.into_iter().find_map(|status| status.state?.running);
+        let began = running.and_then(|running| running.started_at).map_or_else(Timestamp::now, |time| time.0);
+        let state = json!({"running": {"startedAt": seconds(began)}});
+        let probes = Probes { started, ready, since: Some(since) };
+        self.report_with(json!({"phase": "Running"}), &[(CONTAINER, state)], probes).await;
+    }
+
     /// The job's container ends with this exit code.
     pub(crate) async fn exits(&self, code: i32) {
         let reason = if code == 0 { "Completed" } else { "Error" };
@@ -102,13 +121,19 @@ impl PodHandle<'_> {
     }
 
     async fn report(&self, status: Value, state: Value, ready: bool) {
-        self.reports(status, &[(CONTAINER, state)], ready).await;
+        let probes = Probes { started: ready, ready, since: None };
+        self.report_with(status, &[(CONTAINER, state)], probes).await;
     }
 
     /// The kubelet reports these states of the pod's containers, by their names.
-    pub(crate) async fn reports(&self, mut status: Value, states: &[(&str, Value)], ready: bool) {
+    pub(crate) async fn reports(&self, status: Value, states: &[(&str, Value)], ready: bool) {
+        self.report_with(status, states, Probes { started: ready, ready, since: None }).await;
+    }
+
+    async fn report_with(&self, mut status: Value, states: &[(&str, Value)], probes: Probes) {
+        let Probes { started, ready, since } = probes;
         let flag = if ready { "True" } else { "False" };
-        let condition = |type_: &str, status: &str| json!({"type": type_, "status": status});
+        let condition = |type_: &str, status: &str| json!({"type": type_, "status": status, "lastTransitionTime": since.map(seconds)});
         status["conditions"] = json!([
             condition("PodReadyToStartContainers", "True"),
             condition("Initialized", "True"),
@@ -118,7 +143,7 @@ impl PodHandle<'_> {
         let past = Timestamp::now() - SignedDuration::from_secs(1);
         status["startTime"] = json!(seconds(past));
         let of = |(name, state): &(&str, Value)| {
-            json!({"name": name, "image": "busybox", "imageID": "", "ready": ready, "started": ready,
+            json!({"name": name, "image": "busybox", "imageID": "", "ready": ready, "started": started,
                 "restartCount": 0, "state": state, "lastState": {}})
         };
         status["containerStatuses"] = states.iter().map(of).collect();

@@ -19,6 +19,7 @@ mod queues;
 mod replay;
 mod requirements;
 mod retention;
+mod sessions;
 mod sharing;
 mod waiting;
 pub(crate) mod world;
