@@ -25,6 +25,7 @@ mod registry;
 mod removal;
 mod scenario;
 mod seen;
+mod sessions;
 mod starts;
 #[path = "../support/mod.rs"]
 mod support;
@@ -167,6 +168,7 @@ fn all() -> Vec<Case> {
         containers::cases(),
         gangs::cases(),
         gpus::cases(),
+        sessions::cases(),
         arrays::cases(),
         exits::cases(),
     ];

@@ -47,6 +47,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "pause", source: Source::Own("pause", "v1") },
     Tool { name: "ring", source: Source::Own("ring", "v1") },
     Tool { name: "devices", source: Source::Own("devices", "v1") },
+    Tool { name: "session", source: Source::Own("session", "v1") },
     Tool { name: "kubernetes", source: Source::Own(".", KUBERNETES) },
     Tool {
         name: "containerd",
