@@ -5,6 +5,7 @@ pub mod bench;
 pub mod capture;
 pub mod cluster;
 pub mod crds;
+mod debian;
 pub mod demo;
 pub mod faults;
 pub mod install;

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
-use tar::{Builder, EntryType, Header};
+use tar::{Builder, EntryType, Header, HeaderMode};
 
 use super::local::Local;
 use super::repository;
 use super::state::write_atomically;
 use super::tools::Tools;
+use crate::debian::{self, Packages};
 use crate::process::{command, output, sh, sha256};
 use crate::step::step;
 
@@ -37,6 +38,8 @@ struct Recipe {
     tool: Option<String>,
     /// A program that Cargo built beside this one; it comes with the libraries it links to.
     program: Option<String>,
+    /// Debian packages that it is made of, unpacked; it has no other programs then.
+    debian: Option<Packages>,
     #[serde(default)]
     entrypoint: Vec<String>,
     #[serde(default)]
@@ -47,7 +50,7 @@ struct Recipe {
 }
 
 /// The folders of the recipes that need no program of ours; these images are always there.
-const BUILT_IN: &[&str] = &["pause", "alpine", "random-ec", "ring", "device-plugin"];
+const BUILT_IN: &[&str] = &["pause", "alpine", "random-ec", "ring", "device-plugin", "session"];
 
 /// The folder of the recipe of the operator's image.
 pub(crate) const OPERATOR: &str = "operator";
@@ -123,9 +126,15 @@ pub(crate) fn build(tools: &Tools, recipe: &str, folder: &Path) -> Result<Image>
 
 fn layer(tools: &Tools, recipe: &Recipe, source: &Path) -> Result<Vec<u8>> {
     let mut layer = Layer(Builder::new(Vec::new()));
-    for folder in
-        ["bin", "dev", "etc", "lib", "lib64", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var"]
-    {
+    let with_programs: &[&str] = if recipe.debian.is_some() { &[] } else { &["bin", "lib", "lib64"] };
+    let folders = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var"];
+    if let Some(packages) = &recipe.debian {
+        let root = repository()?.join("target/debian").join(recipe.tags[0].replace(['/', ':'], "-"));
+        debian::unpack(packages, &root)?;
+        layer.tree(&root)?;
+    }
+    for folder in with_programs.iter().chain(&folders) {
+        let folder = *folder;
         layer.folder(folder, if folder == "tmp" { 0o1777 } else { 0o755 })?;
     }
     layer.file(
@@ -165,6 +174,13 @@ impl<W: Write> Layer<W> {
     fn file(&mut self, path: &str, content: &[u8], mode: u32) -> Result<()> {
         let mut header = header(EntryType::Regular, mode, content.len());
         Ok(self.0.append_data(&mut header, path.trim_start_matches('/'), content)?)
+    }
+
+    /// A folder with all that is in it.
+    fn tree(&mut self, folder: &Path) -> Result<()> {
+        self.0.mode(HeaderMode::Deterministic);
+        self.0.follow_symlinks(false);
+        Ok(self.0.append_dir_all("", folder)?)
     }
 
     fn link(&mut self, path: &str, target: &str) -> Result<()> {

@@ -41,6 +41,14 @@ pub(super) struct Status {
     pub(super) node_properties: Option<Parts>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) conditions: Vec<Condition>,
+    pub(super) session: Option<Session>,
+}
+
+/// An interactive session.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Session {
+    pub(super) url: Option<String>,
 }
 
 /// The children of an array, or the nodes of a multi-node job.
@@ -99,6 +107,11 @@ impl Job {
     /// Why it waits, or how it ended.
     pub(super) fn reason(&self) -> &str {
         self.status.status_reason.as_deref().unwrap_or_default()
+    }
+
+    /// Where people connect to, of a session that is ready.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.status.session.as_ref()?.url.as_deref()
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -2,11 +2,13 @@
 
 mod acts;
 mod arrays;
+mod browser;
 mod jobs;
 mod plugin;
 mod queues;
 mod report;
 mod screen;
+mod session;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -56,6 +58,8 @@ enum Story {
     Queues,
     /// Arrays, dependencies and a job on three nodes
     Arrays,
+    /// The post about interactive sessions: a desktop in a browser
+    Session,
 }
 
 impl Story {
@@ -64,6 +68,7 @@ impl Story {
             Self::Retry => "examples/retry",
             Self::Queues => "examples/queues",
             Self::Arrays => "examples/arrays",
+            Self::Session => "examples/sessions",
         }
     }
 
@@ -72,12 +77,19 @@ impl Story {
             Self::Retry => "the post about retry strategies, with real containers on real nodes",
             Self::Queues => "three queues that share four vCPUs, with real containers on real nodes",
             Self::Arrays => "arrays and a job on three nodes at once, with real containers on real nodes",
+            Self::Session => {
+                "the post about interactive sessions: a desktop in a container, opened in a browser"
+            }
         }
     }
 }
 
 /// Shows a story, and puts everything back, also after Ctrl-C.
 pub fn run(args: &DemoArgs) -> Result<()> {
+    if let Some(obstacle) = session::obstacle().filter(|_| args.story == Story::Session) {
+        println!("skipped: {obstacle}");
+        return Ok(());
+    }
     interrupt::watch()?;
     let defaults = Options::full();
     let provider = args.provider.unwrap_or(defaults.provider);
@@ -145,6 +157,9 @@ fn build_programs() -> Result<PathBuf> {
 /// Applies the example and lets the story happen.
 fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
     let examples = cluster::repository()?.join(story.folder());
+    if story == Story::Session {
+        session::prepare(cluster)?;
+    }
     step(format!("apply {}, as the files are", story.folder()), || {
         // Jobs of an earlier demo have ended; applied again they would stay as they are.
         output(&mut cluster.kubectl([
@@ -163,6 +178,7 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
         Story::Retry => acts::play(cluster, NAMESPACE, GRACE, faults),
         Story::Queues => queues::play(cluster, NAMESPACE),
         Story::Arrays => arrays::play(cluster, NAMESPACE),
+        Story::Session => session::play(cluster, NAMESPACE),
     };
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));
@@ -216,6 +232,13 @@ fn look_further(story: Story, name: &str, stays: bool) {
             "kubectl batch -n demo describe strict",
             "kubectl batch -n demo retry strict",
             "kubectl -n demo get batchjobrecords",
+        ],
+        Story::Session => [
+            "kubectl apply -n demo -f examples/sessions",
+            "kubectl batch -n demo describe desktop",
+            "kubectl -n demo get batchjob desktop -o jsonpath='{.status.session.url}'",
+            "kubectl -n demo get events --field-selector reason=SessionReady",
+            "kubectl describe computeenvironment dcv-gpu-ce-e5c81e",
         ],
     } {
         println!("  {line}");

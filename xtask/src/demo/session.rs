@@ -1,0 +1,128 @@
+//! `cargo xtask demo session`: the post about interactive sessions, with the files of `examples/sessions`. A desktop in a
+//! container, opened in a browser by the URL that the job's status tells.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::browser::Browser;
+use super::jobs::{Job, Jobs};
+use super::plugin;
+use crate::cluster::{self, Cluster};
+use crate::debian;
+use crate::process::{output, wait_until};
+use crate::step::{say, step};
+
+/// The image of some hundred megabytes is pulled, and the desktop starts.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// By this label the example's environment finds its node.
+const LABEL: &str = "batchyard.io/desktop=true";
+
+/// The job.
+const JOB: &str = "desktop";
+
+/// Why this story cannot be told here, if so.
+pub(super) fn obstacle() -> Option<String> {
+    debian::obstacle()
+}
+
+/// Makes the image, and names the node that the desktop is for.
+pub(super) fn prepare(cluster: &Cluster) -> Result<()> {
+    step("make the desktop's image and give it to the nodes", || {
+        cluster::load_recipe(&cluster.name, "desktop")
+    })?;
+    let node = largest_node(cluster)?;
+    output(&mut cluster.kubectl(["label", "node", &node, "--overwrite", LABEL])).map(drop)
+}
+
+fn largest_node(cluster: &Cluster) -> Result<String> {
+    let nodes: Value =
+        serde_json::from_str(&output(&mut cluster.kubectl(["get", "nodes", "--output=json"]))?)?;
+    let cpus = |node: &Value| {
+        let text = node["status"]["capacity"]["cpu"].as_str().unwrap_or_default().to_owned();
+        text.parse::<u32>().unwrap_or_default()
+    };
+    let largest = nodes["items"].as_array().into_iter().flatten().max_by_key(|node| cpus(node));
+    let largest = largest.context("the cluster has no nodes")?;
+    ensure!(cpus(largest) >= 8, "the post's job has 8 vCPUs, and no node of the cluster has as many");
+    Ok(largest["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Lets it all happen, then cleans up as the post does.
+pub(super) fn play(cluster: &Cluster, namespace: &str) -> Result<()> {
+    println!(
+        "\n{JOB} is the post's job: 8 vCPUs, so that one fills a node, root, privileged, its node's network."
+    );
+    println!("Its URL is told once its readiness probe passes.\n");
+    let mut jobs = Jobs::follow(cluster, namespace)?;
+    jobs.until_job(JOB, "to be ready for people", PATIENCE, |job| job.has_ended() || job.url().is_some())?;
+    let url = jobs.get(JOB)?.url().map(str::to_owned);
+    let url = url.with_context(|| format!("{JOB} ended before it was ready"))?;
+    plugin::show(cluster, namespace, &["describe", JOB])?;
+    let picture = look(&url)?;
+    say(format!("{} shows the desktop", picture.display()));
+    clean_up(cluster, namespace, &mut jobs)
+}
+
+/// Opens the desktop as a person would, and makes a picture of it.
+fn look(url: &str) -> Result<PathBuf> {
+    let folder = cluster::repository()?.join("target/demo");
+    fs::create_dir_all(&folder)?;
+    let picture = folder.join("session.png");
+    let browser = Browser::start()?;
+    step(format!("open {url} in Chromium"), || {
+        browser.open(url)?;
+        browser.until("the desktop in the browser", CONNECTED)?;
+        browser.until("the desktop's windows", DRAWN)?;
+        browser.picture(&picture)
+    })?;
+    Ok(picture)
+}
+
+/// noVNC says so.
+const CONNECTED: &str = "document.documentElement.classList.contains('noVNC_connected')";
+
+/// Light windows on a dark ground: more than a few colours are on the canvas.
+const DRAWN: &str = "(() => { const c = document.querySelector('#noVNC_container canvas'); \
+    if (!c || !c.width) return false; \
+    const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const s = new Set(); \
+    for (let i = 0; i < d.length; i += 404) s.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); \
+    return s.size > 8; })()";
+
+/// The post's last chapter: the job ends, minimum and desired vCPUs become 0, and everything is deleted.
+fn clean_up(cluster: &Cluster, namespace: &str, jobs: &mut Jobs<'_>) -> Result<()> {
+    plugin::show(cluster, namespace, &["terminate", JOB, "--reason", "finished"])?;
+    jobs.until_job(JOB, "to end", PATIENCE, Job::has_ended)?;
+    ensure!(jobs.get(JOB)?.url().is_none(), "{JOB} has ended and still tells a URL");
+    step("scale down and delete, as the post does", || {
+        let down = r#"{"spec":{"computeResources":{"minvCpus":0,"desiredvCpus":0}}}"#;
+        let mut kubectl =
+            cluster.kubectl(["patch", "computeenvironment", "dcv-gpu-ce-e5c81e", "--type=merge", "--patch"]);
+        output(kubectl.arg(down))?;
+        let of_namespace = ["batchjobs,jobdefinitions,jobqueues,secrets", "--all"];
+        let mut delete = cluster.kubectl(["--namespace", namespace, "delete", "--timeout=120s"]);
+        output(delete.args(of_namespace))?;
+        output(&mut cluster.kubectl([
+            "delete",
+            "computeenvironment",
+            "dcv-gpu-ce-e5c81e",
+            "--timeout=120s",
+        ]))?;
+        wait_until("nothing to be left", Duration::from_secs(60), || Ok(left(cluster, namespace)?.is_empty()))
+    })?;
+    match left(cluster, namespace)?.as_str() {
+        "" => Ok(say("nothing is left: no pod, no port, no object. docs/sessions.md")),
+        left => bail!("this is left:\n{left}"),
+    }
+}
+
+/// What would be left of a session.
+fn left(cluster: &Cluster, namespace: &str) -> Result<String> {
+    let kinds = "pods,services,ingresses,batchjobs,jobdefinitions,jobqueues,batchjobrecords";
+    let ours = ["get", kinds, "--output=name", "--namespace", namespace];
+    output(&mut cluster.kubectl(ours))
+}
