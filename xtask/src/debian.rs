@@ -90,6 +90,8 @@ fn unpack_one(package: &Path, root: &Path) -> Result<()> {
 /// apt with lists and a cache of its own, for a machine on which nothing is installed.
 struct Apt {
     archives: PathBuf,
+    /// A folder without any: apt lists only what it has not downloaded.
+    none: PathBuf,
     options: Vec<String>,
 }
 
@@ -98,14 +100,14 @@ impl Apt {
         let folder = repository()?.join("target/debian");
         let (archives, lists, status) =
             (folder.join("archives"), folder.join("lists"), folder.join("status"));
-        for folder in [archives.join("partial"), lists.join("partial")] {
+        let none = folder.join("none");
+        for folder in [archives.join("partial"), none.join("partial"), lists.join("partial")] {
             fs::create_dir_all(folder)?;
         }
         fs::write(&status, "")?;
         let settings = [
             format!("Dir::State::lists={}", lists.display()),
             format!("Dir::State::status={}", status.display()),
-            format!("Dir::Cache::archives={}", archives.display()),
             "Dir::Cache::pkgcache=".to_owned(),
             "Dir::Cache::srcpkgcache=".to_owned(),
             // The files belong to whoever runs this.
@@ -114,12 +116,23 @@ impl Apt {
             "DPkg::Post-Invoke::=true".to_owned(),
         ];
         let options = settings.iter().flat_map(|setting| ["--option".to_owned(), setting.clone()]).collect();
-        Ok(Self { archives, options })
+        Ok(Self { archives, none, options })
     }
 
     fn run(&self, args: &[&str], packages: &[String]) -> Result<String> {
+        self.run_in(&self.archives, args, packages)
+    }
+
+    fn run_in(&self, archives: &Path, args: &[&str], packages: &[String]) -> Result<String> {
         let mut apt = command("apt-get", &self.options);
-        output(apt.args(["--yes", "--quiet=2"]).args(args).args(packages).current_dir(&self.archives))
+        apt.arg("--option").arg(format!("Dir::Cache::archives={}", archives.display()));
+        output(apt.args(["--yes", "--quiet=2"]).args(args).args(packages).current_dir(archives))
+    }
+
+    /// The names of the files that a command would download.
+    fn list(&self, args: &[&str], packages: &[String]) -> Result<Vec<String>> {
+        let listed = self.run_in(&self.none, &[args, &["--print-uris"]].concat(), packages)?;
+        Ok(names(&listed).collect())
     }
 
     fn update(&self) -> Result<()> {
@@ -129,15 +142,15 @@ impl Apt {
     /// Downloads the packages; returns the names of their files.
     fn download(&self, packages: &Packages) -> Result<Vec<String>> {
         let install = ["install", "--no-install-recommends", "--download-only"];
-        let listed = self.run(&[&install[..], &["--print-uris"]].concat(), &packages.with_dependencies)?;
+        let mut files = self.list(&install, &packages.with_dependencies)?;
         let is_wanted = |file: &String| {
             let name = file.split('_').next().unwrap_or_default();
             !packages.without.iter().any(|other| other == name)
         };
-        let mut files: Vec<String> = names(&listed).filter(is_wanted).collect();
+        files.retain(is_wanted);
         self.run(&install, &packages.with_dependencies)?;
         if !packages.alone.is_empty() {
-            files.extend(names(&self.run(&["download", "--print-uris"], &packages.alone)?));
+            files.extend(self.list(&["download"], &packages.alone)?);
             self.run(&["download"], &packages.alone)?;
         }
         Ok(files)

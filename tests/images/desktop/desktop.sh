@@ -50,5 +50,5 @@ xterm -geometry 92x24+40+40 -T "Batchyard" -hold -e sh -c '
     exec sh' &
 
 echo "the desktop listens on port 8443"
-python3 -m websockify --ssl-only --cert "$TLS_CERT" --key "$TLS_KEY" --web /usr/share/novnc 8443 localhost:5900 &
+python3 -m websockify --ssl-only --cert "$TLS_CERT" --key "$TLS_KEY" --web /usr/share/novnc 8443 127.0.0.1:5900 &
 wait $!

@@ -34,7 +34,13 @@ impl Browser {
         let root = repository()?.join("target/debian/chromium");
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let packages = Packages {
-            with_dependencies: names(&["chromium", "chromium-driver", "fonts-dejavu-core"]),
+            with_dependencies: names(&[
+                "dash",
+                "coreutils",
+                "chromium",
+                "chromium-driver",
+                "fonts-dejavu-core",
+            ]),
             alone: Vec::new(),
             // It draws by itself.
             without: names(&["libllvm15", "libgl1-mesa-dri", "libz3-4"]),
