@@ -50,6 +50,8 @@ impl Browser {
             fs::create_dir_all(root.join(folder))?;
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+        // The driver finds its browser at localhost.
+        fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut browser = Self { driver: driver(&root, port)?, port, session: String::new() };
         wait_until("the browser's driver", Duration::from_secs(60), || {
@@ -130,11 +132,12 @@ impl Drop for Browser {
 fn driver(root: &Path, port: u16) -> Result<Child> {
     let root = root.display();
     let script = format!(
-        "mount --rbind /dev {root}/dev && mount -t proc proc {root}/proc && mount -t tmpfs tmpfs {root}/tmp && \
+        "mount --rbind /dev {root}/dev && mount --rbind /sys {root}/sys && mount -t proc proc {root}/proc && \
+         mount -t tmpfs tmpfs {root}/tmp && \
          exec chroot {root} /usr/bin/chromedriver --port={port}"
     );
     let mut unshare = command("unshare", ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script]);
     unshare.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    unshare.env("HOME", "/root").env_remove("DISPLAY");
+    unshare.env("HOME", "/tmp").env_remove("DISPLAY");
     unshare.spawn().context("cannot start the browser's driver")
 }
