@@ -73,16 +73,13 @@ pub(crate) fn unpack(packages: &Packages, root: &Path) -> Result<()> {
 
 /// A package's files, where links to folders stay what they are.
 fn unpack_one(package: &Path, root: &Path) -> Result<()> {
-    let mut files = command("dpkg-deb", ["--fsys-tarfile"]);
-    let mut files = files.arg(package).stdout(Stdio::piped()).spawn()?;
+    let mut files = Command::new("dpkg-deb");
+    let mut files = files.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
     let mut tar = Command::new("tar");
     tar.arg("--extract").arg("--keep-directory-symlink").arg("--directory").arg(root);
-    tar.stdin(files.stdout.take().context("it writes")?);
-    let unpacked = output(&mut tar);
-    let written = files.wait()?;
-    unpacked.with_context(|| format!("cannot unpack {}", package.display()))?;
-    if !written.success() {
-        bail!("cannot read {}", package.display());
+    let unpacked = tar.stdin(files.stdout.take().context("it writes")?).status()?;
+    if !files.wait()?.success() || !unpacked.success() {
+        bail!("cannot unpack {}", package.display());
     }
     Ok(())
 }
