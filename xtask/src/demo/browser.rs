@@ -2,7 +2,7 @@
 //! HTTP on loopback).
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -110,9 +110,8 @@ impl Browser {
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).with_context(|| format!("no answer to {method} {path}"))?;
-        let (head, text) = answer.split_once("\r\n\r\n").context("no HTTP")?;
+        let (head, text) = read(connection).with_context(|| format!("no answer to {method} {path}"))?;
+        let text = text.as_str();
         let value = serde_json::from_str::<Value>(text)?["value"].take();
         match head.starts_with("HTTP/1.1 200") {
             true => Ok(value),
@@ -126,6 +125,28 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// Head and body of an answer. The driver keeps its connections, so that the length says where one ends.
+fn read(connection: TcpStream) -> Result<(String, String)> {
+    let mut answer = BufReader::new(connection);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let start = head.len();
+        answer.read_line(&mut head)?;
+        match head[start..].trim_end() {
+            "" => break,
+            line => {
+                let (name, value) = line.split_once(':').unwrap_or_default();
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse()?;
+                }
+            }
+        }
+    }
+    let mut body = vec![0; length];
+    answer.read_exact(&mut body)?;
+    Ok((head, String::from_utf8(body)?))
 }
 
 /// Starts the driver in its folder, with processes and mounts of its own, which end with it.
