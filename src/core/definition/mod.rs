@@ -331,6 +331,33 @@ mod tests {
     }
 
     #[test]
+    fn where_parameters_stand() {
+        let words = |text: &str| vec![text.to_owned()];
+        let properties = |text: &str| Properties { command: words(text), ..Properties::default() };
+        let one = |text: &str| ecs::Container { properties: properties(text), ..ecs::Container::default() };
+        let task = ecs::Task { containers: vec![one("a"), one("b")], ..ecs::Task::default() };
+        let in_pod = |command: &str, args: &str| eks::Container {
+            command: words(command),
+            args: words(args),
+            ..eks::Container::default()
+        };
+        let pod = eks::Pod {
+            containers: vec![in_pod("a", "b"), in_pod("c", "d")],
+            init_containers: vec![in_pod("e", "f")],
+            ..eks::Pod::default()
+        };
+        for (work, want) in [
+            (Work::Container(properties("a")), "a"),
+            (Work::Task(Box::new(task)), "ab"),
+            (Work::Pod(Box::new(pod)), "abcdef"),
+        ] {
+            let mut effective = Effective { work, ..Effective::default() };
+            let found: String = effective.commands_mut().into_iter().flatten().map(std::mem::take).collect();
+            assert_eq!(found, want);
+        }
+    }
+
+    #[test]
     fn a_mount_needs_its_volume() {
         let mount = Mount { volume: "data".into(), path: "/data".into(), read_only: false };
         let definition = Properties { mounts: vec![mount], resources: stated(1, 4), ..Properties::default() };

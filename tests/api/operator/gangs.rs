@@ -237,8 +237,9 @@ async fn orders_act_on_all_nodes() {
 async fn what_cannot_be_run_on_many_nodes_is_refused_by_name() {
     let world = World::with_queue("gang-refused").await;
     let range = |target: &str| json!({"targetNodes": target, "container": container()});
-    let eks = json!({"targetNodes": "1:", "eksProperties": {"podProperties": {"containers": [{
-        "image": "busybox", "resources": {"limits": {"cpu": "1", "memory": "64Mi"}}}]}}});
+    let unnamed = json!({"image": "busybox", "resources": {"limits": {"cpu": "1", "memory": "64Mi"}}});
+    let eks = json!({"targetNodes": "1:", "eksProperties": {"podProperties": {
+        "containers": [unnamed, unnamed]}}});
     for (name, more, want) in [
         (
             "gap",
@@ -248,7 +249,7 @@ async fn what_cannot_be_run_on_many_nodes_is_refused_by_name() {
         (
             "eks",
             json!({"nodeProperties": {"nodeRangeProperties": [range("0"), eks]}}),
-            "nodeRangeProperties[1].eksProperties",
+            "nodeRangeProperties 1:: containers: Default is the name of two containers",
         ),
         (
             "closed",

@@ -81,13 +81,13 @@ async fn a_role_is_a_service_account_that_may_come_later() {
 }
 
 #[tokio::test]
-async fn a_job_that_nothing_can_honour_is_refused_by_name() {
+async fn changes_of_another_kind_than_the_definition_s_are_refused_by_name() {
     let world = World::with_queue("refused").await;
     let pod = json!({"containers": [{"name": "default", "image": "busybox"}]});
     let job = world.submit("job", job(json!({"eksPropertiesOverride": {"podProperties": pod}}))).await;
     let record = job.reaches(Phase::Failed).await;
     let reason = record.status_reason.unwrap_or_default();
-    assert!(reason.contains("not supported yet") && reason.contains("eksPropertiesOverride"), "{reason}");
+    assert!(reason.contains("eksPropertiesOverride: the job definition has containerProperties"), "{reason}");
     assert!(world.pods().await.is_empty());
 }
 
