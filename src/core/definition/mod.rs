@@ -27,6 +27,7 @@ use crate::name;
 
 /// What runs in the pod of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all jobs are of the large kind")]
 pub enum Work {
     /// One container: `containerProperties`.
     Container(Properties),
