@@ -161,24 +161,25 @@ impl Effective {
         all.filter_map(|(name, linux)| Some((name, linux?.ulimits.as_slice()))).collect()
     }
 
+    /// Every list of words in which `Ref::name` stands for a parameter.
+    fn commands_mut(&mut self) -> Vec<&mut Vec<String>> {
+        match &mut self.work {
+            Work::Container(properties) => vec![&mut properties.command],
+            Work::Task(task) => task.containers.iter_mut().map(|one| &mut one.properties.command).collect(),
+            Work::Pod(pod) => {
+                let all = pod.containers.iter_mut().chain(&mut pod.init_containers);
+                all.flat_map(|one| [&mut one.command, &mut one.args]).collect()
+            }
+        }
+    }
+
     /// With values in the place of `Ref::name`, in the command of each container and in its arguments.
     ///
     /// # Errors
     /// As [`substitute`].
     pub fn with_parameters(mut self, values: &Parameters) -> Result<Self, String> {
-        let put = |words: &mut Vec<String>| -> Result<(), String> {
+        for words in self.commands_mut() {
             *words = substitute(words, values)?;
-            Ok(())
-        };
-        match &mut self.work {
-            Work::Container(properties) => put(&mut properties.command)?,
-            Work::Task(task) => {
-                task.containers.iter_mut().try_for_each(|one| put(&mut one.properties.command))?
-            }
-            Work::Pod(pod) => {
-                let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
-                all.try_for_each(|one| put(&mut one.command).and_then(|()| put(&mut one.args)))?;
-            }
         }
         Ok(self)
     }
