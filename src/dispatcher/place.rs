@@ -207,7 +207,7 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         pool: &placing.pool,
         service_account: account.as_deref(),
         effective,
-        tags: plan.tags.as_deref(),
+        tags: plan.tags.as_ref(),
         session: plan.session.as_deref(),
         host_network: plan.host_network,
         grace_seconds: i64::from(context.settings.terminate_grace_seconds),

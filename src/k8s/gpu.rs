@@ -139,7 +139,7 @@ mod tests {
             "inf2.xlarge",
             "trn1",
             "Standard_D4s_v5",
-            "n2-standard-4",
+            "Standard_F8s_v2",
             "optimal",
             "default_arm64",
             "x2gd",

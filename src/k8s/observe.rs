@@ -28,10 +28,10 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
     let (attempt, placement) = placed(pod).unwrap_or((0, 0));
     let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
     let joint = pod.annotations().contains_key(meta::JOINT);
-    let role = |name: &str| match auxiliary.split(',').any(|other| other == name) {
-        true => ContainerRole::Auxiliary,
-        false if joint => ContainerRole::Joint,
-        false => ContainerRole::Essential,
+    let role = |name: &str| match is_the_jobs(name, auxiliary) {
+        false => ContainerRole::Auxiliary,
+        true if joint => ContainerRole::Joint,
+        true => ContainerRole::Essential,
     };
     let order = order::of(pod);
     let inits = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
@@ -74,6 +74,11 @@ fn in_order(mut views: Vec<ContainerView>, mut order: order::Order, pod: &core::
         view.after = order.remove(&view.name).unwrap_or_default();
     }
     views
+}
+
+/// True for a container that is the job's own work, given the names of those that are not.
+pub fn is_the_jobs(container: &str, auxiliary: &str) -> bool {
+    auxiliary.split(',').all(|other| other != container)
 }
 
 /// The attempt that a pod was made for, and which pod of it it is.

@@ -336,10 +336,10 @@ async fn readiness(
     if let Err(why) = plan.check_namespace(&namespace) {
         return Ok(Err(Readiness::Refused(reason::invalid_job_definition(&why)).into()));
     }
-    if let Some(role) = effective.job_role() {
-        if let Err(why) = identity::service_account(context.writer.client(), &namespace, role).await? {
-            return Ok(Err(NotReady { readiness: Readiness::Waiting(why), poll: true }));
-        }
+    if let Some(role) = effective.job_role()
+        && let Err(why) = identity::service_account(context.writer.client(), &namespace, role).await?
+    {
+        return Ok(Err(NotReady { readiness: Readiness::Waiting(why), poll: true }));
     }
     Ok(goes_on(job, &name, depends, context).map(|definition| (definition, plan)))
 }

@@ -217,7 +217,7 @@ impl System {
         let version = version.trim_end_matches("_CORE").trim_end_matches("_FULL");
         let builds =
             [("2016", "10.0.14393"), ("2019", "10.0.17763"), ("2022", "10.0.20348"), ("2025", "10.0.26100")];
-        builds.iter().find(|(known, _)| *known == version).map(|(_, build)| Self::Windows(*build))
+        builds.iter().find(|(known, _)| *known == version).map(|(_, build)| Self::Windows(build))
     }
 }
 

@@ -20,13 +20,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::Ran;
 use super::phase::Phase;
-use super::record::{Current, Intent, IntentKind, Record, Waiting};
+use super::record::{Current, Intent, IntentKind, Record};
 use super::retry::RetryStrategy;
 use crate::dependency::Noted;
 use crate::order;
 use crate::pod::{ContainerRole, ContainerState, NodeView, PodPhase, PodView};
 use crate::reason;
-use crate::session;
 use crate::termination::{self, Ending, Sight, Tolerances};
 use crate::waits::{self, Wait};
 
@@ -268,25 +267,12 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// A job that has blocked its queue for so long that the queue gives it up.
-    fn watch_limits(&mut self) {
-        let waiting =
-            self.next.record.waiting.filter(|_| self.phase() == Phase::Runnable && !self.is_bound());
-        let due = waiting.and_then(|waiting| due(&waiting, &self.job.time_limits));
-        let Some((due, code)) = due else { return };
-        if self.now >= due {
-            self.intend(IntentKind::Cancel, &reason::time_limit(code));
-        } else {
-            self.wake_at(Some(due));
-        }
-    }
-
-    fn intend(&mut self, kind: IntentKind, reason: &str) {
+    pub(super) fn intend(&mut self, kind: IntentKind, reason: &str) {
         let at = self.now;
         self.next.record.intent.get_or_insert_with(|| Intent { kind, reason: reason.to_owned(), at });
     }
 
-    fn is_bound(&self) -> bool {
+    pub(super) fn is_bound(&self) -> bool {
         self.next.record.is_bound() || self.live().is_some_and(|pod| pod.node_name.is_some())
     }
 
@@ -416,29 +402,6 @@ impl<'a> Step<'a> {
         match self.now >= due {
             true => self.next.record.wait_for(&waits::unschedulable(message), self.now),
             false => self.wake_at(Some(due)),
-        }
-    }
-
-    /// The attempt's timeout is ours, not the kubelet's: it counts from the container's start.
-    fn watch_clock(&mut self, started_at: Timestamp) {
-        let Some(deadline) = self.job.timeout.and_then(|limit| started_at.checked_add(limit).ok()) else {
-            return;
-        };
-        if self.now >= deadline {
-            self.intend(IntentKind::Timeout, reason::TIMED_OUT);
-        } else {
-            self.wake_at(Some(deadline));
-        }
-    }
-
-    /// A session that nobody has used for so long that it is given up.
-    fn watch_idle(&mut self) {
-        let (Some(limit), Some(since)) = (self.job.idle_timeout, self.seen.idle_since) else { return };
-        let deadline = since.checked_add(limit).unwrap_or(Timestamp::MAX);
-        if self.now >= deadline {
-            self.intend(IntentKind::Idle, &session::idle(limit));
-        } else {
-            self.wake_at(Some(deadline));
         }
     }
 
@@ -574,13 +537,6 @@ impl<'a> Step<'a> {
     pub(super) fn wake_at(&mut self, at: Option<Timestamp>) {
         self.next.wake = [self.next.wake, at].into_iter().flatten().min();
     }
-}
-
-/// When the limit of a job that blocks its queue is due, and the code that it is about.
-pub fn due(waiting: &Waiting, limits: &[TimeLimit]) -> Option<(Timestamp, &'static str)> {
-    let code = waiting.kind.code()?;
-    let limit = limits.iter().find(|limit| limit.code == code)?;
-    Some((waiting.since.checked_add(limit.limit).unwrap_or(Timestamp::MAX), code))
 }
 
 /// Since when the scheduler finds no node, and what it says.

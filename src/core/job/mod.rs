@@ -1,5 +1,6 @@
 //! One job: its phases, its attempts, and what to do next.
 
+pub mod clocks;
 pub mod decide;
 pub mod gang;
 mod outcome;

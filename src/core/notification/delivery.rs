@@ -61,15 +61,15 @@ pub fn smtp(code: u16) -> Answer {
 #[derive(Clone, Debug)]
 pub struct Outbox<E> {
     per_rule: usize,
-    total: usize,
+    in_all: usize,
     waiting: BTreeMap<String, VecDeque<E>>,
     count: usize,
 }
 
 impl<E> Outbox<E> {
     /// With these limits.
-    pub fn new(per_rule: usize, total: usize) -> Self {
-        Self { per_rule: per_rule.max(1), total: total.max(1), waiting: BTreeMap::new(), count: 0 }
+    pub fn new(per_rule: usize, in_all: usize) -> Self {
+        Self { per_rule: per_rule.max(1), in_all: in_all.max(1), waiting: BTreeMap::new(), count: 0 }
     }
 
     /// Adds an event. Returns what it pushed out, and whose that was.
@@ -82,7 +82,7 @@ impl<E> Outbox<E> {
         self.count += 1;
         let loser = if own.len() > self.per_rule {
             rule.to_owned()
-        } else if self.count > self.total {
+        } else if self.count > self.in_all {
             let most = self.waiting.iter().max_by_key(|(_, events)| events.len())?;
             most.0.clone()
         } else {

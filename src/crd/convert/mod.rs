@@ -51,7 +51,7 @@ pub struct Plan {
     /// multi-node job those of all its nodes.
     pub tokens: Vec<(String, i64)>,
     /// The tags that its pods bear, if it hands them on.
-    pub tags: Option<Box<BTreeMap<String, String>>>,
+    pub tags: Option<BTreeMap<String, String>>,
     /// Its pods have their node's network, as its definition says.
     pub host_network: bool,
     /// The interactive session that it is.

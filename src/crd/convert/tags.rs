@@ -18,7 +18,7 @@ const MOST: usize = 50;
 pub(super) fn propagated(
     job: &BatchJobSpec,
     definition: &JobDefinitionSpec,
-) -> Result<Option<Box<BTreeMap<String, String>>>, String> {
+) -> Result<Option<BTreeMap<String, String>>, String> {
     if !job.propagate_tags.or(definition.propagate_tags).unwrap_or(false) {
         return Ok(None);
     }
@@ -27,7 +27,7 @@ pub(super) fn propagated(
     match tags.len() {
         0 => Ok(None),
         count if count > MOST => Err(reason::too_many_tags(count, MOST)),
-        _ => Ok(Some(Box::new(tags))),
+        _ => Ok(Some(tags)),
     }
 }
 

@@ -11,22 +11,16 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Attempt, cpu_request_milli, devices, session, some, volumes};
+use super::{Attempt, cpu_request_milli, devices, some, volumes};
 use crate::crd::compute_environment::{ImagePullPolicy, PodDefaults};
 use crate::k8s::{gangs, gpu};
 
 /// The name of the job's container, as ECS and EKS have it.
 pub(super) const CONTAINER: &str = "default";
 
-/// The container of an attempt that has one: that of a session, if it is one.
+/// The container of an attempt that has one.
 pub(super) fn only(attempt: &Attempt<'_>, properties: &Properties, defaults: &PodDefaults) -> Container {
-    let session = session::parts(attempt, attempt.is_on_host_network());
-    Container {
-        ports: session.ports,
-        startup_probe: session.startup,
-        readiness_probe: session.readiness,
-        ..container(attempt, CONTAINER, (properties, &attempt.effective.amounts), defaults)
-    }
+    container(attempt, CONTAINER, (properties, &attempt.effective.amounts), defaults)
 }
 
 /// A container of an attempt, with what it takes.

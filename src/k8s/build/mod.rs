@@ -283,7 +283,7 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         scheduling_gates: attempt.fenced.then(|| vec![PodSchedulingGate { name: meta::FENCE.to_owned() }]),
         ..PodSpec::default()
     };
-    match &attempt.effective.work {
+    let mut spec = match &attempt.effective.work {
         Work::Container(properties) => PodSpec {
             containers: vec![container::only(attempt, properties, &defaults)],
             volumes: some(volumes::volumes(properties, attempt.environment_spec)),
@@ -291,7 +291,12 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         },
         Work::Task(task) => ecs::spec(attempt, task, &defaults, spec),
         Work::Pod(pod) => eks::spec(attempt, pod, &defaults, spec),
+    };
+    if let Some(wanted) = attempt.session {
+        let auxiliary = roles(attempt).into_iter().find(|(key, _)| key == meta::AUXILIARY);
+        session::give(wanted, &auxiliary.unwrap_or_default().1, &mut spec);
     }
+    spec
 }
 
 /// The pod network, unless the job's environment or, where it has a say, the job wants the node's.

@@ -1,4 +1,4 @@
-//! A session's part of the job's container: its port and its probes.
+//! A session's part of the job's container: its port and its probes. Of several it is the first one that is essential.
 //!
 //! The kubelet asks the probes, in the container's own network and with the container's own rights, so that the operator
 //! connects to nothing that a user names and needs no right to run commands in pods. It answers in the pod's status:
@@ -11,24 +11,19 @@
 //! A startup probe passes once and for all, and would end the container if it failed for good: it may fail as often as
 //! an `int32` can say.
 
-use k8s_openapi::api::core::v1::{ContainerPort, ExecAction, HTTPGetAction, Probe, TCPSocketAction};
+use k8s_openapi::api::core::v1::{ContainerPort, ExecAction, HTTPGetAction, PodSpec, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::Attempt;
 use crate::crd::session::{Scheme, Session, SessionProbe};
+use crate::k8s::observe::is_the_jobs;
 
-/// What a container of a session has that others do not.
-#[derive(Default)]
-pub(super) struct Parts {
-    pub(super) ports: Option<Vec<ContainerPort>>,
-    pub(super) startup: Option<Probe>,
-    pub(super) readiness: Option<Probe>,
-}
-
-/// The parts, if the attempt is one of a session.
-pub(super) fn parts(attempt: &Attempt<'_>, host_network: bool) -> Parts {
-    let Some(session) = attempt.session else { return Parts::default() };
-    let at_node = host_network || session.is_at_node();
+/// Gives the pod of a session its port and probes: they are of the first container that is the job's own work.
+pub(super) fn give(session: &Session, auxiliary: &str, spec: &mut PodSpec) {
+    let at_node = spec.host_network == Some(true) || session.is_at_node();
+    let mut containers = spec.containers.iter_mut();
+    let Some(container) = containers.find(|container| is_the_jobs(&container.name, auxiliary)) else {
+        return;
+    };
     let port = ContainerPort {
         name: Some("session".to_owned()),
         container_port: session.port,
@@ -45,7 +40,9 @@ pub(super) fn parts(attempt: &Attempt<'_>, host_network: bool) -> Parts {
             (Some(startup), probe(idle, session))
         }
     };
-    Parts { ports: Some(vec![port]), startup, readiness: Some(readiness) }
+    container.ports = Some(vec![port]);
+    container.startup_probe = startup;
+    container.readiness_probe = Some(readiness);
 }
 
 fn probe(wire: &SessionProbe, session: &Session) -> Probe {
@@ -77,6 +74,7 @@ fn probe(wire: &SessionProbe, session: &Session) -> Probe {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::{Container, PodSpec};
     use serde_json::{Value, json};
 
     use super::super::tests::{Also, effective, made, spot};
@@ -121,6 +119,18 @@ mod tests {
         let plain = made(&environment, &effective(Properties::default()), &also);
         assert_eq!(plain["spec"]["hostNetwork"], true, "the parameter has its effect without a session, too");
         assert_eq!(plain["spec"]["containers"][0]["ports"], Value::Null);
+    }
+
+    #[test]
+    fn of_several_containers_the_first_essential_one_is_it() {
+        let container = |name: &str| Container { name: name.into(), ..Container::default() };
+        let containers = vec![container("sidecar"), container("desktop"), container("other")];
+        let mut spec = PodSpec { containers, ..PodSpec::default() };
+        let session = serde_json::from_value(json!({"port": 8443})).expect("a session");
+        super::give(&session, "sidecar", &mut spec);
+        let asked = |probe: &Option<super::Probe>| probe.is_some();
+        let has: Vec<bool> = spec.containers.iter().map(|one| asked(&one.readiness_probe)).collect();
+        assert_eq!(has, [false, true, false]);
     }
 
     #[test]

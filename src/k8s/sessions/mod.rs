@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
 
-use super::meta;
+use super::{meta, observe};
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::session::{Scheme, ServiceType, Session, SessionAddress, SessionAddressType};
 
@@ -33,10 +33,13 @@ pub struct Sight {
     pub changed_at: Option<Timestamp>,
 }
 
-/// What the pod tells of the session in its first container.
+/// What the pod tells of the session in the first container that is the job's own work.
 pub fn sight(pod: &Pod, session: &Session) -> Sight {
     let status = pod.status.clone().unwrap_or_default();
-    let name = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|first| first.name.as_str());
+    let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
+    let mut names =
+        pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str());
+    let name = names.find(|name| observe::is_the_jobs(name, auxiliary));
     let statuses = status.container_statuses.unwrap_or_default();
     let Some(container) = statuses.iter().find(|status| Some(status.name.as_str()) == name) else {
         return Sight::default();

@@ -18,7 +18,7 @@ pub struct Secrets {
 }
 
 enum Source {
-    Api(Api<Secret>),
+    Api(Box<Api<Secret>>),
     /// Values by name and key.
     Known(BTreeMap<(String, String), Vec<u8>>),
 }
@@ -42,7 +42,7 @@ impl Secrets {
     /// Those that the rule may name.
     pub fn new(client: &Client, rule: &NotificationRule) -> Self {
         let namespace = rule.namespace().unwrap_or_default();
-        Self { source: Source::Api(Api::namespaced(client.clone(), &namespace)), namespace }
+        Self { source: Source::Api(Box::new(Api::namespaced(client.clone(), &namespace))), namespace }
     }
 
     /// These values by name and key, where there is no API server.

@@ -115,9 +115,10 @@ fn clean_up(cluster: &Cluster, namespace: &str, jobs: &mut Jobs<'_>) -> Result<(
         wait_until("nothing to be left", Duration::from_secs(60), || Ok(left(cluster, namespace)?.is_empty()))
     })?;
     match left(cluster, namespace)?.as_str() {
-        "" => Ok(say("nothing is left: no pod, no port, no object. docs/sessions.md")),
+        "" => say("nothing is left: no pod, no port, no object. docs/sessions.md"),
         left => bail!("this is left:\n{left}"),
     }
+    Ok(())
 }
 
 /// What would be left of a session.

@@ -15,7 +15,8 @@ use batchyard_core::array::{
     Array, ChildOrder, Children, Counterparts, Gate, Pass, Waiting, decide, indexes,
 };
 use batchyard_core::dependency::{Noted, Reference, n_to_n};
-use batchyard_core::job::decide::{Action, Decision, Job, Readiness, Seen, due};
+use batchyard_core::job::clocks::due;
+use batchyard_core::job::decide::{Action, Decision, Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Intent, IntentKind, Record};
 use batchyard_core::reason;

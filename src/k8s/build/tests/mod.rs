@@ -49,12 +49,12 @@ fn pod_of(environment: Value, plan: &Plan, node: Option<u32>) -> Value {
     let effective = plan.effective.as_ref().expect("a job that can run");
     let group = plan.gang.as_ref().zip(node).and_then(|(gang, node)| Some((gang, gang.group_of(node)?)));
     let Some((gang, group)) = group else {
-        return made(&environment, effective, &Also { tags: plan.tags.as_deref(), ..Also::default() });
+        return made(&environment, effective, &Also { tags: plan.tags.as_ref(), ..Also::default() });
     };
     let nodes::Gang { main, nodes: count, .. } = **gang;
     let instance_type = group.instance_type.as_deref();
     let node = node.map(|index| gangs::Node { index, main, count, instance_type });
-    made(&environment, &group.effective, &Also { node, tags: plan.tags.as_deref(), ..Also::default() })
+    made(&environment, &group.effective, &Also { node, tags: plan.tags.as_ref(), ..Also::default() })
 }
 
 pub(super) fn made(environment: &ComputeEnvironmentSpec, effective: &Effective, also: &Also<'_>) -> Value {
