@@ -88,8 +88,8 @@ impl<'a> Devices<'a> {
     }
 
     fn mend(&self) -> Result<()> {
-        let Ok(files) = std::fs::read_dir(self.broken()?) else { return Ok(()) };
-        files.map(|file| Ok(std::fs::remove_file(file?.path())?)).collect()
+        let Ok(mut files) = std::fs::read_dir(self.broken()?) else { return Ok(()) };
+        files.try_for_each(|file| Ok(std::fs::remove_file(file?.path())?))
     }
 }
 
