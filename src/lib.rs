@@ -3,7 +3,7 @@
 //! ARCHITECTURE.md has the map. The rooms, from the outside in: [`operator`] starts what runs,
 //! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once, [`view`]
 //! tells people what the dispatcher knows, [`notifier`] is a program of its own that sends what happens to jobs,
-//! [`k8s`] sees and writes API objects, [`crd`] holds the wire
+//! [`gateway`] is another that speaks AWS's API, [`k8s`] sees and writes API objects, [`crd`] holds the wire
 //! types, and `batchyard_core` decides.
 
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod crd;
 pub mod dispatcher;
 #[cfg(test)]
 mod faults;
+pub mod gateway;
 pub mod k8s;
 pub mod metrics;
 pub mod notifier;

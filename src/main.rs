@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use batchyard::k8s::error::chain;
 use batchyard::settings::{NotifierSettings, Settings};
-use batchyard::{crd, notifier, operator, telemetry};
+use batchyard::{crd, gateway, notifier, operator, telemetry};
 use clap::{Parser, Subcommand};
 
 /// AWS Batch semantics for any Kubernetes cluster.
@@ -33,6 +33,14 @@ enum Command {
         #[arg(long, env = "BATCHYARD_LOG_FORMAT", default_value = "json")]
         log_format: telemetry::Format,
     },
+    /// Serve the API of AWS Batch.
+    Gateway {
+        #[command(flatten)]
+        settings: Box<gateway::settings::Settings>,
+        /// How log lines look.
+        #[arg(long, env = "BATCHYARD_LOG_FORMAT", default_value = "json")]
+        log_format: telemetry::Format,
+    },
     /// Print the CustomResourceDefinitions as YAML, one document each.
     Crds,
 }
@@ -47,6 +55,10 @@ async fn main() -> ExitCode {
         Command::Notifier { settings, log_format } => {
             telemetry::start(log_format);
             notifier::operate(*settings).await
+        }
+        Command::Gateway { settings, log_format } => {
+            telemetry::start(log_format);
+            gateway::run(*settings).await
         }
         Command::Crds => print_crds(),
     };

@@ -27,9 +27,22 @@ struct Inner {
     queue_wait_seconds: Histogram,
     jobs: Family<JobGauge, Gauge>,
     leader: Gauge,
+    answers: Family<Answer, Counter>,
+    answer_seconds: Family<Operation, Histogram>,
     notifications: Family<Notification, Counter>,
     notification_seconds: Family<Sink, Histogram>,
     notifications_waiting: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Answer {
+    operation: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -92,6 +105,10 @@ impl Default for Metrics {
             queue_wait_seconds: Histogram::new(exponential_buckets(0.1, 4.0, 10)),
             jobs: Family::default(),
             leader: Gauge::default(),
+            answers: Family::default(),
+            answer_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 3.0, 9))
+            }),
             notifications: Family::default(),
             notification_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.005, 4.0, 7))
@@ -129,6 +146,13 @@ impl Inner {
             self.queue_wait_seconds.clone(),
         );
         registry.register("jobs", "Jobs per queue and phase", self.jobs.clone());
+        registry.register("aws_api_answers", "Answers to callers of the AWS API", self.answers.clone());
+        registry.register_with_unit(
+            "aws_api_answer_duration",
+            "Time of an answer to a caller of the AWS API",
+            Unit::Seconds,
+            self.answer_seconds.clone(),
+        );
         registry.register("leader", "1 while this process leads", self.leader.clone());
         registry.register(
             "notifications",
@@ -193,6 +217,12 @@ impl Metrics {
             let labels = JobGauge { namespace: namespace.to_owned(), queue: queue.to_owned(), phase };
             self.inner.jobs.remove(&labels);
         }
+    }
+
+    /// A caller of the AWS API was answered.
+    pub fn answered(&self, operation: &'static str, code: &'static str, took: Duration) {
+        self.inner.answers.get_or_create(&Answer { operation, code }).inc();
+        self.inner.answer_seconds.get_or_create(&Operation { operation }).observe(took.as_secs_f64());
     }
 
     /// Whether this process leads.

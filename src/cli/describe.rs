@@ -68,7 +68,7 @@ async fn named(cluster: &Cluster, name: &str) -> Result<Vec<Found>> {
         return Ok(vec![Found { value: list::to_value(&job)?, job, pods: None }]);
     };
     let known = parts::read(cluster, &job, &some).await?;
-    known.has(&job, &some)?;
+    parts::has(&known, &job, &some)?;
     let found = some.iter().map(|part| {
         Ok(Found {
             value: children::whole_object(&job, part, &known)?,

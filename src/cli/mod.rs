@@ -16,6 +16,7 @@ mod events;
 mod explain;
 mod find;
 mod follow;
+mod keys;
 mod lint;
 mod list;
 mod logs;
@@ -110,6 +111,8 @@ enum Command {
     Lint(lint::LintArgs),
     /// Say what a status reason means, what causes it and what to do. Needs no cluster.
     ExplainReason(explain::ExplainArgs),
+    /// Make, list and disable access keys of the AWS API.
+    Keys(keys::KeysArgs),
     /// Take the finalizers off that an operator which is gone has left behind.
     Uninstall(uninstall::UninstallArgs),
     /// Print the completion script of a shell.
@@ -148,6 +151,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Environments(args) => environments::run(&args, &connection.open().await?).await,
         Command::Definitions(args) => definitions::run(&args, &connection.open().await?).await,
         Command::Top(args) => top::run(&args, &connection.open().await?).await,
+        Command::Keys(args) => keys::run(&args, &connection.open().await?).await,
         Command::Uninstall(args) => uninstall::run(&args, &connection.open().await?).await,
         Command::Deregister(args) => definitions::deregister(&args, &connection.open().await?).await,
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use batchyard_core::definition::revision::{Definition, Registered, Revision, Step, step};
+use batchyard_core::definition::revision::{Definition, Revision, Step, step};
 use batchyard_core::name;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -18,8 +18,8 @@ use super::{Context, Outcome, Wake};
 use crate::crd::{BatchJob, JobDefinition};
 use crate::k8s::caches::Caches;
 use crate::k8s::error::Error;
-use crate::k8s::meta;
 use crate::k8s::read::read;
+pub(super) use crate::k8s::revisions::{definition_name, is_deregistered, of};
 
 /// Looks at one revision.
 pub async fn reconcile(object: Arc<ControllerRevision>, context: Arc<Context>) -> Outcome {
@@ -79,38 +79,12 @@ async fn definition(
     }))
 }
 
-/// True if the definition's `deregistered` names the revision.
-pub(super) fn is_deregistered(definition: &JobDefinition, number: u32) -> bool {
-    definition.spec.deregistered.iter().any(|listed| u32::try_from(*listed) == Ok(number))
-}
-
 /// The revisions of a definition, as the cache shows them.
 pub(super) fn of_definition(caches: &Caches, namespace: &str, name: &str) -> Vec<Revision> {
     let is_its = |revision: &ControllerRevision| {
         revision.metadata.namespace.as_deref() == Some(namespace) && definition_name(revision) == Some(name)
     };
     caches.revisions.state_filter(is_its).iter().map(|revision| of(revision)).collect()
-}
-
-/// The name of the definition that a revision belongs to: its own without the number.
-pub(super) fn definition_name(revision: &ControllerRevision) -> Option<&str> {
-    let name = revision.metadata.name.as_deref()?;
-    name.strip_suffix(&revision.revision.to_string())?.strip_suffix('-')
-}
-
-/// A revision as the core sees it.
-pub(super) fn of(revision: &ControllerRevision) -> Revision {
-    let annotation = |key: &str| revision.annotations().get(key).cloned();
-    Revision {
-        number: u32::try_from(revision.revision).unwrap_or(0),
-        active: revision.labels().get(meta::REVISION_STATUS).is_some_and(|status| status == meta::ACTIVE),
-        inactive_since: annotation(meta::INACTIVE_SINCE).and_then(|text| text.parse().ok()),
-        made_from: Registered {
-            definition_uid: annotation(meta::DEFINITION_UID).unwrap_or_default(),
-            registration: annotation(meta::REGISTRATION),
-            data: revision.data.as_ref().map(|data| data.0.clone()).unwrap_or_default(),
-        },
-    }
 }
 
 /// True if the job was resolved to the revision.
@@ -128,21 +102,6 @@ fn refers_to(job: &BatchJob, namespace: &str, definition: &str, number: u32) -> 
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn belongs_to_a_definition_by_name_and_number() {
-        for (name, number, want) in [
-            ("spot-3", 3, Some("spot")),
-            ("a-1-12", 12, Some("a-1")),
-            ("spot-13", 3, None),
-            ("spot3", 3, None),
-            ("spot-3", 4, None),
-        ] {
-            let mut revision = ControllerRevision { revision: number, ..ControllerRevision::default() };
-            revision.metadata.name = Some(name.to_owned());
-            assert_eq!(definition_name(&revision), want, "{name}");
-        }
-    }
 
     #[test]
     fn jobs_hold_their_revision() {

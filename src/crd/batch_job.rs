@@ -118,6 +118,7 @@ pub(super) fn keeps_members() -> Value {
     doc = "A job that runs a container once its turn comes, and again if it fails, as in AWS Batch.",
     selectable = ".spec.jobQueue",
     selectable = ".spec.jobDefinition",
+    selectable = ".spec.jobId",
     selectable = ".status.phase",
     selectable = ".status.jobId",
     printcolumn = r#"{"name":"PHASE","type":"string","jsonPath":".status.phase"}"#,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{LocalObjectReference, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
+use kube::core::{Selector, SelectorExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -197,6 +198,17 @@ impl SessionObject {
             Self::Ingress => "Ingress",
             Self::Gateway => "Gateway",
         }
+    }
+}
+
+impl ComputeEnvironmentSpec {
+    /// The entry that counts for a namespace with these labels: the first that selects it. A selector that cannot be
+    /// read selects nothing.
+    pub fn entry_for(&self, labels: &BTreeMap<String, String>) -> Option<&AllowedNamespaces> {
+        self.allowed_namespaces.iter().find(|entry| {
+            let selector = entry.selector.clone().and_then(|selector| Selector::try_from(selector).ok());
+            selector.is_some_and(|selector| selector.matches(labels))
+        })
     }
 }
 

@@ -204,6 +204,34 @@ impl Writer {
         )
     }
 
+    /// Creates an object for a caller of the AWS door; a conflict means that there is one of its name.
+    pub async fn create_object<K>(&self, api: &Api<K>, object: &K) -> Result<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let what = format!("create {} {}", K::kind(&()), super::watch::key(object));
+        self.bounded("create", what, api.create(&params(), object)).await
+    }
+
+    /// Replaces an object for a caller of the AWS door if it did not change since it was read.
+    pub async fn replace_object<K>(&self, api: &Api<K>, object: &K) -> Result<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let what = format!("replace {} {}", K::kind(&()), super::watch::key(object));
+        self.bounded("update", what, api.replace(&object.name_any(), &params(), object)).await
+    }
+
+    /// Changes members of an object for a caller of the AWS door.
+    pub async fn merge_object<K>(&self, api: &Api<K>, object: &K, change: &serde_json::Value) -> Result<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let what = format!("patch {} {}", K::kind(&()), super::watch::key(object));
+        let patch = Patch::Merge(change);
+        self.bounded("patch", what, api.patch(&object.name_any(), &patch_params(), &patch)).await
+    }
+
     /// Says where the leader is.
     pub async fn apply_endpoint_slice(&self, slice: &EndpointSlice) -> Result<()> {
         self.apply(&self.namespaced(slice), slice).await.map(drop)

@@ -65,10 +65,10 @@ impl Leadership {
     }
 }
 
-#[cfg(test)]
 impl Leadership {
-    /// Leadership that nobody ever won.
-    pub(crate) fn never() -> Self {
+    /// Leadership that nobody ever won: of a process that takes part in no election, and so may make nothing that only
+    /// a leader makes.
+    pub fn never() -> Self {
         let (_, renewed) = watch::channel(None);
         Self { renewed, duration: Duration::from_secs(15) }
     }

@@ -33,8 +33,28 @@ pub const PLACEMENT: &str = "batchyard.io/placement";
 pub const COMPUTE_ENVIRONMENT: &str = "batchyard.io/compute-environment";
 /// Label of a placeholder: its environment. Annotation: what it was made like.
 pub const PLACEHOLDER: &str = "batchyard.io/placeholder";
-/// Annotation of a node: the instance tags of its environment as JSON, if some cannot be labels.
+/// Annotation of a node: the instance tags of its environment as JSON, if some cannot be labels. Of a job and of a
+/// revision: the tags that it has since they were changed through the AWS door, as JSON.
 pub const TAGS: &str = "batchyard.io/tags";
+/// Annotation of a namespace: the account id that the AWS door shows for it, 12 digits.
+pub const ACCOUNT_ID: &str = "batchyard.io/account-id";
+/// Annotation of a ConsumableResource: the last clientTokens by which its quantity was changed, as JSON.
+pub const CLIENT_TOKENS: &str = "batchyard.io/client-tokens";
+/// Annotation of a job: as whom the caller of the AWS door submitted it.
+pub const SUBMITTED_BY: &str = "batchyard.io/submitted-by";
+/// Label of an access key's Secret: its id.
+pub const ACCESS_KEY: &str = "batchyard.io/access-key";
+/// Annotation of an access key: the namespace that it works in.
+pub const KEY_NAMESPACE: &str = "batchyard.io/key-namespace";
+/// Annotation of an access key: the ServiceAccount whose rights it has.
+pub const KEY_SERVICE_ACCOUNT: &str = "batchyard.io/key-service-account";
+/// Annotation of an access key: since when it is disabled.
+pub const KEY_DISABLED: &str = "batchyard.io/key-disabled";
+/// Annotation of an access key: when it stops working.
+pub const KEY_EXPIRES: &str = "batchyard.io/key-expires";
+/// Annotation of an access key: what it is for.
+pub const KEY_DESCRIPTION: &str = "batchyard.io/key-description";
+
 /// Annotation: vCPUs as the job states them, in thousandths.
 pub const VCPUS_MILLI: &str = "batchyard.io/vcpus-milli";
 /// Annotation: the share that the job counts for, if it names one.

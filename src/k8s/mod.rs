@@ -1,6 +1,7 @@
 //! The edge to Kubernetes: what is seen of it, what is built for it, and the only writes to it.
 
 pub mod access;
+pub mod access_key;
 pub mod apply;
 pub mod arrays;
 pub mod backoff;
@@ -20,11 +21,13 @@ pub mod notices;
 pub mod observe;
 pub mod order;
 pub mod own_writes;
+pub mod parts;
 pub mod placeholder;
 pub mod pods;
 pub mod pool;
 pub(crate) mod quantity;
 pub mod read;
+pub mod revisions;
 pub mod sessions;
 pub mod tokens;
 pub mod watch;

@@ -21,7 +21,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::{array, capability, dependencies, identity, session};
-use crate::controllers::{Context, job_definition, job_queue, revision};
+use crate::controllers::{Context, job_queue};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, JobDefinition, JobDefinitionSpec};
@@ -30,6 +30,7 @@ use crate::dispatcher::index::closed;
 use crate::k8s::error::Error;
 use crate::k8s::observe;
 use crate::k8s::read::read;
+use crate::k8s::revisions;
 use crate::k8s::watch::key;
 use crate::seeded_bugs::{Bug, has};
 
@@ -439,12 +440,12 @@ async fn resolve(
     let Some(found) = live_revision(job, &format!("{object}-{number}"), context).await? else {
         return waiting(waits::definition_missing(reference));
     };
-    if !job_definition::is_active(&definition, &revision::of(&found)) {
+    if !revisions::is_active(&definition, &revisions::of(&found)) {
         return waiting(waits::definition_inactive(reference));
     }
     let spec = found.data.as_ref().and_then(|data| serde_json::from_value(data.0.clone()).ok());
     match spec {
-        Some(spec) => Ok(Ok((format!("{}:{number}", job_definition::aws_name(&definition)), spec))),
+        Some(spec) => Ok(Ok((format!("{}:{number}", revisions::aws_name(&definition)), spec))),
         None => waiting(waits::definition_missing(reference)),
     }
 }

@@ -3,14 +3,12 @@
 mod capacity;
 mod placeholders;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
 use batchyard_core::reason::resources;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
@@ -44,18 +42,7 @@ pub fn allowed<'e>(
 ) -> Option<&'e AllowedNamespaces> {
     let namespace = caches.namespaces.get(&ObjectRef::new(namespace));
     let labels = namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default();
-    selecting(&environment.spec, &labels)
-}
-
-fn selecting<'e>(
-    spec: &'e ComputeEnvironmentSpec,
-    namespace: &BTreeMap<String, String>,
-) -> Option<&'e AllowedNamespaces> {
-    spec.allowed_namespaces.iter().find(|entry| {
-        // A selector that cannot be read selects nothing.
-        let selector = entry.selector.clone().and_then(|selector| Selector::try_from(selector).ok());
-        selector.is_some_and(|selector| selector.matches(namespace))
-    })
+    environment.spec.entry_for(&labels)
 }
 
 /// Looks at one environment.
@@ -306,6 +293,8 @@ fn blocked(usage: &Usage) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::crd::conditions::{ConditionType, find};
     use serde_json::{Value, json};
@@ -442,7 +431,7 @@ mod tests {
         ] {
             let environment = environment(json!({}), json!({"allowedNamespaces": allowed}));
             let open = environment.spec.allowed_namespaces.is_empty();
-            assert_eq!(open || selecting(&environment.spec, &team("a")).is_some(), want, "{allowed}");
+            assert_eq!(open || environment.spec.entry_for(&team("a")).is_some(), want, "{allowed}");
         }
     }
 

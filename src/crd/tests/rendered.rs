@@ -92,7 +92,7 @@ fn columns_and_selectable_fields_exist() {
         }
     }
     let job = crds().iter().find(|crd| crd.spec.names.kind == "BatchJob").expect("a kind");
-    assert_eq!(job.spec.versions[0].selectable_fields.as_ref().map(Vec::len), Some(4));
+    assert_eq!(job.spec.versions[0].selectable_fields.as_ref().map(Vec::len), Some(5));
 }
 
 /// The schema at a path such as `.status.conditions[?(@.type=="Ready")].status`.

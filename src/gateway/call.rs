@@ -1,0 +1,190 @@
+//! A call whose caller is known: for which namespace it is, what it may do there, and what it says.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use kube::Api;
+use kube::Resource;
+use kube::core::NamespaceResourceScope;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::account::{Account, derived_id};
+use super::failure::Failure;
+use super::settings::{Settings, is_account_id};
+use super::world::World;
+use crate::k8s::access;
+use crate::k8s::access_key::AccessKey;
+use crate::k8s::apply::Writer;
+use crate::k8s::meta;
+
+const GROUP: &str = "batchyard.io";
+/// A right that was granted is believed for so long: as long as a token that is taken away would still be.
+const BELIEVED: Duration = Duration::from_secs(5);
+/// So many answers are kept.
+const ANSWERS: usize = 10_000;
+
+/// What every call shares.
+pub(super) struct Gateway {
+    pub(super) settings: Settings,
+    pub(super) world: World,
+    pub(super) writer: Writer,
+    /// Rights that were granted, and when.
+    granted: Mutex<HashMap<Right, Instant>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Right {
+    user: String,
+    verb: &'static str,
+    resource: &'static str,
+    name: Option<String>,
+}
+
+impl Gateway {
+    pub(super) fn new(settings: Settings, world: World, writer: Writer) -> Self {
+        Self { settings, world, writer, granted: Mutex::default() }
+    }
+
+    /// The account that a namespace is.
+    pub(super) fn account(&self, namespace: &str) -> Account {
+        let annotated = self.world.namespace(namespace).1.remove(meta::ACCOUNT_ID);
+        let id = annotated.filter(|id| is_account_id(id)).or_else(|| self.settings.account_id.clone());
+        Account {
+            namespace: namespace.to_owned(),
+            id: id.unwrap_or_else(|| derived_id(namespace)),
+            region: self.settings.region.clone(),
+            partition: self.settings.partition.clone(),
+        }
+    }
+}
+
+/// A call of one operation.
+pub(super) struct Call {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) key: Arc<AccessKey>,
+    pub(super) account: Account,
+    /// The operation's name.
+    pub(super) operation: &'static str,
+    /// By which an SDK names all tries of one call.
+    pub(super) invocation: Option<String>,
+    pub(super) now: Timestamp,
+}
+
+impl Call {
+    pub(super) fn world(&self) -> &World {
+        &self.gateway.world
+    }
+
+    pub(super) fn writer(&self) -> &Writer {
+        &self.gateway.writer
+    }
+
+    /// The namespace that the caller works in.
+    pub(super) fn namespace(&self) -> &str {
+        &self.account.namespace
+    }
+
+    /// Objects of the caller's namespace.
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.world().client.clone(), self.namespace())
+    }
+
+    /// Asks whether the caller's ServiceAccount may do something in its namespace. Environments belong to no
+    /// namespace; the right to make those of this one is asked for as if they did, so that a RoleBinding can grant it.
+    ///
+    /// # Errors
+    /// When it may not, or the API server does not answer.
+    pub(super) async fn may(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        name: Option<&str>,
+    ) -> Result<(), Failure> {
+        let person = self.key.person();
+        let right = Right { user: person.user.clone(), verb, resource, name: name.map(str::to_owned) };
+        let now = Instant::now();
+        let is_known = |at: &Instant| now.duration_since(*at) < BELIEVED;
+        if self.granted().get(&right).is_some_and(is_known) {
+            return Ok(());
+        }
+        let what = ResourceAttributes {
+            group: Some(GROUP.to_owned()),
+            resource: Some(resource.to_owned()),
+            verb: Some(verb.to_owned()),
+            namespace: Some(self.namespace().to_owned()),
+            name: name.map(str::to_owned),
+            ..ResourceAttributes::default()
+        };
+        if access::review(&self.world().client, &person, what).await?.is_err() {
+            return Err(Failure::denied(format!(
+                "User: {} is not authorized to perform: batch:{} because no Kubernetes role allows it to {verb} \
+                 {resource}.{GROUP} in namespace {}",
+                person.user,
+                self.operation,
+                self.namespace()
+            )));
+        }
+        let mut granted = self.granted();
+        if granted.len() >= ANSWERS {
+            granted.retain(|_, at| is_known(at));
+        }
+        if granted.len() < ANSWERS {
+            granted.insert(right, now);
+        }
+        Ok(())
+    }
+
+    fn granted(&self) -> std::sync::MutexGuard<'_, HashMap<Right, Instant>> {
+        self.gateway.granted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads what a call says. A member that the operation does not have is an error.
+///
+/// # Errors
+/// When a member is missing, unknown, or of another type.
+pub(super) fn input<T: DeserializeOwned>(body: Value) -> Result<T, Failure> {
+    serde_json::from_value(body).map_err(|error| {
+        let text = error.to_string();
+        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        Failure::client(match missing {
+            Some(member) => format!("'{member}' is a required field (cannot be an empty string)"),
+            None => format!("Error executing request, Exception : {text}"),
+        })
+    })
+}
+
+/// Takes the members that are null out of a body: to AWS they are absent.
+pub(super) fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(without_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+/// A text that must not be empty.
+///
+/// # Errors
+/// When it is.
+pub(super) fn needed<'a>(member: &str, text: &'a str) -> Result<&'a str, Failure> {
+    match text.is_empty() {
+        true => Err(Failure::client(format!("'{member}' is a required field (cannot be an empty string)"))),
+        false => Ok(text),
+    }
+}
+
+/// A time as AWS Batch has them: milliseconds.
+pub(super) fn millis(time: Timestamp) -> i64 {
+    time.as_millisecond()
+}
