@@ -52,6 +52,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
+{{/* The gateway's, which no selector of the operator may find. */}}
+{{- define "batchyard.gatewaySelectorLabels" -}}
+app.kubernetes.io/name: {{ include "batchyard.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end -}}
+
+{{- define "batchyard.gatewayLabels" -}}
+{{ include "batchyard.labels" . | replace "app.kubernetes.io/component: operator" "app.kubernetes.io/component: gateway" }}
+{{- end -}}
+
 {{- define "batchyard.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "batchyard.fullname" .) .Values.serviceAccount.name -}}
