@@ -7,6 +7,7 @@
 //! test karpenter`.
 
 mod cli;
+mod gateway;
 mod karpenter;
 mod notifier;
 mod operator;

@@ -1,0 +1,133 @@
+//! boto3 against the door. Without Python or boto3 on this machine an environment with it is made in the target folder;
+//! where that cannot be done, the tests say so and do nothing.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use batchyard::k8s::access_key::AccessKey;
+use tokio::sync::OnceCell;
+
+use super::door::{Door, caller, everything, known};
+use crate::operator::world::World;
+
+/// A Python that has boto3.
+async fn python() -> Option<PathBuf> {
+    static FOUND: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    FOUND.get_or_init(|| async { tokio::task::spawn_blocking(find).await.expect("no panic") }).await.clone()
+}
+
+fn find() -> Option<PathBuf> {
+    let has_boto = |python: &PathBuf| {
+        let asked = Command::new(python).args(["-c", "import boto3"]).output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    let own = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("boto");
+    let (plain, made) = (PathBuf::from("python3"), own.join("bin/python"));
+    for python in [&plain, &made] {
+        if has_boto(python) {
+            return Some(python.clone());
+        }
+    }
+    let run = |program: &PathBuf, args: &[&str]| {
+        Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+    };
+    let own = own.display().to_string();
+    let made_it =
+        run(&plain, &["-m", "venv", &own]) && run(&made, &["-m", "pip", "install", "--quiet", "boto3"]);
+    if made_it && has_boto(&made) {
+        return Some(made);
+    }
+    eprintln!("skipped: there is neither Python with boto3 nor a way to install it");
+    None
+}
+
+/// Runs a script of `boto/`; nothing if there is no Python for it.
+async fn script(
+    name: &str,
+    args: &[&str],
+    door: &Door,
+    other: Option<&Door>,
+    key: &AccessKey,
+) -> Option<Output> {
+    let python = python().await?;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/api/gateway/boto");
+    let mut command = Command::new(python);
+    command
+        .arg(folder.join(name))
+        .args(args)
+        .env("DOOR", format!("http://{}", door.address))
+        .env("KEY", &key.id)
+        .env("SECRET", key.secret.reveal())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    if let Some(other) = other {
+        command.env("DOOR_2", format!("http://{}", other.address));
+    }
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{name}:\n{}\n{}", text(&output.stdout), text(&output.stderr));
+    println!("{name}: {}", text(&output.stdout));
+    Some(output)
+}
+
+#[tokio::test]
+async fn boto3_does_all_that_there_is_to_do() {
+    let world = World::empty("door-life").await;
+    let door = Door::open(&[]).await;
+    let key = caller(&world.user, &world.namespace, "caller", everything()).await;
+    known(&door, &key).await;
+    script("life.py", &[], &door, None, &key).await;
+    assert!(!door.said().contains(key.secret.reveal()), "a secret is in the log");
+}
+
+#[tokio::test]
+async fn ten_callers_at_a_time_and_two_doors() {
+    let world = World::with_queue("door-many").await;
+    let (door, other) = (Door::open(&[]).await, Door::open(&[]).await);
+    let key = caller(&world.user, &world.namespace, "caller", everything()).await;
+    known(&door, &key).await;
+    known(&other, &key).await;
+    script("parallel.py", &[], &door, Some(&other), &key).await;
+}
+
+#[tokio::test]
+async fn the_model_is_covered() {
+    let world = World::without_operator("door-model").await;
+    let door = Door::open(&["--requests-per-second", "0"]).await;
+    let key = caller(&world.user, &world.namespace, "caller", everything()).await;
+    known(&door, &key).await;
+    let docs = format!("{}/docs/aws-api.md", env!("CARGO_MANIFEST_DIR"));
+    script("model.py", &[&docs], &door, None, &key).await;
+}
+
+/// The retry post's commands, run by the real aws CLI; it says so and does nothing where there is none.
+#[tokio::test]
+async fn the_retry_posts_commands_run_as_printed() {
+    let is_there =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    if !is_there("aws") || !is_there("jq") {
+        eprintln!("skipped: the aws CLI and jq are needed");
+        return;
+    }
+    let world = World::empty("door-post").await;
+    let door = Door::open(&[]).await;
+    let key = caller(&world.user, &world.namespace, "caller", everything()).await;
+    known(&door, &key).await;
+    let mut bash = Command::new("bash");
+    bash.arg(format!("{}/examples/posts/retry.sh", env!("CARGO_MANIFEST_DIR")))
+        .env("AWS_ENDPOINT_URL_BATCH", format!("http://{}", door.address))
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", &key.id)
+        .env("AWS_SECRET_ACCESS_KEY", key.secret.reveal())
+        .env("AWS_PAGER", "");
+    let output =
+        tokio::task::spawn_blocking(move || bash.output()).await.expect("no panic").expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for told in ["\"jobQueueName\": \"queue-0\"", "job-definition/randomEC:1", "noContainer\t", "spot\t"] {
+        assert!(said.contains(told), "{told} is not in\n{said}");
+    }
+    let queue: batchyard::crd::JobQueue = world.api().get("queue-0").await.expect("kubectl sees it, too");
+    assert_eq!(queue.spec.priority, 1);
+}

@@ -1,0 +1,281 @@
+//! A gateway of the test's own, its callers, and requests that no client would send.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use batchyard::k8s::access_key::{AccessKey, Binding};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::config::Kubeconfig;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::support::client::{Actor, apply, connect, kubeconfig};
+use crate::support::wait;
+
+/// The namespace of the gateway's keys.
+pub(crate) const SYSTEM: &str = "batchyard-system";
+pub(crate) const REGION: &str = "us-east-1";
+
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// As whom the gateway of tests is known.
+const USER: &str = "test-gateway";
+
+/// A kubeconfig of somebody with the rights that the chart gives the gateway, and no others.
+async fn restricted() -> &'static PathBuf {
+    static MADE: OnceCell<PathBuf> = OnceCell::const_new();
+    MADE.get_or_init(|| async {
+        let user = connect(Actor::User).await;
+        let subjects = json!([{"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}]);
+        let reference =
+            |kind: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": USER});
+        let role = json!({"metadata": {"name": USER}, "rules": rules("ClusterRole")});
+        apply(&Api::<ClusterRole>::all(user.clone()), &role).await;
+        let binding =
+            json!({"metadata": {"name": USER}, "roleRef": reference("ClusterRole"), "subjects": subjects});
+        apply(&Api::<ClusterRoleBinding>::all(user.clone()), &binding).await;
+        let role = json!({"metadata": {"name": USER}, "rules": rules("Role")});
+        apply(&Api::<Role>::namespaced(user.clone(), SYSTEM), &role).await;
+        let binding = json!({"metadata": {"name": USER}, "roleRef": reference("Role"), "subjects": subjects});
+        apply(&Api::<RoleBinding>::namespaced(user, SYSTEM), &binding).await;
+        let mut config = Kubeconfig::read_from(kubeconfig()).expect("a kubeconfig");
+        for named in &mut config.auth_infos {
+            let info = named.auth_info.get_or_insert_default();
+            info.impersonate = Some(USER.to_owned());
+            info.impersonate_groups = Some(vec!["system:authenticated".to_owned()]);
+        }
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("gateway.kubeconfig");
+        fs::write(&path, serde_json::to_string(&config).expect("plain data")).expect("it can be written");
+        path
+    })
+    .await
+}
+
+/// The rules that the chart states for a kind of role.
+fn rules(kind: &str) -> Value {
+    let chart = include_str!("../../../charts/batchyard/templates/gateway.yaml");
+    let part = chart.split(&format!("\nkind: {kind}\n")).nth(1).expect("the chart has it");
+    let rules = part.split("\nrules:\n").nth(1).and_then(|rules| rules.split("\n---").next()).expect("rules");
+    serde_saphyr::from_str(rules).expect("YAML without templates")
+}
+
+/// A running gateway; it ends with this value.
+pub(crate) struct Door {
+    child: Child,
+    guardian: Child,
+    pub(crate) address: SocketAddr,
+    probes: SocketAddr,
+    log: PathBuf,
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+impl Door {
+    /// Starts one and waits until it serves.
+    pub(crate) async fn open(more: &[&str]) -> Self {
+        let (address, probes) = (free_address(), free_address());
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("gateway-{}.log", STARTED.fetch_add(1, Ordering::Relaxed)));
+        let output = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let child = Command::new(env!("CARGO_BIN_EXE_batchyard"))
+            .args(["gateway", "--address", &address.to_string(), "--metrics-address", &probes.to_string()])
+            .args(["--region", REGION, "--log-format", "text"])
+            .args(more)
+            .env("KUBECONFIG", restricted().await)
+            // Everything that it could ever say.
+            .env("RUST_LOG", "trace,h2=warn,hyper=warn,rustls=warn")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a file"))
+            .stderr(output)
+            .spawn()
+            .expect("the gateway starts");
+        let guardian = Command::new("sh")
+            .args(["-c", &format!("read -r _; kill -KILL {} 2>/dev/null", child.id())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell starts");
+        let door = Self { child, guardian, address, probes, log };
+        wait::answer("a gateway that is ready", "", || {
+            let ready = get(door.probes, "/readyz").is_some_and(|(status, _)| status == 200);
+            std::future::ready(ready.then_some(()))
+        })
+        .await;
+        door
+    }
+
+    /// All that it said so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).expect("its log")
+    }
+
+    /// What Prometheus reads.
+    pub(crate) fn metrics(&self) -> String {
+        get(self.probes, "/metrics").expect("metrics").1
+    }
+
+    /// Sends bytes and reads what comes back.
+    pub(crate) fn send(&self, request: &[u8]) -> Answer {
+        let mut connection = TcpStream::connect(self.address).expect("it listens");
+        connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        // A request that is refused early may not be read to its end.
+        let _ = connection.write_all(request);
+        let mut bytes = Vec::new();
+        let _ = connection.read_to_end(&mut bytes);
+        Answer::read(&String::from_utf8_lossy(&bytes))
+    }
+
+    /// Sends a request that is signed with a key.
+    pub(crate) fn call(&self, key: &AccessKey, method: &str, path: &str, body: &str) -> Answer {
+        self.send(self.request(key, method, path, body, SystemTime::now()).as_bytes())
+    }
+
+    /// A request that is signed with a key at some time.
+    pub(crate) fn request(
+        &self,
+        key: &AccessKey,
+        method: &str,
+        path: &str,
+        body: &str,
+        at: SystemTime,
+    ) -> String {
+        let host = self.address.to_string();
+        let credentials = Credentials::new(&key.id, key.secret.reveal(), None, None, "test");
+        let identity = credentials.into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(REGION)
+            .name("batch")
+            .time(at)
+            .settings(SigningSettings::default())
+            .build()
+            .expect("parameters")
+            .into();
+        let headers = [("host", host.as_str()), ("content-type", "application/json")];
+        let uri = format!("http://{host}{path}");
+        let request =
+            SignableRequest::new(method, uri, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))
+                .expect("a request");
+        let (instructions, _) = sign(request, &params).expect("a signature").into_parts();
+        let signed: String =
+            instructions.headers().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n{signed}\r\n{body}",
+            body.len()
+        )
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.guardian.kill();
+        let _ = self.guardian.wait();
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut connection = TcpStream::connect(address).ok()?;
+    connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(connection, "GET {path} HTTP/1.0\r\nHost: gateway\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
+    }
+
+    /// The error's name, which header and body must both say.
+    pub(crate) fn kind(&self) -> String {
+        let header = self.head.lines().find_map(|line| line.strip_prefix("x-amzn-errortype: "));
+        let body = self.body["__type"].as_str();
+        assert_eq!(header, body, "{self:?}");
+        assert!(self.head.contains("x-amzn-requestid: "), "{self:?}");
+        assert!(self.body["message"].is_string(), "{self:?}");
+        body.unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+/// Whoever may do all in a namespace that a key can be for.
+pub(crate) fn everything() -> Value {
+    json!([{"apiGroups": ["batchyard.io"], "resources": ["*"], "verbs": ["*"]}])
+}
+
+/// A ServiceAccount of a namespace with some rights there, and a key for it.
+pub(crate) async fn caller(user: &Client, namespace: &str, name: &str, rules: Value) -> AccessKey {
+    let account = json!({"metadata": {"name": name}});
+    apply(&Api::<ServiceAccount>::namespaced(user.clone(), namespace), &account).await;
+    let role = json!({"metadata": {"name": name}, "rules": rules});
+    apply(&Api::<Role>::namespaced(user.clone(), namespace), &role).await;
+    let binding = json!({"metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]});
+    apply(&Api::<RoleBinding>::namespaced(user.clone(), namespace), &binding).await;
+    key(user, namespace, name).await
+}
+
+/// A key for a ServiceAccount.
+pub(crate) async fn key(user: &Client, namespace: &str, service_account: &str) -> AccessKey {
+    let binding = Binding {
+        namespace: namespace.to_owned(),
+        service_account: service_account.to_owned(),
+        ..Binding::default()
+    };
+    let key = AccessKey::generate(binding);
+    let secrets: Api<Secret> = Api::namespaced(user.clone(), SYSTEM);
+    secrets.create(&PostParams::default(), &key.object(SYSTEM)).await.expect("a key can be made");
+    key
+}
+
+/// Changes annotations of a key.
+pub(crate) async fn annotate(user: &Client, key: &AccessKey, annotations: Value) {
+    let secrets: Api<Secret> = Api::namespaced(user.clone(), SYSTEM);
+    let name = batchyard::k8s::access_key::object_name(&key.id);
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    secrets.patch(&name, &PatchParams::default(), &patch).await.expect("a key can be changed");
+}
+
+/// Waits until the gateway knows a key and the API server its right to list jobs.
+pub(crate) async fn known(door: &Door, key: &AccessKey) {
+    wait::answer("a gateway that knows the key", &key.id, || {
+        let answer = door.call(key, "POST", "/v1/listjobs", r#"{"jobQueue":"absent"}"#);
+        std::future::ready((answer.status == 400).then_some(()))
+    })
+    .await;
+}

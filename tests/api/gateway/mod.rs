@@ -1,0 +1,8 @@
+//! The AWS door: the gateway as a process, asked by boto3 and, where no client would send such a thing, by hand.
+//! It has the rights that the chart gives it, and no others.
+
+mod boto;
+mod door;
+mod jobs;
+mod keys;
+mod security;
