@@ -1,7 +1,7 @@
 //! What runs, as DescribeJobs tells it: the definition's properties with the job's changes, and how each container fared
 //! (<https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerDetail.html>).
 
-use batchyard_core::job::record::{Attempt, Record};
+use batchyard_core::job::record::{Attempt, NamedOutcome, Record};
 use serde_json::{Map, Value, json};
 
 use super::account::Account;
@@ -118,6 +118,24 @@ impl Told<'_> {
         detail.extend(attempt.container.reason.clone().map(|reason| ("reason".into(), json!(reason))));
     }
 
+    /// How each of several containers ended; where only one outcome is known it is that of the main one.
+    fn how_each(&self, containers: &mut Value, main: usize) {
+        let ended = self.ended().map(|attempt| attempt.containers.as_slice()).unwrap_or_default();
+        for (at, container) in containers.as_array_mut().into_iter().flatten().enumerate() {
+            let name = container["name"].as_str().unwrap_or("Default").to_owned();
+            let Some(container) = container.as_object_mut() else { continue };
+            let own = ended.iter().find(|outcome| outcome.name.eq_ignore_ascii_case(&name));
+            match own {
+                Some(own) => {
+                    container.extend(own.exit_code.map(|code| ("exitCode".into(), json!(code))));
+                    container.extend(own.reason.clone().map(|reason| ("reason".into(), json!(reason))));
+                }
+                None if ended.is_empty() && at == main => self.how(container),
+                None => {}
+            }
+        }
+    }
+
     /// `container`: of a job of one container, and of a node. Programs index into it, so that it is there even if what
     /// the job runs is not known.
     pub(super) fn container(&self) -> Option<Value> {
@@ -182,9 +200,7 @@ impl Told<'_> {
                 merge_map(&mut pod["metadata"][member], value);
             }
         }
-        if let Some(first) = pod["containers"].get_mut(0).and_then(Value::as_object_mut) {
-            self.how(first);
-        }
+        self.how_each(&mut pod["containers"], 0);
         if let Some(pod) = pod.as_object_mut() {
             pod.retain(|_, member| !member.is_null());
             pod.extend(self.pod().map(|name| ("podName".into(), json!(name))));
@@ -198,12 +214,18 @@ impl Told<'_> {
         let eks = json!(self.spec?.eks_properties.as_ref()?);
         let first = eks["podProperties"]["containers"][0]["name"].as_str().unwrap_or("Default").to_owned();
         let attempts = self.record.attempts.iter().map(|attempt| {
-            let mut container = Map::from_iter([("name".to_owned(), json!(first))]);
-            container.extend(attempt.container.exit_code.map(|code| ("exitCode".into(), json!(code))));
-            container.extend(attempt.container.reason.clone().map(|reason| ("reason".into(), json!(reason))));
+            let containers = match attempt.containers.as_slice() {
+                [] => {
+                    let mut only = Map::from_iter([("name".to_owned(), json!(first))]);
+                    only.extend(attempt.container.exit_code.map(|code| ("exitCode".into(), json!(code))));
+                    only.extend(attempt.container.reason.clone().map(|why| ("reason".into(), json!(why))));
+                    json!([only])
+                }
+                several => json!(several),
+            };
             let mut told = Map::from_iter([
-                ("containers".to_owned(), json!([container])),
-                ("initContainers".to_owned(), json!([])),
+                ("containers".to_owned(), containers),
+                ("initContainers".to_owned(), json!(attempt.init_containers)),
                 ("podName".to_owned(), json!(attempt.pod_name)),
                 ("podNamespace".to_owned(), json!(self.account.namespace)),
                 ("statusReason".to_owned(), json!(attempt.status_reason)),
@@ -225,8 +247,8 @@ impl Told<'_> {
         let essential = task["containers"].as_array().and_then(|all| {
             all.iter().position(|container| container["essential"].as_bool().unwrap_or(true))
         });
+        self.how_each(&mut task["containers"], essential.unwrap_or(0));
         if let Some(main) = essential.and_then(|at| task["containers"][at].as_object_mut()) {
-            self.how(main);
             main.extend(self.placed().map(|placed| ("logStreamName".into(), json!(placed.stream))));
         }
         if let (Some(task), Some(placed)) = (task.as_object_mut(), self.placed()) {
@@ -258,12 +280,17 @@ impl Told<'_> {
             ("taskProperties".to_owned(), json!([])),
         ]);
         if is_ecs {
-            let main = self.main_container();
-            let container = json!({"name": main, "exitCode": attempt.container.exit_code,
-                "reason": attempt.container.reason, "logStreamName": stream, "networkInterfaces": []});
+            let containers: Value = match attempt.containers.as_slice() {
+                [] => {
+                    let (main, how) = (self.main_container(), &attempt.container);
+                    json!([{"name": main, "exitCode": how.exit_code, "reason": how.reason,
+                        "logStreamName": stream, "networkInterfaces": []}])
+                }
+                several => several.iter().map(|one| of_task(one, &stream)).collect(),
+            };
             told.insert(
                 "taskProperties".into(),
-                json!([{"taskArn": task, "containerInstanceArn": instance, "containers": [container]}]),
+                json!([{"taskArn": task, "containerInstanceArn": instance, "containers": containers}]),
             );
         }
         told.insert("container".into(), Value::Object(container));
@@ -277,6 +304,12 @@ impl Told<'_> {
         let main = task.containers.iter().find(|container| container.essential.unwrap_or(true));
         main?.name.clone()
     }
+}
+
+/// How a container of a task ended.
+fn of_task(outcome: &NamedOutcome, stream: &str) -> Value {
+    json!({"name": outcome.name, "exitCode": outcome.exit_code, "reason": outcome.reason, "logStreamName": stream,
+        "networkInterfaces": []})
 }
 
 /// Lays containerOverrides over containerProperties.

@@ -98,6 +98,10 @@ refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="absen
         "JobQueue absent not found.")
 refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="Queue_1", jobDefinition="absent"), "not found")
 refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="Queue_1", jobDefinition="DCV-GPU-JD:2"), "INACTIVE")
+batch.register_job_definition(jobDefinitionName="refs", type="container",
+                              containerProperties={**CONTAINER, "command": ["echo", "Ref::nobody"]})
+refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="Queue_1", jobDefinition="refs"),
+        "Unable to substitute value. No parameter found for reference nobody")
 refused("ClientException", lambda: batch.submit_job(jobName="-", jobQueue="Queue_1", jobDefinition="DCV-GPU-JD"),
         "Job name should match valid pattern")
 refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="Queue_1", jobDefinition="DCV-GPU-JD",
