@@ -4,6 +4,7 @@ mod acts;
 mod arrays;
 mod browser;
 mod jobs;
+mod mail;
 mod plugin;
 mod queues;
 mod report;
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::acts::Faults;
 use crate::cluster::{self, Cluster, Options, Provider};
@@ -133,12 +134,14 @@ fn prepare(options: &Options) -> Result<(Cluster, File)> {
     let cluster = cluster?;
     plugin::plug_in(&cluster, &built?)?;
     let reserved = cluster.reserve()?;
-    install::operator(
-        &cluster,
-        &json!({"operator": {"terminateGraceSeconds": GRACE}, "view": {"enabled": true}}),
-    )?;
+    install::operator(&cluster, &values())?;
     say(format!("ready after {} s", begun.elapsed().as_secs()));
     Ok((cluster, reserved))
+}
+
+/// What the demo asks of the chart.
+fn values() -> Value {
+    json!({"operator": {"terminateGraceSeconds": GRACE}, "view": {"enabled": true}})
 }
 
 /// The operator and `kubectl batch`; returns where they are.
@@ -178,7 +181,7 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
         Story::Retry => acts::play(cluster, NAMESPACE, GRACE, faults),
         Story::Queues => queues::play(cluster, NAMESPACE),
         Story::Arrays => arrays::play(cluster, NAMESPACE),
-        Story::Session => session::play(cluster, NAMESPACE),
+        Story::Session => session::play(cluster, NAMESPACE, values()),
     };
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));

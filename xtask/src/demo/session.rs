@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::browser::Browser;
 use super::jobs::{Job, Jobs};
-use super::plugin;
+use super::{mail, plugin};
 use crate::cluster::{self, Cluster};
 use crate::debian;
 use crate::process::{output, wait_until};
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// By this label the example's environment finds its node.
 const LABEL: &str = "batchyard.io/desktop=true";
+
+/// The Secret of the example, which the post has in Secrets Manager.
+const CREDENTIALS: &str = "run-dcv-in-batch-72f907";
 
 /// The job.
 const JOB: &str = "desktop";
@@ -35,8 +38,39 @@ pub(super) fn prepare(cluster: &Cluster) -> Result<()> {
     step("make the desktop's image and give it to the nodes", || {
         cluster::load_recipe(&cluster.name, "desktop")
     })?;
+    step("make the mail server's image and give it to the nodes", || {
+        cluster::load_recipe(&cluster.name, mail::RECIPE)
+    })?;
     let node = largest_node(cluster)?;
-    output(&mut cluster.kubectl(["label", "node", &node, "--overwrite", LABEL])).map(drop)
+    output(&mut cluster.kubectl(["label", "node", &node, "--overwrite", LABEL]))?;
+    give_gpu(cluster, &node)
+}
+
+/// A device plugin of ours offers one GPU there, which is none: the kubelet cannot tell.
+fn give_gpu(cluster: &Cluster, node: &str) -> Result<()> {
+    let folder = "/var/lib/kubelet/device-plugins";
+    let plugin = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "device-plugin", "namespace": "kube-system"},
+        "spec": {
+            "nodeName": node,
+            "tolerations": [{"operator": "Exists"}],
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{
+                "name": "device-plugin", "image": "batchyard/device-plugin:1",
+                "securityContext": {"privileged": true},
+                "volumeMounts": [{"name": "plugins", "mountPath": folder}],
+            }],
+            "volumes": [{"name": "plugins", "hostPath": {"path": folder}}],
+        },
+    });
+    step("a GPU for the node, which is none", || {
+        mail::apply(cluster, "kube-system", &plugin)?;
+        wait_until("the GPU", Duration::from_secs(120), || {
+            let node: Value =
+                serde_json::from_str(&output(&mut cluster.kubectl(["get", "node", node, "--output=json"]))?)?;
+            Ok(node["status"]["allocatable"]["nvidia.com/gpu"] == "1")
+        })
+    })
 }
 
 fn largest_node(cluster: &Cluster) -> Result<String> {
@@ -53,35 +87,53 @@ fn largest_node(cluster: &Cluster) -> Result<String> {
 }
 
 /// Lets it all happen, then cleans up as the post does.
-pub(super) fn play(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(super) fn play(cluster: &Cluster, namespace: &str, values: Value) -> Result<()> {
     println!(
         "\n{JOB} is the post's job: 8 vCPUs, so that one fills a node, root, privileged, its node's network."
     );
     println!("Its URL is told once its readiness probe passes.\n");
+    mail::begin(cluster, namespace, values)?;
     let mut jobs = Jobs::follow(cluster, namespace)?;
     jobs.until_job(JOB, "to be ready for people", PATIENCE, |job| job.has_ended() || job.url().is_some())?;
     let url = jobs.get(JOB)?.url().map(str::to_owned);
     let url = url.with_context(|| format!("{JOB} ended before it was ready"))?;
     plugin::show(cluster, namespace, &["describe", JOB])?;
-    let picture = look(&url)?;
+    mail::arrives(cluster, namespace, &url)?;
+    let picture = look(&url, &password(cluster, namespace)?)?;
     say(format!("{} shows the desktop", picture.display()));
     clean_up(cluster, namespace, &mut jobs)
 }
 
+/// What the user of the session types, from the Secret that its status names.
+fn password(cluster: &Cluster, namespace: &str) -> Result<String> {
+    let mut kubectl = cluster.kubectl(["--namespace", namespace, "get", "secret", CREDENTIALS, "--output"]);
+    output(kubectl.arg("go-template={{.data.user001 | base64decode}}"))
+}
+
 /// Opens the desktop as a person would, and makes a picture of it.
-fn look(url: &str) -> Result<PathBuf> {
+fn look(url: &str, password: &str) -> Result<PathBuf> {
     let folder = cluster::repository()?.join("target/demo");
     fs::create_dir_all(&folder)?;
     let picture = folder.join("session.png");
     let browser = Browser::start()?;
     step(format!("open {url} in Chromium"), || {
         browser.open(url)?;
+        browser.until("the question for the password", ASKED)?;
+        browser
+            .until("an answer to it", &ANSWERED.replace("PASSWORD", &Value::from(password).to_string()))?;
         browser.until("the desktop in the browser", CONNECTED)?;
         browser.until("the desktop's windows", DRAWN)?;
         browser.picture(&picture)
     })?;
     Ok(picture)
 }
+
+/// noVNC shows its dialogue.
+const ASKED: &str =
+    "document.getElementById('noVNC_credentials_dlg')?.classList.contains('noVNC_open') === true";
+
+const ANSWERED: &str = "(() => { document.getElementById('noVNC_password_input').value = PASSWORD; \
+    document.getElementById('noVNC_credentials_button').click(); return true; })()";
 
 /// noVNC says so.
 const CONNECTED: &str = "document.documentElement.classList.contains('noVNC_connected')";
@@ -99,6 +151,7 @@ fn clean_up(cluster: &Cluster, namespace: &str, jobs: &mut Jobs<'_>) -> Result<(
     jobs.until_job(JOB, "to end", PATIENCE, Job::has_ended)?;
     ensure!(jobs.get(JOB)?.url().is_none(), "{JOB} has ended and still tells a URL");
     step("scale down and delete, as the post does", || {
+        mail::end(cluster, namespace)?;
         let down = r#"{"spec":{"computeResources":{"minvCpus":0,"desiredvCpus":0}}}"#;
         let mut kubectl =
             cluster.kubectl(["patch", "computeenvironment", "dcv-gpu-ce-e5c81e", "--type=merge", "--patch"]);
