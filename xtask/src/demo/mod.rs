@@ -163,16 +163,17 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
     if story == Story::Session {
         session::prepare(cluster)?;
     }
-    step(format!("apply {}, as the files are", story.folder()), || {
+    step("a new namespace", || {
         // Jobs of an earlier demo have ended; applied again they would stay as they are.
-        output(&mut cluster.kubectl([
-            "delete",
-            "namespace",
-            NAMESPACE,
-            "--ignore-not-found",
-            "--timeout=120s",
-        ]))?;
-        output(&mut cluster.kubectl(["create", "namespace", NAMESPACE]))?;
+        let old = ["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s"];
+        output(&mut cluster.kubectl(old))?;
+        output(&mut cluster.kubectl(["create", "namespace", NAMESPACE]))
+    })?;
+    if story == Story::Session {
+        // A rule tells what happens from then on.
+        mail::begin(cluster, NAMESPACE, values())?;
+    }
+    step(format!("apply {}, as the files are", story.folder()), || {
         let mut apply = cluster.kubectl(["apply", "--namespace", NAMESPACE, "--filename"]);
         output(apply.arg(&examples))?;
         Ok(())
@@ -181,7 +182,7 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
         Story::Retry => acts::play(cluster, NAMESPACE, GRACE, faults),
         Story::Queues => queues::play(cluster, NAMESPACE),
         Story::Arrays => arrays::play(cluster, NAMESPACE),
-        Story::Session => session::play(cluster, NAMESPACE, values()),
+        Story::Session => session::play(cluster, NAMESPACE),
     };
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));

@@ -87,12 +87,12 @@ fn largest_node(cluster: &Cluster) -> Result<String> {
 }
 
 /// Lets it all happen, then cleans up as the post does.
-pub(super) fn play(cluster: &Cluster, namespace: &str, values: Value) -> Result<()> {
+pub(super) fn play(cluster: &Cluster, namespace: &str) -> Result<()> {
     println!(
         "\n{JOB} is the post's job: 8 vCPUs, so that one fills a node, root, privileged, its node's network."
     );
     println!("Its URL is told once its readiness probe passes.\n");
-    mail::begin(cluster, namespace, values)?;
+    mail::point_to(cluster, namespace)?;
     let mut jobs = Jobs::follow(cluster, namespace)?;
     jobs.until_job(JOB, "to be ready for people", PATIENCE, |job| job.has_ended() || job.url().is_some())?;
     let url = jobs.get(JOB)?.url().map(str::to_owned);
