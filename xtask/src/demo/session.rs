@@ -123,6 +123,7 @@ fn look(url: &str, password: &str) -> Result<PathBuf> {
             .until("an answer to it", &ANSWERED.replace("PASSWORD", &Value::from(password).to_string()))?;
         browser.until("the desktop in the browser", CONNECTED)?;
         browser.until("the desktop's windows", DRAWN)?;
+        browser.until("noVNC to fall silent", SILENT)?;
         browser.picture(&picture)
     })?;
     Ok(picture)
@@ -134,6 +135,9 @@ const ASKED: &str =
 
 const ANSWERED: &str = "(() => { document.getElementById('noVNC_password_input').value = PASSWORD; \
     document.getElementById('noVNC_credentials_button').click(); return true; })()";
+
+/// What noVNC had to say is over.
+const SILENT: &str = "!document.getElementById('noVNC_status').classList.contains('noVNC_open')";
 
 /// noVNC says so.
 const CONNECTED: &str = "document.documentElement.classList.contains('noVNC_connected')";
