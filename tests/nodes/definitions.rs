@@ -46,9 +46,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::job(
             "a-read-only-root-and-an-empty-volume",
             container(
-                "touch /x 2>/dev/null && exit 1; touch /work/x",
-                json!({"readonlyRootFilesystem": true, "volumes": [{"name": "work"}],
-                    "mountPoints": [{"sourceVolume": "work", "containerPath": "/work"}]}),
+                "touch /x 2>/dev/null && exit 1; touch /scratch/x",
+                json!({"readonlyRootFilesystem": true, "volumes": [{"name": "scratch"}],
+                    "mountPoints": [{"sourceVolume": "scratch", "containerPath": "/scratch"}]}),
             ),
             succeeded([exit(0)]),
         ),
