@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batchyard_core::job::decide::Deletion;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -29,6 +29,8 @@ use crate::seeded_bugs::{Bug, has};
 
 /// Whatever no change told of is found within this time.
 const SWEEP: Duration = Duration::from_secs(30);
+/// What the API server refused is tried again after this long, and after twice as long each time, up to [`SWEEP`].
+const AGAIN: Duration = Duration::from_secs(1);
 /// Changes that come together are looked at together.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How many jobs are looked after at a time.
@@ -36,55 +38,72 @@ const CONCURRENCY: usize = 8;
 
 /// Looks for such pods whenever it is woken, and now and then, until it is told to stop.
 pub async fn run(context: Arc<Context>, wake: Arc<Notify>, stop: CancellationToken) {
+    let mut refused = 0;
     loop {
-        sweep(&context).await;
+        refused = if sweep(&context).await { 0 } else { refused + 1 };
         tokio::select! {
             () = stop.cancelled() => return,
             () = wake.notified() => sleep(SETTLE).await,
-            () = sleep(SWEEP) => {}
+            () = sleep(pause(refused)) => {}
         }
     }
 }
 
-async fn sweep(context: &Context) {
+/// How long until the next sweep, after so many in a row that left something undone.
+fn pause(refused: u32) -> Duration {
+    match refused {
+        0 => SWEEP,
+        _ => AGAIN.saturating_mul(1 << (refused - 1).min(16)).min(SWEEP),
+    }
+}
+
+/// False if the API server refused something.
+async fn sweep(context: &Context) -> bool {
     if has(Bug::KeepsOrphans) {
-        return;
+        return true;
     }
     let caches = &context.caches;
     let ownerless = caches.pods.owners().into_iter().filter(|uid| caches.job_ref(uid).is_none());
-    let of_gone_jobs = stream::iter(ownerless).for_each_concurrent(CONCURRENCY, |uid| async move {
+    let of_gone_jobs = stream::iter(ownerless).map(|uid| async move {
         let pods = context.caches.pods.of_job(&uid);
-        match pods.first() {
-            Some(first) if is_gone(first, context).await => {
-                for attempt in &pods {
-                    clear(&attempt.pod, context).await;
-                }
-            }
-            _ => {}
+        let Some(first) = pods.first() else { return true };
+        let Some(gone) = is_gone(first, context).await else { return false };
+        let mut done = true;
+        for attempt in pods.iter().filter(|_| gone) {
+            done &= clear(&attempt.pod, context).await;
+        }
+        done
+    });
+    let of_gone_jobs = all_done(of_gone_jobs.buffer_unordered(CONCURRENCY)).await;
+    let orphans = stream::iter(caches.pods.orphans()).map(|pod| async move {
+        match is_abandoned(&pod, context).await {
+            Some(true) => clear(&pod, context).await,
+            Some(false) => true,
+            None => false,
         }
     });
-    of_gone_jobs.await;
-    let orphans = stream::iter(caches.pods.orphans()).for_each_concurrent(CONCURRENCY, |pod| async move {
-        if is_abandoned(&pod, context).await {
-            clear(&pod, context).await;
-        }
-    });
-    orphans.await;
+    all_done(orphans.buffer_unordered(CONCURRENCY)).await && of_gone_jobs
 }
 
-/// True if the API server knows no job with the uid that the pod names as its owner.
-async fn is_gone(attempt: &AttemptPod, context: &Context) -> bool {
+/// Waits for all, whatever becomes of some.
+async fn all_done(outcomes: impl Stream<Item = bool>) -> bool {
+    outcomes.fold(true, |all, done| std::future::ready(all && done)).await
+}
+
+/// True if the API server knows no job with the uid that the pod names as its owner; nothing without an answer.
+async fn is_gone(attempt: &AttemptPod, context: &Context) -> Option<bool> {
     let pod = &attempt.pod;
-    let Some((name, _)) = pods::job_of(pod) else { return false };
+    let Some((name, _)) = pods::job_of(pod) else { return Some(false) };
     let api = jobs(pod, context);
     let found = read(format!("get BatchJob {name}"), || api.get_opt(name)).await;
-    believed(found).is_some_and(|found| found.is_none_or(|job| job.uid().as_ref() != Some(&attempt.job_uid)))
+    let found = believed(found)?;
+    Some(found.is_none_or(|job| job.uid().as_ref() != Some(&attempt.job_uid)))
 }
 
 /// True if no job holds on to a pod that has no owner: there is none with its id, or that one has
-/// put another pod in its place.
-async fn is_abandoned(pod: &Pod, context: &Context) -> bool {
-    let Some(id) = pod.labels().get(meta::JOB_ID) else { return true };
+/// put another pod in its place. Nothing without an answer.
+async fn is_abandoned(pod: &Pod, context: &Context) -> Option<bool> {
+    let Some(id) = pod.labels().get(meta::JOB_ID) else { return Some(true) };
     let params = ListParams::default().fields(&format!("status.jobId={id}"));
     let jobs = jobs(pod, context);
     let found = read(format!("list BatchJobs {id}"), || jobs.list(&params)).await;
@@ -93,7 +112,7 @@ async fn is_abandoned(pod: &Pod, context: &Context) -> bool {
         let current = job.status.as_ref().and_then(|status| status.record.current.as_ref());
         current.is_some_and(|current| current.pod_uid == pod_uid)
     };
-    believed(found).is_some_and(|found| !found.items.iter().any(holds))
+    Some(!believed(found)?.items.iter().any(holds))
 }
 
 fn jobs(pod: &Pod, context: &Context) -> Api<BatchJob> {
@@ -125,7 +144,8 @@ fn needs(pod: &Pod, node_exists: bool) -> Needs {
     Needs { deletion, release: pods::is_held(pod) }
 }
 
-async fn clear(pod: &Pod, context: &Context) {
+/// False if the API server refused something.
+async fn clear(pod: &Pod, context: &Context) -> bool {
     let done = async {
         let node_exists = match observe::node_name(pod) {
             Some(node) => context.node(node).await?.is_some(),
@@ -145,14 +165,25 @@ async fn clear(pod: &Pod, context: &Context) {
     match done.await {
         Ok(true) => info!(pod = key(pod), "pod outlived its job: deleted"),
         Ok(false) => {}
-        Err(error) => warn!("{}; trying again later", chain(&error)),
+        Err(error) => {
+            warn!("{}; trying again later", chain(&error));
+            return false;
+        }
     }
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_refused_is_soon_tried_again() {
+        let pauses: Vec<u64> = (0..8).map(|refused| pause(refused).as_secs()).collect();
+        assert_eq!(pauses, [30, 1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(pause(u32::MAX), SWEEP);
+    }
 
     #[test]
     fn every_pod_is_deleted_once_and_let_go() {
