@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,10 +20,8 @@ use crate::dispatcher::{self, Dispatch};
 use crate::k8s::apply::Writer;
 use crate::k8s::caches;
 use crate::k8s::events::Events;
-use crate::k8s::lease::{self, Candidate, Leadership};
-use crate::metrics::Metrics;
-use crate::program::{connect, signalled};
-use crate::serve::{Health, Probed, Readiness, serve};
+use crate::program::{Tools, Turn, run_in_turn};
+use crate::serve::Probed;
 use crate::settings::Settings;
 use crate::view;
 
@@ -39,49 +36,19 @@ const WIND_DOWN: Duration = Duration::from_secs(20);
 pub async fn operate(settings: Settings) -> Result<()> {
     #[cfg(feature = "fault-tests")]
     settings.seeded_bug.into_iter().for_each(crate::seeded_bugs::seed);
-    let metrics = Metrics::default();
-    let (ready, health) = (Readiness::default(), Health::default());
-    let probed = Probed { metrics: metrics.clone(), ready: ready.clone(), health: health.clone() };
-    let stop = CancellationToken::new();
-    // Served to the very end, so that winding down can be watched.
-    let unserved = CancellationToken::new();
-    let server = tokio::spawn(serve(settings.metrics_address, probed.clone(), unserved.clone()));
-    let client = connect().await?;
-    let leases = Api::namespaced(client.clone(), &settings.namespace);
-    let candidate = candidate(&settings);
-    let (leadership, election) = lease::campaign(leases.clone(), candidate.clone(), health.clone());
-    // A stand-by is ready: there is nothing that it should do and cannot.
-    ready.set(true);
-    let outcome = tokio::select! {
-        outcome = lead(client, settings, probed, leadership, stop.clone()) => outcome,
-        () = signalled(stop.clone()) => Ok(()),
-        answer = server => bail!("the metrics server ended: {answer:?}"),
+    let turn = Turn {
+        lease: "batchyard-operator",
+        namespace: &settings.namespace,
+        pod_name: settings.pod_name.as_deref(),
+        lease_duration_seconds: settings.lease_duration_seconds,
+        metrics_address: settings.metrics_address,
     };
-    ready.set(false);
-    stop.cancel();
-    election.abort();
-    lease::release(&leases, &candidate).await;
-    unserved.cancel();
-    outcome
-}
-
-fn candidate(settings: &Settings) -> Candidate {
-    let identity = settings.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
-    Candidate {
-        lease: "batchyard-operator".to_owned(),
-        identity,
-        duration: Duration::from_secs(settings.lease_duration_seconds),
-    }
+    run_in_turn(turn, |tools| lead(settings.clone(), tools)).await
 }
 
 /// Waits for the lease, works while it holds, and winds down.
-async fn lead(
-    client: Client,
-    settings: Settings,
-    probed: Probed,
-    mut leadership: Leadership,
-    stop: CancellationToken,
-) -> Result<()> {
+async fn lead(settings: Settings, tools: Tools) -> Result<()> {
+    let Tools { client, probed, mut leadership, stop } = tools;
     let Probed { metrics, ready, health } = probed;
     tokio::select! {
         () = leadership.acquired() => {}

@@ -18,23 +18,20 @@ mod worker;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::clock::Clock;
 use crate::crd::{BatchJob, JobQueue, NotificationRule};
 use crate::k8s::apply::Writer;
-use crate::k8s::lease::{self, Candidate, Leadership};
 use crate::k8s::watch::Feed;
 use crate::metrics::Metrics;
-use crate::program::{connect, signalled};
-use crate::serve::{Health, Probed, Readiness, serve};
+use crate::program::{Tools, Turn, run_in_turn};
+use crate::serve::Probed;
 use crate::settings::NotifierSettings;
 use hub::Hub;
 
@@ -52,39 +49,19 @@ pub(crate) struct Context {
 /// # Errors
 /// When it cannot start, or when it lost its lease: another process sends now.
 pub async fn operate(settings: NotifierSettings) -> Result<()> {
-    let metrics = Metrics::default();
-    let (ready, health) = (Readiness::default(), Health::default());
-    let probed = Probed { metrics: metrics.clone(), ready: ready.clone(), health: health.clone() };
-    let (stop, unserved) = (CancellationToken::new(), CancellationToken::new());
-    let server = tokio::spawn(serve(settings.metrics_address, probed.clone(), unserved.clone()));
-    let client = connect().await?;
-    let leases = Api::namespaced(client.clone(), &settings.namespace);
-    let identity = settings.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
-    let duration = Duration::from_secs(settings.lease_duration_seconds);
-    let candidate = Candidate { lease: "batchyard-notifier".to_owned(), identity, duration };
-    let (leadership, election) = lease::campaign(leases.clone(), candidate.clone(), health);
-    ready.set(true);
-    let outcome = tokio::select! {
-        outcome = lead(client, settings, probed, leadership, stop.clone()) => outcome,
-        () = signalled(stop.clone()) => Ok(()),
-        answer = server => bail!("the metrics server ended: {answer:?}"),
+    let turn = Turn {
+        lease: "batchyard-notifier",
+        namespace: &settings.namespace,
+        pod_name: settings.pod_name.as_deref(),
+        lease_duration_seconds: settings.lease_duration_seconds,
+        metrics_address: settings.metrics_address,
     };
-    ready.set(false);
-    stop.cancel();
-    election.abort();
-    lease::release(&leases, &candidate).await;
-    unserved.cancel();
-    outcome
+    run_in_turn(turn, |tools| lead(settings.clone(), tools)).await
 }
 
 /// Waits for the lease and sends while it holds.
-async fn lead(
-    client: Client,
-    settings: NotifierSettings,
-    probed: Probed,
-    mut leadership: Leadership,
-    stop: CancellationToken,
-) -> Result<()> {
+async fn lead(settings: NotifierSettings, tools: Tools) -> Result<()> {
+    let Tools { client, probed, mut leadership, stop } = tools;
     let Probed { metrics, ready, .. } = probed;
     tokio::select! {
         () = leadership.acquired() => {}
