@@ -6,5 +6,6 @@ pub(crate) mod client;
 pub(crate) mod nodes;
 pub(crate) mod notifier;
 pub(crate) mod operator;
+pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod wait;

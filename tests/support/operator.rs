@@ -3,16 +3,14 @@
 //! At most one leads in a cluster, so all tests of this process share one. A test that needs the
 //! operator for itself (to kill it, or to count what it writes) waits for the others to finish.
 
-use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::program::{self, Program, free_address};
 use super::{client, wait};
 
 /// The name of every operator that follows another. One of the same name needs not wait for the lease to expire, even
@@ -58,9 +56,7 @@ pub(crate) async fn exclusive() -> Exclusive {
 
 /// A running operator; it ends with this value, and with the test process however that ends.
 pub(crate) struct Operator {
-    child: Child,
-    /// Kills the operator when its standard input closes: when this process is gone.
-    guardian: Child,
+    program: Program,
     address: SocketAddr,
 }
 
@@ -78,30 +74,16 @@ impl Operator {
     /// Starts it on the way to the API server that a kubeconfig says, with more arguments.
     pub(crate) fn start_at(kubeconfig: &Path, name: &str, lease_seconds: &str, more: &[&str]) -> Self {
         let address = free_address();
-        let log = log(STARTED.fetch_add(1, Ordering::Relaxed));
-        let output = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        let child = Command::new(env!("CARGO_BIN_EXE_batchyard"))
-            .arg("operator")
-            .args(["--pod-name", name, "--lease-duration-seconds", lease_seconds])
-            .args(["--metrics-address", &address.to_string(), "--log-format", "text"])
-            // So that deleted things are gone before the test is.
-            .args(["--terminate-grace-seconds", "2"])
-            .args(more)
-            .env("KUBECONFIG", kubeconfig)
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().expect("a file"))
-            .stderr(output)
-            .spawn()
-            .expect("the operator starts");
-        let guardian = Command::new("sh")
-            .args(["-c", &format!("read -r _; kill -KILL {} 2>/dev/null", child.id())])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a shell starts");
-        Self { child, guardian, address }
+        let program = Program::start(named(STARTED.fetch_add(1, Ordering::Relaxed)), kubeconfig, |command| {
+            command
+                .arg("operator")
+                .args(["--pod-name", name, "--lease-duration-seconds", lease_seconds])
+                .args(["--metrics-address", &address.to_string()])
+                // So that deleted things are gone before the test is.
+                .args(["--terminate-grace-seconds", "2"])
+                .args(more);
+        });
+        Self { program, address }
     }
 
     /// Waits until it leads and its caches are complete.
@@ -123,28 +105,18 @@ impl Operator {
     }
 
     /// Ends it without warning.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it ends");
+    pub(crate) fn kill(self) {
+        self.program.kill();
     }
 
     /// Asks it to end, and checks that it does so in order.
-    pub(crate) async fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(asked.is_ok_and(|status| status.success()), "SIGTERM can be sent");
-        let status = wait::answer("the end of the operator", "", || {
-            let ended = self.child.try_wait().expect("it can be waited for");
-            std::future::ready(ended)
-        })
-        .await;
-        assert!(status.success(), "the operator ended with {status}");
+    pub(crate) async fn stop(self) {
+        self.program.stop().await;
     }
 
     /// Waits until it has ended by itself.
     pub(crate) async fn ends(mut self) {
-        wait::answer("the end of the operator", "", || std::future::ready((!self.is_alive()).then_some(())))
-            .await;
+        self.program.ended().await;
     }
 
     /// What Prometheus reads; nothing while it does not answer.
@@ -159,53 +131,35 @@ impl Operator {
 
     /// The status code and body of a GET.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut connection = TcpStream::connect(self.address).ok()?;
-        connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(connection, "GET {path} HTTP/1.0\r\nHost: operator\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split_whitespace().nth(1)?.parse().ok()?;
-        Some((status, body.to_owned()))
+        program::get(self.address, path)
     }
 
     /// Stops or continues the process without its knowledge.
     pub(crate) fn pause(&self, paused: bool) {
-        let signal = if paused { "-STOP" } else { "-CONT" };
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{signal} can be sent");
+        self.program.signal(if paused { "-STOP" } else { "-CONT" });
     }
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
     /// The memory that it has in use, in KiB.
     pub(crate) fn memory(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
     }
 
     /// Whether it has not ended.
     pub(crate) fn is_alive(&mut self) -> bool {
-        self.child.try_wait().is_ok_and(|ended| ended.is_none())
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = self.guardian.kill();
-        let _ = self.guardian.wait();
+        self.program.is_alive()
     }
 }
 
 /// The last lines in which the operator spoke of something.
 pub(crate) fn last_words(about: &str) -> String {
-    let logs = (0..STARTED.load(Ordering::Relaxed)).map(log);
-    let text: String = logs.filter_map(|log| fs::read_to_string(log).ok()).collect();
+    let logs = (0..STARTED.load(Ordering::Relaxed)).map(named);
+    let text: String = logs.filter_map(|name| fs::read_to_string(program::log(&name)).ok()).collect();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains(about)).collect();
     let last = lines[lines.len().saturating_sub(20)..].join("\n");
     if last.is_empty() {
@@ -215,11 +169,6 @@ pub(crate) fn last_words(about: &str) -> String {
     }
 }
 
-fn log(number: u32) -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("operator-{number}.log"))
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
-    listener.local_addr().expect("a bound socket has an address")
+fn named(number: u32) -> String {
+    format!("operator-{number}")
 }

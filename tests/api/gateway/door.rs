@@ -1,10 +1,9 @@
 //! A gateway of the test's own, its callers, and requests that no client would send.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::support::client::{Actor, apply, connect, kubeconfig};
+use crate::support::program::{Program, free_address, get};
 use crate::support::wait;
 
 /// The namespace of the gateway's keys.
@@ -72,46 +72,25 @@ fn rules(kind: &str) -> Value {
 
 /// A running gateway; it ends with this value.
 pub(crate) struct Door {
-    child: Child,
-    guardian: Child,
+    program: Program,
     pub(crate) address: SocketAddr,
     probes: SocketAddr,
-    log: PathBuf,
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
-    listener.local_addr().expect("a bound socket has an address")
 }
 
 impl Door {
     /// Starts one and waits until it serves.
     pub(crate) async fn open(more: &[&str]) -> Self {
         let (address, probes) = (free_address(), free_address());
-        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("gateway-{}.log", STARTED.fetch_add(1, Ordering::Relaxed)));
-        let output = File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        let child = Command::new(env!("CARGO_BIN_EXE_batchyard"))
-            .args(["gateway", "--address", &address.to_string(), "--metrics-address", &probes.to_string()])
-            .args(["--region", REGION, "--log-format", "text"])
-            .args(more)
-            .env("KUBECONFIG", restricted().await)
-            // Everything that it could ever say.
-            .env("RUST_LOG", "trace,h2=warn,hyper=warn,rustls=warn")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().expect("a file"))
-            .stderr(output)
-            .spawn()
-            .expect("the gateway starts");
-        let guardian = Command::new("sh")
-            .args(["-c", &format!("read -r _; kill -KILL {} 2>/dev/null", child.id())])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a shell starts");
-        let door = Self { child, guardian, address, probes, log };
+        let name = format!("gateway-{}", STARTED.fetch_add(1, Ordering::Relaxed));
+        let program = Program::start(name, restricted().await, |command| {
+            command
+                .args(["gateway", "--address", &address.to_string()])
+                .args(["--metrics-address", &probes.to_string(), "--region", REGION])
+                .args(more)
+                // Everything that it could ever say.
+                .env("RUST_LOG", "trace,h2=warn,hyper=warn,rustls=warn");
+        });
+        let door = Self { program, address, probes };
         wait::answer("a gateway that is ready", "", || {
             let ready = get(door.probes, "/readyz").is_some_and(|(status, _)| status == 200);
             std::future::ready(ready.then_some(()))
@@ -122,7 +101,7 @@ impl Door {
 
     /// All that it said so far.
     pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.log).expect("its log")
+        self.program.said()
     }
 
     /// What Prometheus reads.
@@ -181,25 +160,6 @@ impl Door {
             body.len()
         )
     }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = self.guardian.kill();
-        let _ = self.guardian.wait();
-    }
-}
-
-fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut connection = TcpStream::connect(address).ok()?;
-    connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(connection, "GET {path} HTTP/1.0\r\nHost: gateway\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// What came back.
