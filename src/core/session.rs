@@ -21,6 +21,9 @@ pub struct State {
     /// When it could be used first, of the last attempt that came so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Timestamp>,
+    /// Since when nobody has been connected, of a session with an idleProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_since: Option<Timestamp>,
     /// Name of the Secret with the credentials, as the definition or the job has it.
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +37,8 @@ pub struct Sight {
     pub progress: Progress,
     /// The session's URL, once its address is known; else what it waits for.
     pub url: Option<Result<String, String>>,
+    /// The idle probe says that nobody is connected.
+    pub unused: bool,
 }
 
 /// How far the attempt of a session is.
@@ -71,25 +76,16 @@ pub fn next(
     };
     let was_ready = known.is_some_and(|known| known.ready == Some(true));
     let ready_at = known.and_then(|known| known.ready_at);
+    // Before it was ready nobody could connect.
+    let idle_since = known.and_then(|known| known.idle_since).or(Some(now));
     let state = State {
         ready: Some(standing.is_ok()),
         ready_at: if standing.is_ok() && !was_ready { Some(now) } else { ready_at },
+        idle_since: idle_since.filter(|_| standing.is_ok() && seen.unused),
         url: standing.as_ref().ok().cloned(),
         credentials_secret: secret.map(str::to_owned),
     };
     (state, standing.map(drop))
-}
-
-/// Since when nobody has been connected.
-///
-/// `connected` is what the idle probe said last and `changed_at` when it began to say so. Before the session was ready
-/// nobody could connect, and for how long a probe has failed is only known of one that is asked.
-pub fn idle_since(state: &State, connected: bool, changed_at: Option<Timestamp>) -> Option<Timestamp> {
-    if connected || state.ready != Some(true) {
-        return None;
-    }
-    let ready_at = state.ready_at?;
-    Some(changed_at.map_or(ready_at, |changed| changed.max(ready_at)))
 }
 
 /// `statusReason` of a job whose session was ended since nobody used it.
@@ -151,7 +147,7 @@ mod tests {
     }
 
     fn seen(progress: Progress, url: Option<&str>) -> Sight {
-        Sight { progress, url: url.map(|url| Ok(url.to_owned())) }
+        Sight { progress, url: url.map(|url| Ok(url.to_owned())), unused: false }
     }
 
     #[test]
@@ -178,24 +174,35 @@ mod tests {
             assert_eq!(state.credentials_secret.as_deref(), Some("dcv"));
             known = Some(state);
         }
-        let missing =
-            Sight { progress: Progress::Passing, url: Some(Err("node n has no address".to_owned())) };
+        let url = Some(Err("node n has no address".to_owned()));
+        let missing = Sight { progress: Progress::Passing, url, unused: false };
         let (_, why) = next(known.as_ref(), &missing, None, at(9));
         assert_eq!(why, Err(("AddressMissing", "node n has no address".to_owned())));
     }
 
+    /// However short a visit is, and whatever else happens in the pod, idleness begins anew after it.
     #[test]
     fn idleness_begins_when_somebody_could_connect_first_or_the_last_one_left() {
-        let ready = State { ready: Some(true), ready_at: Some(at(100)), ..State::default() };
-        for (name, state, connected, changed_at, want) in [
-            ("somebody is there", &ready, true, Some(200), None),
-            ("nobody came", &ready, false, Some(5), Some(100)),
-            ("nobody came and nothing tells since when", &ready, false, None, Some(100)),
-            ("the last one left", &ready, false, Some(200), Some(200)),
-            ("it is not ready", &State { ready: Some(false), ..ready.clone() }, false, Some(200), None),
-            ("it never was", &State::default(), false, Some(200), None),
-        ] {
-            assert_eq!(idle_since(state, connected, changed_at.map(at)), want.map(at), "{name}");
+        let url = Some("https://10.0.0.7:8443/");
+        let steps = [
+            ("it is not ready", Progress::Starting, url, true, None),
+            ("its address is not known", Progress::Passing, None, true, None),
+            ("nobody came", Progress::Passing, url, true, Some(2)),
+            ("still nobody", Progress::Passing, url, true, Some(2)),
+            ("somebody is there", Progress::Passing, url, false, None),
+            ("still there", Progress::Passing, url, false, None),
+            ("the last one left", Progress::Passing, url, true, Some(6)),
+            ("still nobody", Progress::Passing, url, true, Some(6)),
+            ("its address is gone", Progress::Passing, None, true, None),
+            ("and back", Progress::Passing, url, true, Some(9)),
+            ("it has ended", Progress::Absent, url, true, None),
+        ];
+        let mut known = None;
+        for (second, (name, progress, url, unused, want)) in steps.into_iter().enumerate() {
+            let sight = Sight { unused, ..seen(progress, url) };
+            let (state, _) = next(known.as_ref(), &sight, None, at(second as i64));
+            assert_eq!(state.idle_since, want.map(at), "{name}");
+            known = Some(state);
         }
     }
 
@@ -240,7 +247,7 @@ mod tests {
         let progress = prop::sample::select(vec![Progress::Absent, Progress::Starting, Progress::Passing]);
         let url =
             prop::option::of(prop_oneof![Just(Ok("https://a/".to_owned())), Just(Err("no".to_owned()))]);
-        (progress, url).prop_map(|(progress, url)| Sight { progress, url })
+        (progress, url, any::<bool>()).prop_map(|(progress, url, unused)| Sight { progress, url, unused })
     }
 
     proptest! {
@@ -254,6 +261,8 @@ mod tests {
                 prop_assert_eq!(state.url.is_some(), standing.is_ok());
                 prop_assert!(state.ready != Some(true) || sight.progress == Progress::Passing);
                 prop_assert!(state.ready_at.is_none_or(|ready| ready <= at(second as i64)));
+                prop_assert_eq!(state.idle_since.is_some(), state.ready == Some(true) && sight.unused);
+                prop_assert!(state.idle_since.is_none_or(|since| Some(since) >= state.ready_at));
                 prop_assert_eq!(&next(Some(&state), sight, None, at(1000)).0, &state);
                 known = Some(state);
             }

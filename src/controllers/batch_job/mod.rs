@@ -77,7 +77,8 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         carry_out_all(&decision.actions, &world, &context).await?;
     }
     if job.status.as_ref() != Some(&next) {
-        if let Some(pause) = pause(&job, &decision, &context) {
+        let visited = session::has_visitor(job.status.as_ref(), &next);
+        if let Some(pause) = pause(&job, &decision, &context).filter(|_| !visited) {
             return Ok(Wake::After(pause));
         }
         let mut wanted = job.as_ref().clone();

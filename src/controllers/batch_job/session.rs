@@ -101,10 +101,8 @@ impl Seen {
 
     /// Since when nobody has been connected, if that is so.
     pub(super) fn idle_since(&self, job: &BatchJob, now: Timestamp) -> Option<Timestamp> {
-        self.session.idle_limit()?;
         let known = job.status.as_ref().and_then(|status| status.session.as_deref());
-        let (state, _) = self.next(known, self.sight.progress, now);
-        session::idle_since(&state, self.sight.connected, self.sight.changed_at)
+        self.next(known, self.sight.progress, now).0.idle_since
     }
 
     fn next(
@@ -113,7 +111,7 @@ impl Seen {
         progress: Progress,
         now: Timestamp,
     ) -> (SessionStatus, Result<(), Why>) {
-        let seen = session::Sight { progress, url: self.url.clone() };
+        let seen = session::Sight { progress, url: self.url.clone(), unused: !self.sight.connected };
         session::next(known, &seen, self.session.credentials_secret.as_deref(), now)
     }
 
@@ -268,6 +266,13 @@ pub(super) fn next(
             session::next(Some(known), &session::Sight::default(), known.credentials_secret.as_deref(), now)
         }),
     }
+}
+
+/// True if somebody has come since the status was written: were that not stored, the next moment without a connection
+/// would seem to have begun before the visit.
+pub(super) fn has_visitor(before: Option<&BatchJobStatus>, next: &BatchJobStatus) -> bool {
+    let idle_since = |status: &BatchJobStatus| status.session.as_ref()?.idle_since;
+    before.and_then(idle_since).is_some_and(|since| idle_since(next) != Some(since))
 }
 
 /// Tells that people can connect.

@@ -8,7 +8,6 @@
 mod tests;
 
 use batchyard_core::session::{self, Progress};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
@@ -29,8 +28,6 @@ pub struct Sight {
     pub progress: Progress,
     /// Somebody is connected, by the word of the idle probe; true where there is none.
     pub connected: bool,
-    /// Since when the idle probe says so.
-    pub changed_at: Option<Timestamp>,
 }
 
 /// What the pod tells of the session in the first container that is the job's own work.
@@ -53,12 +50,9 @@ pub fn sight(pod: &Pod, session: &Session) -> Sight {
         (true, false) => Progress::Starting,
         (true, true) => Progress::Passing,
     };
-    let all_ready = status.conditions.unwrap_or_default().into_iter().find(|c| c.type_ == "ContainersReady");
-    Sight {
-        progress,
-        connected: !has_idle_probe || container.ready,
-        changed_at: all_ready.and_then(|condition| condition.last_transition_time).map(|time| time.0),
-    }
+    // Since when is not asked of the pod: its conditions are about all of its containers, and once another one has ended
+    // they move no more.
+    Sight { progress, connected: !has_idle_probe || container.ready }
 }
 
 /// The kind of address for which objects were made for a pod, if it is one.

@@ -13,11 +13,11 @@ use crate::support::wait;
 const CONTAINER: &str = "default";
 
 /// What the kubelet says of a container's probes.
-#[derive(Clone, Copy)]
 struct Probes {
     started: bool,
     ready: bool,
-    since: Option<Timestamp>,
+    /// Since when the pod's conditions are as they are.
+    since: Option<String>,
 }
 
 /// An attempt's pod by its name.
@@ -87,15 +87,28 @@ impl PodHandle<'_> {
         self.report(json!({"phase": "Running"}), state, true).await;
     }
 
-    /// The job's container runs, and its probes say this: whether it has started up, and whether it is ready, since when.
-    pub(crate) async fn probes_say(&self, started: bool, ready: bool, since: Timestamp) {
+    /// The job's container runs, and its probes say this: whether it has started up, and whether it is ready.
+    pub(crate) async fn probes_say(&self, started: bool, ready: bool) {
+        self.probes_say_of(&[CONTAINER], started, ready).await;
+    }
+
+    /// The same of the first of these containers. The others ended an hour ago: the pod's conditions have not moved since.
+    pub(crate) async fn probes_say_of(&self, names: &[&str], started: bool, ready: bool) {
         let pod = self.get().await;
         let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
         let running = statuses.into_iter().find_map(|status| status.state?.running);
         let began = running.and_then(|running| running.started_at).map_or_else(Timestamp::now, |time| time.0);
-        let state = json!({"running": {"startedAt": seconds(began)}});
-        let probes = Probes { started, ready, since: Some(since) };
-        self.report_with(json!({"phase": "Running"}), &[(CONTAINER, state)], probes).await;
+        let long_ago = seconds(Timestamp::now() - SignedDuration::from_secs(3600));
+        let state = |name: &&str| match names.first() == Some(name) {
+            true => json!({"running": {"startedAt": seconds(began)}}),
+            false => {
+                json!({"terminated": {"exitCode": 0, "startedAt": long_ago, "finishedAt": long_ago}})
+            }
+        };
+        let states: Vec<_> = names.iter().map(|name| (*name, state(name))).collect();
+        let since = (names.len() > 1).then(|| long_ago.clone());
+        let probes = Probes { started, ready, since };
+        self.report_with(json!({"phase": "Running"}), &states, probes).await;
     }
 
     /// The job's container ends with this exit code.
@@ -132,8 +145,11 @@ impl PodHandle<'_> {
 
     async fn report_with(&self, mut status: Value, states: &[(&str, Value)], probes: Probes) {
         let Probes { started, ready, since } = probes;
-        let flag = if ready { "True" } else { "False" };
-        let condition = |type_: &str, status: &str| json!({"type": type_, "status": status, "lastTransitionTime": since.map(seconds)});
+        let has_ended = |state: &Value| !state["terminated"].is_null();
+        let all_ready = ready && !states.iter().any(|(_, state)| has_ended(state));
+        let flag = if all_ready { "True" } else { "False" };
+        let condition =
+            |type_: &str, status: &str| json!({"type": type_, "status": status, "lastTransitionTime": since});
         status["conditions"] = json!([
             condition("PodReadyToStartContainers", "True"),
             condition("Initialized", "True"),
@@ -143,6 +159,7 @@ impl PodHandle<'_> {
         let past = Timestamp::now() - SignedDuration::from_secs(1);
         status["startTime"] = json!(seconds(past));
         let of = |(name, state): &(&str, Value)| {
+            let ready = ready && !has_ended(state);
             json!({"name": name, "image": "busybox", "imageID": "", "ready": ready, "started": started,
                 "restartCount": 0, "state": state, "lastState": {}})
         };

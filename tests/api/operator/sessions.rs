@@ -43,7 +43,7 @@ async fn runs<'w>(job: &JobHandle<'w>, started: bool, ready: bool) -> PodHandle<
     let pod = job.pod(1).await;
     pod.bind().await;
     pod.has_address("10.1.0.7").await;
-    pod.probes_say(started, ready, Timestamp::now()).await;
+    pod.probes_say(started, ready).await;
     job.reaches(Phase::Running).await;
     PodHandle { world: job.world, name: pod.name }
 }
@@ -63,7 +63,7 @@ async fn a_sessions_url_is_told_while_its_probe_passes() {
     let pod = runs(&job, true, false).await;
     let status = says(&job, "Starting").await;
     assert_eq!(status, json!({"ready": false, "credentialsSecret": "run-dcv-in-batch"}));
-    pod.probes_say(true, true, Timestamp::now()).await;
+    pod.probes_say(true, true).await;
     let status = says(&job, "Ready").await;
     assert_eq!(status["url"], "https://10.0.0.1:8443/vnc.html");
     assert_eq!(status["ready"], true);
@@ -99,30 +99,50 @@ async fn an_order_takes_the_url_back_before_the_pod_goes() {
     job.reaches(Phase::Failed).await;
 }
 
+/// `session` with an idle probe.
+fn with_idle_probe(address: Value) -> Value {
+    let probe = json!({"exec": {"command": ["connected"]}});
+    session(address, json!({"idleTimeoutSeconds": 60, "idleProbe": probe}))
+}
+
+/// The status says that the session was ready, or that nobody was connected, since an hour ago.
+async fn since_an_hour(job: &JobHandle<'_>, members: &[&str]) {
+    let long_ago = Timestamp::now() - SignedDuration::from_secs(3600);
+    let times: Value = members.iter().map(|member| ((*member).to_owned(), json!(long_ago))).collect();
+    let patch = Patch::Merge(json!({"status": {"session": times}}));
+    let api = job.world.api::<BatchJob>();
+    api.patch_status(&job.name, &PatchParams::default(), &patch).await.expect("a status can be written");
+}
+
+/// Waits until the status says since when nobody is connected, or that somebody is.
+async fn is_idle(job: &JobHandle<'_>, idle: bool) -> Timestamp {
+    let since = |job: &BatchJob| job.status.as_ref()?.session.as_ref()?.idle_since;
+    let what = if idle { "nobody to be connected" } else { "somebody to be connected" };
+    let api = job.world.api::<BatchJob>();
+    let found = wait::until(&api, &job.name, what, |job| since(job).is_some() == idle).await;
+    assert_eq!(found.status.as_ref().and_then(|status| status.record.intent.as_ref()), None, "it goes on");
+    since(&found).unwrap_or_default()
+}
+
 #[tokio::test]
 async fn a_session_that_nobody_uses_ends_and_is_not_retried() {
     let world = World::with_queue("session-idle").await;
-    let probe = json!({"exec": {"command": ["connected"]}});
-    let idle = json!({"idleTimeoutSeconds": 60, "idleProbe": probe});
-    let mut spec = session(json!({"type": "PodIP"}), idle);
+    let mut spec = with_idle_probe(json!({"type": "PodIP"}));
     spec["retryStrategy"] = json!({"attempts": 3});
     let job = world.submit("job", spec).await;
     let pod = runs(&job, false, false).await;
     says(&job, "Starting").await;
-    pod.probes_say(true, true, Timestamp::now()).await;
+    pod.probes_say(true, true).await;
     says(&job, "Ready").await;
-    let long_ago = Timestamp::now() - SignedDuration::from_secs(3600);
-    pod.probes_say(true, false, long_ago).await;
+    // Whatever was before: somebody is connected.
+    since_an_hour(&job, &["readyAt", "idleSince"]).await;
+    is_idle(&job, false).await;
     world.settle().await;
-    assert_eq!(job.record().await.intent, None, "nobody could connect an hour ago");
-    // The status says since when it could be used: an hour ago.
-    let api = world.api::<BatchJob>();
-    let mut old = job.get().await;
-    let status = old.status.as_mut().expect("a status");
-    status.session.as_mut().expect("a session").ready_at = Some(long_ago);
-    api.replace_status(&job.name, &kube::api::PostParams::default(), &old)
-        .await
-        .expect("a status can be written");
+    assert_eq!(job.record().await.intent, None, "it goes on while somebody is connected");
+    let before = Timestamp::now();
+    pod.probes_say(true, false).await;
+    assert!(is_idle(&job, true).await >= before, "the last one left just now");
+    since_an_hour(&job, &["idleSince"]).await;
     job.until("an order to end", |record| record.intent.is_some()).await;
     pod.exits(0).await;
     let record = job.reaches(Phase::Failed).await;
@@ -131,6 +151,39 @@ async fn a_session_that_nobody_uses_ends_and_is_not_retried() {
     let decision = record.attempts[0].decision.clone().expect("a decision");
     assert_eq!((record.attempts.len(), decision.action), (1, RetryAction::Exit));
     assert_eq!(decision.rule, "idle: never retried");
+}
+
+/// A helper that has ended keeps the pod from being ready as a whole, whoever is connected.
+#[tokio::test]
+async fn a_helper_that_has_ended_says_nothing_about_who_is_connected() {
+    let world = World::with_queue("session-helper").await;
+    let container = |name: &str, essential: bool| {
+        json!({"name": name, "image": "busybox", "essential": essential, "resourceRequirements":
+            [{"type": "VCPU", "value": "0.5"}, {"type": "MEMORY", "value": "64"}]})
+    };
+    let containers = [container("desktop", true), container("fetch", false)];
+    let mut spec = with_idle_probe(json!({"type": "PodIP"}));
+    super::world::merge(
+        &mut spec,
+        json!({"containerProperties": null, "ecsProperties": {"taskProperties": [{"containers": containers}]}}),
+    );
+    let job = world.submit("job", spec).await;
+    let pod = job.pod(1).await;
+    pod.bind().await;
+    pod.has_address("10.1.0.7").await;
+    let both = ["desktop", "fetch"];
+    pod.probes_say_of(&both, true, true).await;
+    says(&job, "Ready").await;
+    since_an_hour(&job, &["readyAt"]).await;
+    for _ in 0..2 {
+        let before = Timestamp::now();
+        pod.probes_say_of(&both, true, false).await;
+        assert!(is_idle(&job, true).await >= before, "nobody is connected from now on");
+        pod.probes_say_of(&both, true, true).await;
+        is_idle(&job, false).await;
+    }
+    world.settle().await;
+    assert_eq!(job.record().await.intent, None, "it goes on");
 }
 
 #[tokio::test]
@@ -176,7 +229,7 @@ async fn a_service_leads_to_a_session_and_goes_with_its_attempt() {
     pod.is_released().await;
     let next = job.pod(2).await;
     next.bind().await;
-    next.probes_say(true, true, Timestamp::now()).await;
+    next.probes_say(true, true).await;
     says(&job, "AddressMissing: The load balancer").await;
     assert_eq!(objects(&world).await, (1, 0), "each attempt has its own");
     next.exits(0).await;
