@@ -23,7 +23,20 @@ pub fn docker_options(definition: &Value) -> Option<DockerOptions> {
     let parameter = definition.pointer("/parameters/command")?.as_str()?;
     let mut commands = Vec::new();
     collect_commands(definition, &mut commands);
-    docker_options::read(parameter, commands.into_iter())
+    let mut options = docker_options::read(parameter, commands.into_iter())?;
+    if options.host_network && wants_own_network(definition) {
+        options.without_effect.insert(0, docker_options::HOST_NETWORK.to_owned());
+    }
+    Some(options)
+}
+
+/// True if the pod, of a multi-node job one of them, says that it has a network of its own: see `Work::network`.
+fn wants_own_network(definition: &Value) -> bool {
+    let own = |parent: &Value| {
+        parent.pointer("/eksProperties/podProperties/hostNetwork") == Some(&Value::Bool(false))
+    };
+    let ranges = definition.pointer("/nodeProperties/nodeRangeProperties").and_then(Value::as_array);
+    own(definition) || ranges.into_iter().flatten().any(own)
 }
 
 /// The elements of all lists of words that a container is started with, wherever they stand.

@@ -7,7 +7,7 @@
 //! states about its parameters never decides about the network of its node.
 
 /// The one option that has an effect.
-const HOST_NETWORK: &str = "--network=host";
+pub const HOST_NETWORK: &str = "--network=host";
 /// Where a command takes the parameter's value.
 const REFERENCE: &str = "Ref::command";
 

@@ -100,6 +100,20 @@ pub struct Overrides {
     pub resources: Stated,
 }
 
+impl Work {
+    /// Whether pods have their node's network: as their definition says, whose parameter `command` may hold
+    /// `--network=host` ([`docker_options`]); nothing if it leaves that to the environment. The options of `docker run`
+    /// are for containers of ECS: a pod that says that it wants a network of its own has one.
+    pub fn network(&self, by_options: bool) -> Option<bool> {
+        let by_options = by_options.then_some(true);
+        match self {
+            Self::Container(_) => by_options,
+            Self::Task(task) => task.host_network.then_some(true).or(by_options),
+            Self::Pod(pod) => pod.host_network.or(by_options),
+        }
+    }
+}
+
 /// What a pod runs with all overrides applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {

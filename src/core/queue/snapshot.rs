@@ -93,14 +93,16 @@ pub struct Candidate {
 pub struct SessionPort {
     /// Its number; TCP.
     pub number: u16,
-    /// It is a port of the node wherever the job runs, and not only where pods have their node's network.
+    /// It is a port of the node whatever network its pod has.
     pub of_node: bool,
+    /// Whether its pod has its node's network; nothing if that is the environment's to say.
+    pub network: Option<bool>,
 }
 
 impl SessionPort {
     /// The port of the node that it takes in an environment, given whether pods have their node's network there.
     pub fn on_node(self, host_network: bool) -> Option<u16> {
-        (self.of_node || host_network).then_some(self.number)
+        (self.of_node || self.network.unwrap_or(host_network)).then_some(self.number)
     }
 }
 

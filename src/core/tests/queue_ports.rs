@@ -8,8 +8,10 @@ use batchyard_core::waits::{self, Kind};
 use proptest::prelude::*;
 use stage::{BIG, Stage};
 
-const ON_NODE: SessionPort = SessionPort { number: 8443, of_node: true };
-const IN_POD: SessionPort = SessionPort { number: 8443, of_node: false };
+const ON_NODE: SessionPort = SessionPort { number: 8443, of_node: true, network: None };
+const IN_POD: SessionPort = SessionPort { number: 8443, of_node: false, network: None };
+const AS_NODE: SessionPort = SessionPort { network: Some(true), ..IN_POD };
+const OWN: SessionPort = SessionPort { network: Some(false), ..IN_POD };
 
 fn session(stage: Stage, uid: &str, port: SessionPort) -> Stage {
     stage.job(uid, 1).edit(|job| job.port = Some(port))
@@ -39,6 +41,12 @@ fn a_session_gets_a_node_on_which_its_port_is_free() {
             session(session(pool(1), "a", IN_POD), "b", IN_POD).change("p", |p| p.host_network = true),
             vec!["a"],
         ),
+        ("they say that they have it", session(session(pool(1), "a", AS_NODE), "b", AS_NODE), vec!["a"]),
+        (
+            "they say that they have one of their own where others have their node's",
+            session(session(pool(1), "a", OWN), "b", OWN).change("p", |p| p.host_network = true),
+            vec!["a", "b"],
+        ),
     ] {
         assert_eq!(stage.admitted(), admitted, "{name}: {:?}", stage.verdicts());
     }
@@ -61,13 +69,18 @@ fn where_nodes_come_a_port_is_no_obstacle() {
     assert_eq!(stage.admitted(), ["a", "b"]);
 }
 
+fn port() -> impl Strategy<Value = SessionPort> {
+    let parts = (1u16..4, any::<bool>(), prop::option::of(any::<bool>()));
+    parts.prop_map(|(number, of_node, network)| SessionPort { number, of_node, network })
+}
+
 proptest! {
     /// However sessions and other jobs are in line, a port is given away once on each node, and the head of the queue
     /// never waits while a node is empty and has its port.
     #[test]
     fn no_port_is_given_away_twice(
         taken in prop::collection::vec(prop::collection::btree_set(1u16..4, 0..3), 1..4),
-        jobs in prop::collection::vec((prop::option::of((1u16..4, any::<bool>())), 1i64..3), 0..10),
+        jobs in prop::collection::vec((prop::option::of(port()), 1i64..3), 0..10),
     ) {
         let nodes = vec![(4, 64, 0); taken.len()];
         let mut stage = Stage::default().pool("p", None, &nodes).queue("q", 1, &["p"]);
@@ -75,11 +88,13 @@ proptest! {
             stage.snapshot.nodes[node].ports.extend(ports);
         }
         for (number, (port, vcpus)) in jobs.iter().enumerate() {
-            let port = port.map(|(number, of_node)| SessionPort { number, of_node });
-            stage = stage.job(&number.to_string(), *vcpus).edit(|job| job.port = port);
+            stage = stage.job(&number.to_string(), *vcpus).edit(|job| job.port = *port);
         }
         let admitted: Vec<usize> = stage.admitted().iter().filter_map(|uid| uid.parse().ok()).collect();
-        let has_port_of_node = |job: &usize| jobs[*job].0.filter(|(_, of_node)| *of_node).map(|(port, _)| port);
+        // In an environment where pods have a network of their own.
+        let has_port_of_node = |job: &usize| {
+            jobs[*job].0.filter(|port| port.of_node || port.network == Some(true)).map(|port| port.number)
+        };
         for port in 1..4u16 {
             let free = taken.iter().filter(|ports| !ports.contains(&port)).count();
             let given = admitted.iter().filter_map(has_port_of_node).filter(|given| *given == port).count();

@@ -52,7 +52,8 @@ pub struct Plan {
     pub tokens: Vec<(String, i64)>,
     /// The tags that its pods bear, if it hands them on.
     pub tags: Option<BTreeMap<String, String>>,
-    /// Its pods have their node's network, as its definition says.
+    /// Its definition's parameter `command` gives its pods their node's network, unless they say otherwise:
+    /// [`Work::network`].
     pub host_network: bool,
     /// The interactive session that it is.
     pub session: Option<Arc<Session>>,
@@ -62,7 +63,12 @@ impl Plan {
     /// The port that people connect to, of a session.
     pub fn port(&self) -> Option<SessionPort> {
         let session = self.session.as_ref()?;
-        Some(SessionPort { number: session.port(), of_node: self.host_network || session.is_at_node() })
+        Some(SessionPort { number: session.port(), of_node: session.is_at_node(), network: self.network() })
+    }
+
+    /// Whether its pod has its node's network; nothing if that is the environment's to say.
+    pub fn network(&self) -> Option<bool> {
+        self.effective.as_ref().ok()?.work.network(self.host_network)
     }
 
     /// Whether all of its pods may run where the job is.
@@ -90,8 +96,9 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
     );
     let host_network = interactive::options_of(definition).is_some_and(|options| options.host_network);
     let all = tags::propagated(job, definition).and_then(|tags| {
-        let session = interactive::session(job, definition, host_network)?;
-        Ok((tags, session, runs(job, definition, &tokens)?))
+        let runs = runs(job, definition, &tokens)?;
+        let network = runs.0.work.network(host_network);
+        Ok((tags, interactive::session(job, definition, network == Some(true))?, runs))
     });
     let (tags, session, effective, gang) = match all {
         Ok((tags, session, (effective, gang))) => (tags, session, Ok(effective), gang),

@@ -50,6 +50,27 @@ fn options_without_effect_are_named_one_by_one() {
     assert_eq!(ignored(json!({ "command": "--network=bridge" })), ["parameters.command (--network=bridge)"]);
 }
 
+/// A pod that has a network of its own by its own word keeps it, and the option is named.
+#[test]
+fn an_option_that_the_definition_contradicts_is_named() {
+    let command = json!({ "command": "--network=host" });
+    let pod = |host_network: Value| json!({ "podProperties": { "hostNetwork": host_network } });
+    let nodes =
+        |host_network: Value| json!({ "nodeRangeProperties": [{}, { "eksProperties": pod(host_network) }] });
+    for (member, value, named) in [
+        ("eksProperties", pod(json!(false)), true),
+        ("eksProperties", pod(json!(true)), false),
+        ("eksProperties", pod(Value::Null), false),
+        ("nodeProperties", nodes(json!(false)), true),
+        ("nodeProperties", nodes(json!(true)), false),
+    ] {
+        let spec = json!({ "parameters": command, member: value });
+        let ignored = ignored_fields(Kind::JobDefinition, &spec);
+        let is_named = ignored.contains(&"parameters.command (--network=host)".to_owned());
+        assert_eq!(is_named, named, "{spec}: {ignored:?}");
+    }
+}
+
 #[test]
 fn members_of_a_session_that_say_nothing_are_named() {
     let ignored = |session: Value| ignored_fields(Kind::JobDefinition, &json!({ "session": session }));

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{built, spot};
-use crate::crd::convert;
+use super::tests::{Also, made, spot};
+use crate::crd::compute_environment::Network;
+use crate::crd::{ComputeEnvironmentSpec, convert};
 
 /// The pod of a job in an environment.
 fn pod_in(environment: Value, definition: &Value, job: &Value) -> Result<Value, String> {
@@ -13,7 +14,23 @@ fn pod_in(environment: Value, definition: &Value, job: &Value) -> Result<Value, 
     definition["type"] = json!("container");
     let definition = serde_json::from_value(definition).expect("a definition");
     let job = serde_json::from_value(job).expect("a job");
-    Ok(built(environment, &convert::plan(&job, &definition).effective?))
+    let plan = convert::plan(&job, &definition);
+    let also = Also { session: plan.session.as_deref(), host_network: plan.host_network, ..Also::default() };
+    let environment: ComputeEnvironmentSpec = serde_json::from_value(environment).expect("an environment");
+    let (port, effective) = (plan.port(), plan.effective.as_ref().map_err(Clone::clone)?);
+    let pod = made(&environment, effective, &also);
+    // The queue gives away the port that the pod takes.
+    let taken = host_port(&pod);
+    let host_network = environment.network == Some(Network::Host);
+    let given = port.and_then(|port| port.on_node(host_network)).map(u64::from);
+    assert_eq!(taken, given, "{definition:?}");
+    Ok(pod)
+}
+
+/// The port of its node that a pod takes.
+fn host_port(pod: &Value) -> Option<u64> {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    containers.filter_map(|container| container.pointer("/ports/0/hostPort")?.as_u64()).next()
 }
 
 fn pod(definition: &Value, job: &Value) -> Value {
@@ -236,29 +253,65 @@ fn a_pod_passes_as_it_is_written() {
     assert_eq!((&metadata["labels"]["team"], &metadata["annotations"]["note"]), (&json!("a"), &json!("x")));
 }
 
+/// A definition's members for one that asks for a network, or leaves it open.
+fn asks(kind: &str, asked: Option<bool>) -> Value {
+    match (kind, asked) {
+        ("container", _) => json!({"containerProperties": {"image": "a", "vcpus": 1, "memory": 64}}),
+        ("task", _) => {
+            let mut definition = task();
+            let mode = if asked == Some(true) { json!("host") } else { Value::Null };
+            definition["ecsProperties"]["taskProperties"][0]["networkMode"] = mode;
+            definition
+        }
+        _ => {
+            let mut definition = kubernetes();
+            definition["eksProperties"]["podProperties"]["hostNetwork"] = json!(asked);
+            definition["eksProperties"]["podProperties"]["dnsPolicy"] = Value::Null;
+            definition
+        }
+    }
+}
+
+/// What the definition says counts, then its options of `docker run`, then the environment. A session's port is the node's
+/// where its pod has the node's network, for the queue as in the pod.
 #[test]
 fn a_pod_gets_the_pod_network_unless_the_node_s_is_asked_for() {
-    for (asked, environment, want) in [
-        (None, None, None),
-        (Some(true), None, Some(true)),
-        (Some(false), None, None),
-        (None, Some("host"), Some(true)),
-        (Some(false), Some("host"), None),
+    for (kind, asked, options, environment, want) in [
+        ("container", None, false, None, false),
+        ("container", None, true, None, true),
+        ("container", None, false, Some("host"), true),
+        ("task", None, false, None, false),
+        ("task", Some(true), false, None, true),
+        ("task", None, true, None, true),
+        ("task", None, false, Some("host"), true),
+        ("pod", None, false, None, false),
+        ("pod", Some(true), false, None, true),
+        ("pod", Some(false), false, None, false),
+        ("pod", None, false, Some("host"), true),
+        ("pod", Some(false), false, Some("host"), false),
+        ("pod", None, true, None, true),
+        ("pod", Some(false), true, None, false),
+        ("pod", Some(false), true, Some("host"), false),
     ] {
-        let mut definition = kubernetes();
-        let wire = &mut definition["eksProperties"]["podProperties"];
-        wire["hostNetwork"] = json!(asked);
-        wire["dnsPolicy"] = Value::Null;
+        let told = format!("{kind} {asked:?} {options} {environment:?}");
+        let mut definition = asks(kind, asked);
+        if options {
+            definition["parameters"] = json!({"command": "--network=host"});
+        }
         let mut place = spot();
         place["network"] = json!(environment);
-        let pod = pod_in(place, &definition, &json!({})).expect("valid");
-        assert_eq!(
-            pod["spec"].get("hostNetwork"),
-            want.map(|is| json!(is)).as_ref(),
-            "{asked:?} {environment:?}"
-        );
-        let dns = want.map(|_| json!("ClusterFirstWithHostNet"));
-        assert_eq!(pod["spec"].get("dnsPolicy"), dns.as_ref(), "{asked:?} {environment:?}");
+        let pod = pod_in(place.clone(), &definition, &json!({})).expect("valid");
+        assert_eq!(pod["spec"].get("hostNetwork"), want.then_some(&json!(true)), "{told}");
+        let dns = json!("ClusterFirstWithHostNet");
+        assert_eq!(pod["spec"].get("dnsPolicy"), want.then_some(&dns), "{told}");
+        definition["session"] = json!({"port": 8443, "address": {"type": "PodIP"}});
+        let session = pod_in(place.clone(), &definition, &json!({})).expect("valid");
+        assert_eq!(host_port(&session), want.then_some(8443), "{told}");
+        // A job's own session has a port of its node where its definition has the node's network.
+        definition.as_object_mut().expect("an object").remove("session");
+        let at_node = json!({"jobDefinition": "d", "session": {"port": 8443}});
+        let may = pod_in(place, &definition, &at_node).is_ok();
+        assert_eq!(may, want && (asked == Some(true) || options), "{told}");
     }
 }
 

@@ -6,7 +6,7 @@ use batchyard_core::definition::ecs::{Container as Stated, Task};
 use batchyard_core::definition::{Properties, container_name};
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 
-use super::{Attempt, container, on_network, some, volumes};
+use super::{Attempt, container, some, volumes};
 use crate::crd::compute_environment::PodDefaults;
 use crate::k8s::{meta, order};
 
@@ -54,7 +54,7 @@ pub(super) fn spec(attempt: &Attempt<'_>, task: &Task, defaults: &PodDefaults, s
         host_pid: task.host_pid.then_some(true),
         share_process_namespace: shared_pids,
         termination_grace_period_seconds: Some(task.stop_timeout(attempt.grace_seconds)),
-        ..on_network(attempt, task.host_network.then_some(true), spec)
+        ..spec
     }
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Attempt, container, on_network, some};
+use super::{Attempt, container, some};
 use crate::crd::compute_environment::PodDefaults;
 use crate::k8s::meta;
 
@@ -26,7 +26,6 @@ pub(super) fn roles(pod: &Pod) -> Vec<(String, String)> {
 pub(super) fn spec(attempt: &Attempt<'_>, pod: &Pod, defaults: &PodDefaults, spec: PodSpec) -> PodSpec {
     let all =
         |containers: &[Stated]| containers.iter().map(|c| one(attempt, c, defaults)).collect::<Vec<_>>();
-    let spec = on_network(attempt, pod.host_network, spec);
     let secret = |name: &String| LocalObjectReference { name: name.clone() };
     let secrets = pod.image_pull_secrets.iter().map(secret);
     let named = pod.service_account.is_some();

@@ -82,7 +82,7 @@ pub struct Attempt<'a> {
     pub tags: Option<&'a BTreeMap<String, String>>,
     /// The interactive session that it is.
     pub session: Option<&'a Session>,
-    /// Its definition gives its pods their node's network.
+    /// Its definition's parameter `command` gives its pods their node's network, unless they say otherwise.
     pub host_network: bool,
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_seconds: i64,
@@ -107,9 +107,10 @@ impl Attempt<'_> {
         self.child.map(|child| child.index).or_else(|| self.node.map(|node| node.index))
     }
 
-    /// Its pod has its node's network: as the definition or the environment has it.
+    /// Its pod has its node's network: as the definition has it, else the environment.
     fn is_on_host_network(&self) -> bool {
-        self.host_network || self.environment_spec.network == Some(Network::Host)
+        let asked = self.effective.work.network(self.host_network);
+        asked.unwrap_or(self.environment_spec.network == Some(Network::Host))
     }
 }
 
@@ -262,7 +263,10 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
     let named = attempt.effective.pull_secrets().into_iter();
     pull_secrets.extend(named.map(|name| LocalObjectReference { name: name.to_owned() }));
     let runtime_class = gpu::runtime_class(attempt.environment_spec).map(str::to_owned);
+    let on_host = attempt.is_on_host_network();
     let spec = PodSpec {
+        host_network: on_host.then_some(true),
+        dns_policy: on_host.then(|| "ClusterFirstWithHostNet".to_owned()),
         restart_policy: Some("Never".to_owned()),
         node_selector: (!node_selector.is_empty()).then_some(node_selector),
         hostname: attempt.node.map(|node| format!("node-{}", node.index)),
@@ -287,7 +291,7 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         Work::Container(properties) => PodSpec {
             containers: vec![container::only(attempt, properties, &defaults)],
             volumes: some(volumes::volumes(properties, attempt.environment_spec)),
-            ..on_network(attempt, None, spec)
+            ..spec
         },
         Work::Task(task) => ecs::spec(attempt, task, &defaults, spec),
         Work::Pod(pod) => eks::spec(attempt, pod, &defaults, spec),
@@ -297,13 +301,6 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         session::give(wanted, &auxiliary.unwrap_or_default().1, &mut spec);
     }
     spec
-}
-
-/// The pod network, unless the job's environment or, where it has a say, the job wants the node's.
-fn on_network(attempt: &Attempt<'_>, asked: Option<bool>, spec: PodSpec) -> PodSpec {
-    let host = asked.unwrap_or(attempt.is_on_host_network());
-    let dns_policy = host.then(|| "ClusterFirstWithHostNet".to_owned());
-    PodSpec { host_network: host.then_some(true), dns_policy, ..spec }
 }
 
 /// Labels of the nodes that a job's `runtimePlatform` asks for.
