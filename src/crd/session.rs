@@ -134,7 +134,7 @@ pub struct SessionAddress {
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The port in the URL, where it is not the container's (Ingress, Gateway: the scheme's); of a Service its own, too.
+    /// The port in the URL, where it is not the container's (Ingress, Gateway: the scheme's); of a Service its own port.
     #[schemars(range(min = 1, max = 65_535))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,

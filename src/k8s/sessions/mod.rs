@@ -264,7 +264,9 @@ impl Place<'_> {
             }
         };
         let scheme = address.scheme.or(self.session.scheme).unwrap_or_default();
-        let port = address.port.or(port).and_then(|port| u16::try_from(port).ok());
+        // A Service tells its port itself: with a node port the stated one is but its own, within the cluster.
+        let stated = address.port.filter(|_| address.type_ != Some(Service));
+        let port = stated.or(port).and_then(|port| u16::try_from(port).ok());
         Ok(session::url(scheme.as_str(), &host, port, self.session.path.as_deref().unwrap_or("/")))
     }
 

@@ -56,11 +56,53 @@ fn which_probe_answers_where() {
     assert_eq!(sight(&Pod::default(), &plain).progress, Absent);
 }
 
+/// The URL of a session on a node with these addresses, with what was made for it.
+fn url(session: &Session, addresses: &Value, made: &[DynamicObject]) -> Result<String, String> {
+    let (pod, node) = (pod(running(true, true)), node(addresses.clone()));
+    Place { pod: &pod, session, node: Some(&node), host: "desk.example.com", made }.url()
+}
+
 #[test]
 fn urls_by_address() {
     let both = json!([{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": "192.0.2.1"}]);
     let internal =
         json!([{"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "10.0.0.1"}]);
+    for (session, addresses, want) in [
+        (session(json!({})), both.clone(), Ok("https://192.0.2.1:8443/")),
+        (session(json!({})), internal.clone(), Ok("https://10.0.0.1:8443/")),
+        (at(json!({"type": "NodeExternalIP"})), internal.clone(), Err("Node n1 has no ExternalIP")),
+        (at(json!({"type": "NodeInternalIP", "port": 443})), both.clone(), Ok("https://10.0.0.1/")),
+        (at(json!({"type": "PodIP"})), both.clone(), Ok("https://10.1.0.7:8443/")),
+        (
+            session(json!({"scheme": "http", "path": "/lab?x=1", "address": {"type": "PodIP"}})),
+            both.clone(),
+            Ok("http://10.1.0.7:8443/lab?x=1"),
+        ),
+        (at(json!({"type": "Ingress", "host": "h"})), both.clone(), Ok("https://desk.example.com/")),
+        (
+            session(
+                json!({"scheme": "http", "address": {"type": "Ingress", "host": "h", "scheme": "https"}}),
+            ),
+            both.clone(),
+            Ok("https://desk.example.com/"),
+        ),
+        (
+            at(json!({"type": "Gateway", "host": "h", "gateway": {"name": "g"}})),
+            both.clone(),
+            Err("The session's route is not made yet"),
+        ),
+    ] {
+        assert_eq!(
+            url(&session, &addresses, &[]),
+            want.map(str::to_owned).map_err(str::to_owned),
+            "{session:?}"
+        );
+    }
+}
+
+#[test]
+fn urls_of_services() {
+    let addresses = json!([{"type": "ExternalIP", "address": "192.0.2.1"}]);
     let service = |spec: Value, status: Value| {
         let service = json!({"metadata": {"name": "session-11aa"}, "spec": spec, "status": status});
         vec![serde_json::from_value::<DynamicObject>(service).expect("an object")]
@@ -69,69 +111,41 @@ fn urls_by_address() {
         service(json!({"ports": [{"port": 443}]}), json!({"loadBalancer": {"ingress": [ingress]}}))
     };
     let ports = service(json!({"ports": [{"port": 8443, "nodePort": 30_001}]}), json!({}));
-    for (session, addresses, made, want) in [
-        (session(json!({})), &both, vec![], Ok("https://192.0.2.1:8443/")),
-        (session(json!({})), &internal, vec![], Ok("https://10.0.0.1:8443/")),
-        (at(json!({"type": "NodeExternalIP"})), &internal, vec![], Err("Node n1 has no ExternalIP")),
-        (at(json!({"type": "NodeInternalIP", "port": 443})), &both, vec![], Ok("https://10.0.0.1/")),
-        (at(json!({"type": "PodIP"})), &both, vec![], Ok("https://10.1.0.7:8443/")),
-        (
-            session(json!({"scheme": "http", "path": "/lab?x=1", "address": {"type": "PodIP"}})),
-            &both,
-            vec![],
-            Ok("http://10.1.0.7:8443/lab?x=1"),
-        ),
-        (at(json!({"type": "Service"})), &both, vec![], Err("The session's Service is not made yet")),
+    for (session, made, want) in [
+        (at(json!({"type": "Service"})), vec![], Err("The session's Service is not made yet")),
+        (at(json!({"type": "Service"})), balanced(json!({"ip": "192.0.2.9"})), Ok("https://192.0.2.9/")),
         (
             at(json!({"type": "Service"})),
-            &both,
-            balanced(json!({"ip": "192.0.2.9"})),
-            Ok("https://192.0.2.9/"),
-        ),
-        (
-            at(json!({"type": "Service"})),
-            &both,
             balanced(json!({"hostname": "lb.example"})),
             Ok("https://lb.example/"),
         ),
         (
             at(json!({"type": "Service"})),
-            &both,
             ports.clone(),
             Err("The load balancer of the session's Service has no address yet"),
         ),
         (
             at(json!({"type": "Service", "serviceType": "NodePort"})),
-            &both,
+            ports.clone(),
+            Ok("https://192.0.2.1:30001/"),
+        ),
+        // The stated port is the Service's own; people come by the node's.
+        (
+            at(json!({"type": "Service", "serviceType": "NodePort", "port": 443})),
             ports.clone(),
             Ok("https://192.0.2.1:30001/"),
         ),
         (
             at(json!({"type": "Service", "serviceType": "ClusterIP"})),
-            &both,
             ports,
             Ok("https://session-11aa.team.svc:8443/"),
         ),
-        (at(json!({"type": "Ingress", "host": "h"})), &both, vec![], Ok("https://desk.example.com/")),
-        (
-            session(
-                json!({"scheme": "http", "address": {"type": "Ingress", "host": "h", "scheme": "https"}}),
-            ),
-            &both,
-            vec![],
-            Ok("https://desk.example.com/"),
-        ),
-        (
-            at(json!({"type": "Gateway", "host": "h", "gateway": {"name": "g"}})),
-            &both,
-            vec![],
-            Err("The session's route is not made yet"),
-        ),
     ] {
-        let (pod, node) = (pod(running(true, true)), node(addresses.clone()));
-        let place =
-            Place { pod: &pod, session: &session, node: Some(&node), host: "desk.example.com", made: &made };
-        assert_eq!(place.url(), want.map(str::to_owned).map_err(str::to_owned), "{session:?}");
+        assert_eq!(
+            url(&session, &addresses, &made),
+            want.map(str::to_owned).map_err(str::to_owned),
+            "{session:?}"
+        );
     }
 }
 
