@@ -129,12 +129,23 @@ pub fn host(template: &str, job_id: &str, job_name: &str, namespace: &str) -> Re
     Err(format!("session.address.host: {host:?} is no host name"))
 }
 
-/// True if one of the patterns allows the host name: `*` stands for the first label, of any length.
-pub fn is_host_allowed(host: &str, patterns: &[String]) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_prefix("*.") {
+/// True if one of the patterns allows the host name: `*` stands for the first label, of any length, and `{namespace}`
+/// for the job's namespace, so that one pattern keeps those who share an environment apart.
+pub fn is_host_allowed(host: &str, patterns: &[String], namespace: &str) -> bool {
+    let patterns = patterns.iter().map(|pattern| in_namespace(pattern, namespace));
+    patterns.into_iter().any(|pattern| match pattern.strip_prefix("*.") {
         Some(domain) => host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(domain)),
-        None => host.eq_ignore_ascii_case(pattern),
+        None => host.eq_ignore_ascii_case(&pattern),
     })
+}
+
+/// True if the list has the Gateway `namespace/name`, with `{namespace}` for the job's own.
+pub fn is_gateway_allowed(gateway: &str, list: &[String], namespace: &str) -> bool {
+    list.iter().any(|allowed| in_namespace(allowed, namespace) == gateway)
+}
+
+fn in_namespace(text: &str, namespace: &str) -> String {
+    text.replace("{namespace}", namespace)
 }
 
 #[cfg(test)]
@@ -230,7 +241,9 @@ mod tests {
         for wrong in ["", "a..b", "-a.example", "a b", "{other}.example", "a.example:80", "a.example/x"] {
             assert!(filled(wrong).is_err(), "{wrong}");
         }
-        let patterns = ["*.desk.example.com".to_owned(), "one.example.com".to_owned()];
+        let patterns =
+            ["*.desk.example.com", "one.example.com", "*.{namespace}.shared.org", "{namespace}-x.shared.org"];
+        let patterns = patterns.map(str::to_owned);
         for (name, allowed) in [
             ("a.desk.example.com", true),
             ("one.example.com", true),
@@ -238,8 +251,24 @@ mod tests {
             ("a.b.desk.example.com", false),
             ("desk.example.com", false),
             ("a.desk.example.com.evil.org", false),
+            ("a.team.shared.org", true),
+            ("A.Team.Shared.org", true),
+            ("a.other.shared.org", false),
+            ("a.{namespace}.shared.org", false),
+            ("team-x.shared.org", true),
+            ("other-x.shared.org", false),
         ] {
-            assert_eq!(is_host_allowed(name, &patterns), allowed, "{name}");
+            assert_eq!(is_host_allowed(name, &patterns, "team"), allowed, "{name}");
+        }
+        let gateways = ["infra/desks".to_owned(), "{namespace}/own".to_owned()];
+        for (name, allowed) in [
+            ("infra/desks", true),
+            ("team/own", true),
+            ("other/own", false),
+            ("{namespace}/own", false),
+            ("team/desks", false),
+        ] {
+            assert_eq!(is_gateway_allowed(name, &gateways, "team"), allowed, "{name}");
         }
     }
 

@@ -15,6 +15,7 @@ use super::cel::{self, Rule, on, own, rule};
 use super::job_queue::JobCounts;
 use super::logging::LoggingPolicy;
 use super::schema;
+use super::session::ServiceType;
 use super::shared::{ResourceStatus, State, TAGS};
 
 const SPEC: &[Rule] = &[
@@ -161,15 +162,29 @@ pub struct ComputeEnvironmentSpec {
     pub sessions: Option<SessionPolicy>,
 }
 
+const SESSIONS: &[Rule] = &[
+    own(
+        "hosts",
+        r"self.all(host, host.matches('^([*][.])?([A-Za-z0-9-]|[{]namespace[}])+([.]([A-Za-z0-9-]|[{]namespace[}])+)*$'))",
+        "a host of sessions.hosts is a name such as *.{namespace}.example.com: * may be its first label, {namespace} any part",
+    ),
+    own(
+        "gateways",
+        r"self.all(gateway, gateway.matches('^([a-z0-9-]+|[{]namespace[}])/[a-z0-9.-]+$'))",
+        "a Gateway of sessions.gateways is namespace/name, where {namespace} is the job's",
+    ),
+];
+
 /// What interactive sessions may have that is not their own: whoever may submit a job may not make Services.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = cel::rules(SESSIONS)))]
 pub struct SessionPolicy {
     /// The types of addresses for which objects are made: Service, Ingress and Gateway.
     #[schemars(length(max = 3))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<SessionObject>,
-    /// The host names that an Ingress or route may have; * stands for a first label, as in *.desk.example.com.
+    /// The host names that an Ingress or route may have, as in *.{namespace}.example.com: any first label, the job's namespace.
     #[schemars(length(max = 64), inner(length(max = 253)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
@@ -177,6 +192,18 @@ pub struct SessionPolicy {
     #[schemars(length(max = 64), inner(length(max = 317)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<String>,
+    /// The types that the Service of an address of type Service may have. Default: every one.
+    #[schemars(length(max = 3))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_types: Vec<ServiceType>,
+    /// The classes that an Ingress may have; one that states none is not among them. Default: every one.
+    #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress_class_names: Vec<String>,
+    /// The Gateways that a route may name, as namespace/name, where {namespace} is the job's. Default: every one.
+    #[schemars(length(max = 64), inner(length(max = 317)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<String>,
 }
 
 /// A type of address for which objects are made.

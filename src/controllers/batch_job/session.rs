@@ -172,7 +172,8 @@ fn check_policy(pod: &Pod, session: &Session, host: Option<&str>, context: &Cont
     let name = observe::environment(pod).unwrap_or_default();
     let environment = context.caches.environments.get(&ObjectRef::new(name));
     let spec = environment.map(|environment| environment.spec.clone()).unwrap_or_default();
-    sessions::check_policy(name, &spec, session, host)
+    let namespace = pod.namespace().unwrap_or_default();
+    sessions::check_policy(name, &spec, session, &namespace, host)
 }
 
 async fn node(pod: &Pod, context: &Context) -> Result<Option<Arc<Node>>, Error> {

@@ -6,6 +6,10 @@ use super::{Case, create, tags, times, update};
 
 const KIND: &str = "ComputeEnvironment";
 
+const HOSTS: &str = "a host of sessions.hosts is a name such as *.{namespace}.example.com: * may be its first label, \
+                     {namespace} any part";
+const GATEWAYS: &str = "a Gateway of sessions.gateways is namespace/name, where {namespace} is the job's";
+
 fn base() -> Value {
     json!({ "type": "MANAGED", "computeResources": { "type": "EC2", "minvCpus": 0, "maxvCpus": 8 } })
 }
@@ -17,7 +21,7 @@ fn with(resources: Value, says: &[&'static str]) -> Case {
 pub(super) fn cases() -> Vec<Case> {
     let own = tags(KIND, &base(), |tags| json!({ "tags": tags }));
     let of_instances = tags(KIND, &base(), |tags| json!({ "computeResources": { "tags": tags } }));
-    [environment(), resources(), fargate(), nested(), updates(), own, of_instances].concat()
+    [environment(), sessions(), resources(), fargate(), nested(), updates(), own, of_instances].concat()
 }
 
 fn environment() -> Vec<Case> {
@@ -82,6 +86,31 @@ fn environment() -> Vec<Case> {
             ],
         ),
         says(json!({ "allowedNamespaces": [{ "selector": { "matchLabels": { "team": "a" } } }] }), &[]),
+    ]
+}
+
+fn sessions() -> Vec<Case> {
+    let says = |patch: Value, says: &[&'static str]| create(KIND, &base(), patch, says);
+    vec![
+        says(
+            json!({ "sessions": {
+                "objects": ["Service", "Ingress", "Gateway"],
+                "hosts": ["desk.example.com", "*.{namespace}.example.com", "team-{namespace}.Example.com"],
+                "serviceTypes": ["ClusterIP"],
+                "ingressClassNames": ["nginx"],
+                "gateways": ["infra/desks", "{namespace}/own.2"],
+            } }),
+            &[],
+        ),
+        says(json!({ "sessions": { "hosts": ["*"] } }), &[HOSTS]),
+        says(json!({ "sessions": { "hosts": ["a.*.example.com"] } }), &[HOSTS]),
+        says(json!({ "sessions": { "hosts": ["{jobName}.example.com"] } }), &[HOSTS]),
+        says(json!({ "sessions": { "gateways": ["desks"] } }), &[GATEWAYS]),
+        says(json!({ "sessions": { "gateways": ["{jobName}/desks"] } }), &[GATEWAYS]),
+        says(
+            json!({ "sessions": { "serviceTypes": ["ExternalName"] } }),
+            &["spec.sessions.serviceTypes[0]: unsupported value \"ExternalName\""],
+        ),
     ]
 }
 

@@ -87,7 +87,7 @@ pub fn route_kind(session: &Session) -> &'static str {
     }
 }
 
-/// Whether an environment lets a session have objects of its kind, with this host name.
+/// Whether an environment lets a session of a namespace have objects of its kind, with this host name.
 ///
 /// # Errors
 /// A sentence that names the environment's member.
@@ -96,22 +96,46 @@ pub fn check_policy(
     spec: &ComputeEnvironmentSpec,
     session: &Session,
     host: Option<&str>,
+    namespace: &str,
 ) -> Result<(), String> {
     let Some(kind) = session.made_for() else { return Ok(()) };
     let policy = spec.sessions.clone().unwrap_or_default();
     if !policy.objects.iter().any(|object| object.as_str() == kind.as_str()) {
-        let kind = kind.as_str();
-        return Err(format!("sessions.objects of ComputeEnvironment {environment} does not allow {kind}"));
-    }
-    if let Some(host) = host.filter(|host| !session::is_host_allowed(host, &policy.hosts)) {
-        return Err(format!("sessions.hosts of ComputeEnvironment {environment} does not allow {host}"));
-    }
     let address = session.address.clone().unwrap_or_default();
-    match address.annotations.keys().find(|key| !policy.annotations.contains(key)) {
-        Some(key) => {
-            Err(format!("sessions.annotations of ComputeEnvironment {environment} does not allow {key}"))
+    let refuse = |member: &str, what: &str| {
+        Err(format!("sessions.{member} of ComputeEnvironment {environment} does not allow {what}"))
+    };
+        return refuse("objects", kind.as_str());
+    }
+    if let Some(host) = host.filter(|host| !session::is_host_allowed(host, &policy.hosts, namespace)) {
+        return refuse("hosts", host);
+    }
+    if let Some(key) = address.annotations.keys().find(|key| !policy.annotations.contains(key)) {
+        return refuse("annotations", key);
+    }
+    match kind {
+        SessionAddressType::Service => {
+            let type_ = address.service_type.unwrap_or_default();
+            let may = policy.service_types.is_empty() || policy.service_types.contains(&type_);
+            if may { Ok(()) } else { refuse("serviceTypes", type_.as_str()) }
         }
-        None => Ok(()),
+        SessionAddressType::Ingress => {
+            // Which class the cluster gives to an Ingress without one is not the environment's to know.
+            let class = address.ingress_class_name.unwrap_or_default();
+            let may = policy.ingress_class_names.is_empty() || policy.ingress_class_names.contains(&class);
+            let class = if class.is_empty() { "an Ingress without a class" } else { &class };
+            if may { Ok(()) } else { refuse("ingressClassNames", class) }
+        }
+        SessionAddressType::Gateway => {
+            let gateway = address.gateway.unwrap_or_default();
+            let gateway = format!("{}/{}", gateway.namespace.as_deref().unwrap_or(namespace), gateway.name);
+            let may = policy.gateways.is_empty()
+                || session::is_gateway_allowed(&gateway, &policy.gateways, namespace);
+            if may { Ok(()) } else { refuse("gateways", &gateway) }
+        }
+        SessionAddressType::NodeExternalIp
+        | SessionAddressType::NodeInternalIp
+        | SessionAddressType::PodIp => Ok(()),
     }
 }
 

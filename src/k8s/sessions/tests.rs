@@ -222,7 +222,7 @@ fn objects_belong_to_the_pod_and_lead_to_it_alone() {
 fn an_environment_says_what_is_made() {
     let check = |policy: Value, session: &Session, host: Option<&str>| {
         let spec = json!({"type": "MANAGED", "sessions": policy});
-        check_policy("ce", &serde_json::from_value(spec).expect("an environment"), session, host)
+        check_policy("ce", &serde_json::from_value(spec).expect("an environment"), session, "team", host)
     };
     let service = at(json!({"type": "Service"}));
     let ingress = at(json!({"type": "Ingress", "host": "h"}));
@@ -260,5 +260,53 @@ fn an_environment_says_what_is_made() {
         ),
     ] {
         assert_eq!(check(policy.clone(), session, host), want.map_err(str::to_owned), "{policy} {session:?}");
+    }
+}
+
+/// Of those who share an environment nobody gets another's host names, and where people may come in is the environment's
+/// to say.
+#[test]
+fn an_environment_says_where_people_may_come_in() {
+    let check = |more: Value, session: &Session, host: Option<&str>| {
+        let mut policy =
+            json!({"objects": ["Service", "Ingress", "Gateway"], "hosts": ["*.{namespace}.example.com"]});
+        policy.as_object_mut().expect("an object").extend(more.as_object().cloned().expect("an object"));
+        let spec = json!({"type": "MANAGED", "sessions": policy});
+        let spec = serde_json::from_value(spec).expect("an environment");
+        check_policy("ce", &spec, session, "team", host).map_err(|why| {
+            let why = why.strip_prefix("sessions.").expect("a member").to_owned();
+            why.replace(" of ComputeEnvironment ce does not allow", ":")
+        })
+    };
+    let service = |kind: Value| at(json!({"type": "Service", "serviceType": kind}));
+    let ingress = |class: Value| at(json!({"type": "Ingress", "host": "h", "ingressClassName": class}));
+    let route = |namespace: Value| {
+        at(json!({"type": "Gateway", "host": "h", "gateway": {"name": "g", "namespace": namespace}}))
+    };
+    let none = Value::Null;
+    let (any, inside) = (json!({}), json!({"serviceTypes": ["ClusterIP"]}));
+    let nginx = json!({"ingressClassNames": ["nginx"]});
+    let (infra, own) = (json!({"gateways": ["infra/g", "infra/h"]}), json!({"gateways": ["{namespace}/g"]}));
+    let mine = Some("a.team.example.com");
+    for (policy, session, host, want) in [
+        (&any, ingress(none.clone()), mine, Ok(())),
+        (&any, ingress(none.clone()), Some("a.other.example.com"), Err("hosts: a.other.example.com")),
+        (&any, ingress(none.clone()), Some("a.b.team.example.com"), Err("hosts: a.b.team.example.com")),
+        (&any, ingress(none.clone()), Some("team.example.com"), Err("hosts: team.example.com")),
+        (&any, service(json!("NodePort")), None, Ok(())),
+        (&inside, service(json!("ClusterIP")), None, Ok(())),
+        (&inside, service(none.clone()), None, Err("serviceTypes: LoadBalancer")),
+        (&inside, ingress(none.clone()), mine, Ok(())),
+        (&nginx, ingress(json!("nginx")), mine, Ok(())),
+        (&nginx, ingress(json!("other")), mine, Err("ingressClassNames: other")),
+        (&nginx, ingress(none.clone()), mine, Err("ingressClassNames: an Ingress without a class")),
+        (&any, route(json!("infra")), mine, Ok(())),
+        (&infra, route(json!("infra")), mine, Ok(())),
+        (&infra, route(none.clone()), mine, Err("gateways: team/g")),
+        (&own, route(none.clone()), mine, Ok(())),
+        (&own, route(json!("infra")), mine, Err("gateways: infra/g")),
+    ] {
+        let want = want.map_err(str::to_owned);
+        assert_eq!(check(policy.clone(), &session, host), want, "{policy} {session:?} {host:?}");
     }
 }
