@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Context;
+use super::{Context, session_objects};
 use crate::crd::BatchJob;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::pods::{self, AttemptPod};
@@ -152,12 +152,18 @@ async fn clear(pod: &Pod, context: &Context) -> bool {
             None => false,
         };
         let Needs { deletion, release } = needs(pod, node_exists);
+        // Once its tokens are counted the resource's change brings this back.
+        let release = release && !tokens::must_be_counted(pod, &context.caches);
+        // People are led nowhere before nobody is there. Trouble with that keeps no program from being ended.
+        let led_nowhere = match deletion.is_some() || release {
+            true => session_objects::remove(pod, context).await,
+            false => Ok(()),
+        };
         if let Some(how) = deletion {
             context.writer.delete_pod(pod, how).await?;
         }
-        // Once its tokens are counted the resource's change brings this back.
-        let release = release && !tokens::must_be_counted(pod, &context.caches);
         if release {
+            led_nowhere?;
             context.release(pod).await?;
         }
         Ok::<_, Error>(deletion.is_some() || release)

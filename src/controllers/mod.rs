@@ -14,6 +14,7 @@ pub mod lanes;
 pub mod retention;
 pub mod revision;
 pub mod scheduling_policy;
+mod session_objects;
 pub mod standing;
 pub mod triggers;
 mod turns;

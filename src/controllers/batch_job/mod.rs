@@ -23,7 +23,7 @@ use kube::{Api, Resource, ResourceExt};
 use tracing::{info, warn};
 
 use super::lanes::Lane;
-use super::{Context, Outcome, Wake};
+use super::{Context, Outcome, Wake, session_objects};
 use crate::crd::BatchJob;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::tokens;
@@ -127,7 +127,7 @@ async fn carry_out(action: &Action, pod: &Pod, context: &Context) -> Result<(), 
     match action {
         Action::Delete { how, .. } => {
             // Tried again before the pod is let go of: it must not keep the job from ending.
-            if let Err(error) = session::remove(pod, context).await {
+            if let Err(error) = session_objects::remove(pod, context).await {
                 warn!(pod = key(pod), "{}; trying again", chain(&error));
             }
             match context.writer.delete_pod(pod, *how).await {
@@ -143,7 +143,7 @@ async fn carry_out(action: &Action, pod: &Pod, context: &Context) -> Result<(), 
             if tokens::must_be_counted(pod, &context.caches) {
                 return Ok(());
             }
-            session::remove(pod, context).await?;
+            session_objects::remove(pod, context).await?;
             context.release(pod).await
         }
     }

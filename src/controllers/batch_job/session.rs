@@ -12,21 +12,18 @@ use batchyard_core::job::record::Record;
 use batchyard_core::session::{self, Progress, Why};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
 use kube::core::{ApiResource, DynamicObject};
-use kube::discovery::{self, ApiGroup};
-use kube::error::DiscoveryError;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Client, ResourceExt};
 use tracing::warn;
 
-use crate::controllers::Context;
+use crate::controllers::{Context, session_objects as objects};
 use crate::crd::batch_job::SessionStatus;
 use crate::crd::session::{Session, SessionAddressType};
 use crate::crd::{BatchJob, BatchJobStatus};
 use crate::k8s::error::{Error, chain};
 use crate::k8s::events::News;
 use crate::k8s::observe;
-use crate::k8s::read::read;
 use crate::k8s::sessions::{self, Made, Place, Sight};
 use crate::k8s::watch::key;
 
@@ -34,6 +31,9 @@ use crate::k8s::watch::key;
 const SOON: Duration = Duration::from_secs(1);
 /// How often an address is asked for that nobody tells of: that of a load balancer, or whether a route is accepted.
 const UNTOLD: Duration = Duration::from_secs(5);
+/// How often what was made is looked at, for as long as people use it: somebody may have deleted it. To watch the
+/// Services and Ingresses of a cluster would cost more than it tells.
+const MADE: Duration = Duration::from_secs(30);
 
 /// What is known of a job's session.
 pub(super) struct Seen {
@@ -43,6 +43,8 @@ pub(super) struct Seen {
     url: Option<Result<String, String>>,
     /// Objects that are to be made, with their kinds.
     missing: Vec<(ApiResource, DynamicObject)>,
+    /// The pod whose objects are to go, since the environment does not allow them any more.
+    revoked: Option<Arc<Pod>>,
 }
 
 impl Seen {
@@ -54,8 +56,8 @@ impl Seen {
         pods: &[Arc<Pod>],
         context: &Context,
     ) -> Self {
-        let mut seen =
-            Self { session: session.clone(), sight: Sight::default(), url: None, missing: Vec::new() };
+        let (sight, missing) = (Sight::default(), Vec::new());
+        let mut seen = Self { session: session.clone(), sight, url: None, missing, revoked: None };
         let is_open = |pod: &&Arc<Pod>| pod.uid().is_some_and(|uid| !record.has_counted(&uid));
         let Some(pod) = pods.iter().filter(is_open).find(|pod| observe::node_name(pod).is_some()) else {
             return seen;
@@ -79,11 +81,14 @@ impl Seen {
         let host = host(job, &session)?;
         let mut found = Vec::new();
         if let Some(kind) = session.made_for() {
-            check_policy(pod, &session, host.as_deref(), context)?;
+            if let Err(why) = check_policy(pod, &session, host.as_deref(), context) {
+                self.revoked = objects::stands(pod, kind, context).await.then(|| pod.clone());
+                return Err(Trouble::Waits(why));
+            }
             let host = host.as_deref().unwrap_or_default();
             let made = Made { pod, session: &session, host };
             for kind in kinds(kind, &session, context).await? {
-                match get(pod, &kind, context).await? {
+                match objects::get(pod, &kind, context).await? {
                     Some(object) => found.push(object),
                     None => self.missing.push((kind.clone(), made.object(&kind))),
                 }
@@ -115,8 +120,13 @@ impl Seen {
         session::next(known, &seen, self.session.credentials_secret.as_deref(), now)
     }
 
-    /// Makes what is missing. True if something was made.
+    /// Makes what is missing, and removes what may not be there any more. True if something was made.
     pub(super) async fn make(&self, context: &Context) -> bool {
+        if let Some(pod) = &self.revoked
+            && let Err(error) = objects::remove(pod, context).await
+        {
+            warn!(pod = key(pod.as_ref()), "{}; trying again", chain(&error));
+        }
         let mut made = false;
         for (kind, object) in &self.missing {
             match context.writer.apply_as(kind, object).await {
@@ -131,10 +141,11 @@ impl Seen {
 
     /// When to look again although no watch tells of anything.
     pub(super) fn again(&self, made: bool) -> Option<Duration> {
-        let waits = self.url.as_ref().is_some_and(Result::is_err);
-        match made {
-            true => Some(SOON),
-            false => waits.then_some(UNTOLD),
+        match &self.url {
+            _ if made => Some(SOON),
+            Some(Err(_)) => Some(UNTOLD),
+            Some(Ok(_)) => self.session.made_for().map(|_| MADE),
+            None => None,
         }
     }
 }
@@ -193,59 +204,11 @@ async fn kinds(
         return Ok(sessions::kinds(kind, None));
     }
     let wanted = sessions::route_kind(session);
-    let found = routes(context).await?.into_iter().find(|route| route.kind == wanted);
+    let found = objects::routes(context).await?.into_iter().find(|route| route.kind == wanted);
     match found {
         Some(route) => Ok(sessions::kinds(kind, Some(route))),
         None => Err(Trouble::Waits(format!("The cluster has no {wanted} ({})", sessions::GATEWAY_API))),
     }
-}
-
-/// The kinds of the Gateway API, each in its most stable version; none in a cluster that has none.
-async fn routes(context: &Context) -> Result<Vec<ApiResource>, Error> {
-    let client = context.writer.client();
-    let group = read(format!("discover {}", sessions::GATEWAY_API), || gateway_api(client));
-    let kinds = group.await?.map(|group| group.resources_by_stability()).unwrap_or_default();
-    Ok(kinds.into_iter().map(|(kind, _)| kind).filter(|kind| kind.kind.ends_with("Route")).collect())
-}
-
-async fn gateway_api(client: &Client) -> Result<Option<ApiGroup>, kube::Error> {
-    match discovery::group(client, sessions::GATEWAY_API).await {
-        Ok(group) => Ok(Some(group)),
-        Err(kube::Error::Discovery(DiscoveryError::MissingApiGroup(_))) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn get(pod: &Pod, kind: &ApiResource, context: &Context) -> Result<Option<DynamicObject>, Error> {
-    let (namespace, name) = (pod.namespace().unwrap_or_default(), sessions::name(pod));
-    let api: Api<DynamicObject> = Api::namespaced_with(context.writer.client().clone(), &namespace, kind);
-    read(format!("get {} {namespace}/{name}", kind.kind), || api.get_opt(&name)).await
-}
-
-/// Removes what was made for a pod, if anything was, before the pod goes.
-///
-/// What may not be removed goes with the pod, which owns it: it must not keep the job from ending.
-pub(super) async fn remove(pod: &Pod, context: &Context) -> Result<(), Error> {
-    let Some(kind) = sessions::made_for(pod) else { return Ok(()) };
-    let mut kinds = sessions::kinds(kind, None);
-    if kind == SessionAddressType::Gateway {
-        kinds.extend(
-            routes(context)
-                .await?
-                .into_iter()
-                .filter(|kind| kind.kind == "TLSRoute" || kind.kind == "HTTPRoute"),
-        );
-    }
-    // People are led nowhere first, and then nothing is left to lead them to.
-    for kind in kinds.iter().rev() {
-        match context.writer.delete_made_for(kind, pod, &sessions::name(pod)).await {
-            Err(error) if error.is_forbidden() => {
-                warn!(pod = key(pod), "{}; it goes with the pod", chain(&error));
-            }
-            answer => answer?,
-        }
-    }
-    Ok(())
 }
 
 /// What the status says of the session, and why it cannot be used if so.

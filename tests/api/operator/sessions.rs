@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -252,6 +252,67 @@ async fn an_environment_says_what_is_made_for_sessions() {
     assert_eq!(objects(&world).await, (1, 1));
     pod.exits(0).await;
     job.reaches(Phase::Succeeded).await;
+    pod.is_released().await;
+    assert_eq!(objects(&world).await, (0, 0));
+}
+
+/// No watch tells of what was made for a session: it is looked at now and then.
+#[tokio::test]
+async fn what_somebody_deletes_is_made_again() {
+    let world = World::with_queue("session-deleted").await;
+    let policy = json!({"sessions": {"objects": ["Ingress"], "hosts": ["*.{namespace}.example.com"]}});
+    world.changed_environment("pool", policy).await;
+    let address = json!({"type": "Ingress", "host": "desk.{namespace}.example.com"});
+    let job = world.submit("job", session(address, json!({}))).await;
+    let pod = runs(&job, true, true).await;
+    says(&job, "Ready").await;
+    let name = format!("session-{}", pod.get().await.uid().expect("a uid"));
+    let (services, ingresses): (Api<Service>, Api<Ingress>) = (world.api(), world.api());
+    let old = services.get(&name).await.expect("a Service").uid();
+    services.delete(&name, &DeleteParams::default()).await.expect("somebody deletes it");
+    ingresses.delete(&name, &DeleteParams::default()).await.expect("somebody deletes it");
+    wait::until(&services, &name, "another Service", |service| service.uid() != old).await;
+    wait::until(&ingresses, &name, "another Ingress", |_| true).await;
+    says(&job, "Ready").await;
+    pod.exits(0).await;
+    job.reaches(Phase::Succeeded).await;
+    pod.is_released().await;
+    assert_eq!(objects(&world).await, (0, 0));
+}
+
+#[tokio::test]
+async fn what_an_environment_does_not_allow_any_more_goes() {
+    let world = World::with_queue("session-revoked").await;
+    world.changed_environment("pool", json!({"sessions": {"objects": ["Service"]}})).await;
+    let address = json!({"type": "Service", "serviceType": "ClusterIP"});
+    let job = world.submit("job", session(address, json!({}))).await;
+    let pod = runs(&job, true, true).await;
+    says(&job, "Ready").await;
+    let name = format!("session-{}", pod.get().await.uid().expect("a uid"));
+    let policy = json!({"sessions": {"objects": ["Service"], "serviceTypes": ["NodePort"]}});
+    world.changed_environment("pool", policy).await;
+    let status = says(&job, "AddressMissing: sessions.serviceTypes of ComputeEnvironment").await;
+    assert_eq!(status["url"], Value::Null);
+    wait::gone(&world.api::<Service>(), &name).await;
+    world.changed_environment("pool", json!({"sessions": {"objects": ["Service"]}})).await;
+    says(&job, "Ready").await;
+    assert_eq!(objects(&world).await, (1, 0));
+    pod.exits(0).await;
+    job.reaches(Phase::Succeeded).await;
+    pod.is_released().await;
+}
+
+/// Nothing here collects garbage: the operator removes what it made.
+#[tokio::test]
+async fn with_its_job_goes_what_was_made_for_a_session() {
+    let world = World::with_queue("session-orphan").await;
+    world.changed_environment("pool", json!({"sessions": {"objects": ["Service"]}})).await;
+    let address = json!({"type": "Service", "serviceType": "ClusterIP"});
+    let job = world.submit("job", session(address, json!({}))).await;
+    let pod = runs(&job, true, true).await;
+    says(&job, "Ready").await;
+    assert_eq!(objects(&world).await, (1, 0));
+    world.api::<BatchJob>().delete("job", &DeleteParams::default()).await.expect("it can be deleted");
     pod.is_released().await;
     assert_eq!(objects(&world).await, (0, 0));
 }
