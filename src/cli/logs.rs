@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use batchyard_core::definition::container_name;
 use batchyard_core::job::record::Record;
 use futures::AsyncBufReadExt as _;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::LogParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt as _};
@@ -17,7 +17,7 @@ use super::follow::{Followed, lost};
 use super::parts;
 use super::{print, print_bytes, watch};
 use crate::crd::BatchJob;
-use crate::k8s::meta;
+use crate::k8s::observe;
 
 /// Which output.
 #[derive(clap::Args, Debug, Default)]
@@ -229,11 +229,9 @@ fn container(args: &LogsArgs, pod: &Pod) -> Option<String> {
         let slug = container_name(wanted);
         return names(pod).find(|name| name == wanted || **name == slug).map(str::to_owned);
     }
-    let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
     let spec = pod.spec.as_ref()?;
-    let is_essential = |container: &&Container| !auxiliary.split(',').any(|name| name == container.name);
-    let own = spec.containers.iter().find(is_essential).or_else(|| spec.containers.first())?;
-    Some(own.name.clone())
+    let own = observe::first_own(spec, observe::auxiliary(pod)).unwrap_or_default();
+    Some(spec.containers.get(own)?.name.clone())
 }
 
 /// The containers of a pod, those that run before the others first.
@@ -282,6 +280,7 @@ fn waits(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::meta;
     use serde_json::json;
 
     #[test]

@@ -26,7 +26,7 @@ const MAX_PLACEMENT: u32 = 9999;
 pub fn pod(pod: &core::Pod) -> Option<PodView> {
     let status = pod.status.clone().unwrap_or_default();
     let (attempt, placement) = placed(pod).unwrap_or((0, 0));
-    let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
+    let auxiliary = auxiliary(pod);
     let joint = pod.annotations().contains_key(meta::JOINT);
     let role = |name: &str| match is_the_jobs(name, auxiliary) {
         false => ContainerRole::Auxiliary,
@@ -74,6 +74,16 @@ fn in_order(mut views: Vec<ContainerView>, mut order: order::Order, pod: &core::
         view.after = order.remove(&view.name).unwrap_or_default();
     }
     views
+}
+
+/// The names of the containers that are not the job's own work, as the pod has them.
+pub fn auxiliary(pod: &core::Pod) -> &str {
+    pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str)
+}
+
+/// Where the first container stands that is the job's own work, given the names of those that are not.
+pub fn first_own(spec: &core::PodSpec, auxiliary: &str) -> Option<usize> {
+    spec.containers.iter().position(|container| is_the_jobs(&container.name, auxiliary))
 }
 
 /// True for a container that is the job's own work, given the names of those that are not.

@@ -15,15 +15,13 @@ use k8s_openapi::api::core::v1::{ContainerPort, ExecAction, HTTPGetAction, PodSp
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::crd::session::{Scheme, Session, SessionProbe};
-use crate::k8s::observe::is_the_jobs;
+use crate::k8s::observe::first_own;
 
 /// Gives the pod of a session its port and probes: they are of the first container that is the job's own work.
 pub(super) fn give(session: &Session, auxiliary: &str, spec: &mut PodSpec) {
     let at_node = spec.host_network == Some(true) || session.is_at_node();
-    let mut containers = spec.containers.iter_mut();
-    let Some(container) = containers.find(|container| is_the_jobs(&container.name, auxiliary)) else {
-        return;
-    };
+    let own = first_own(spec, auxiliary);
+    let Some(container) = own.and_then(|own| spec.containers.get_mut(own)) else { return };
     let port = ContainerPort {
         name: Some("session".to_owned()),
         container_port: session.port,

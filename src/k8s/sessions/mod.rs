@@ -33,10 +33,11 @@ pub struct Sight {
 /// What the pod tells of the session in the first container that is the job's own work.
 pub fn sight(pod: &Pod, session: &Session) -> Sight {
     let status = pod.status.clone().unwrap_or_default();
-    let auxiliary = pod.annotations().get(meta::AUXILIARY).map_or("", String::as_str);
-    let mut names =
-        pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str());
-    let name = names.find(|name| observe::is_the_jobs(name, auxiliary));
+    let own = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.containers.get(observe::first_own(spec, observe::auxiliary(pod))?));
+    let name = own.map(|container| container.name.as_str());
     let statuses = status.container_statuses.unwrap_or_default();
     let Some(container) = statuses.iter().find(|status| Some(status.name.as_str()) == name) else {
         return Sight::default();
@@ -95,16 +96,16 @@ pub fn check_policy(
     environment: &str,
     spec: &ComputeEnvironmentSpec,
     session: &Session,
-    host: Option<&str>,
     namespace: &str,
+    host: Option<&str>,
 ) -> Result<(), String> {
     let Some(kind) = session.made_for() else { return Ok(()) };
     let policy = spec.sessions.clone().unwrap_or_default();
-    if !policy.objects.iter().any(|object| object.as_str() == kind.as_str()) {
     let address = session.address.clone().unwrap_or_default();
     let refuse = |member: &str, what: &str| {
         Err(format!("sessions.{member} of ComputeEnvironment {environment} does not allow {what}"))
     };
+    if !policy.objects.iter().any(|object| object.as_str() == kind.as_str()) {
         return refuse("objects", kind.as_str());
     }
     if let Some(host) = host.filter(|host| !session::is_host_allowed(host, &policy.hosts, namespace)) {
