@@ -6,6 +6,9 @@
 //! [`gateway`] is another that speaks AWS's API, [`k8s`] sees and writes API objects, [`crd`] holds the wire
 //! types, and `batchyard_core` decides.
 
+#[cfg(test)]
+#[path = "core/tests/support/cases.rs"]
+mod cases;
 pub mod cli;
 pub mod clock;
 pub mod controllers;

@@ -178,6 +178,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::config(256))]
+
         #[test]
         fn nothing_is_lost_or_doubled_and_nobody_waits_for_more_than_a_turn(
             steps in vec(step(), 0..200), most in 1..5_usize,

@@ -3,6 +3,9 @@
 
 pub mod array;
 pub mod capacity;
+#[cfg(test)]
+#[path = "tests/support/cases.rs"]
+mod cases;
 pub mod definition;
 pub mod dependency;
 pub mod job;

@@ -280,6 +280,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::config(256))]
+
         /// A URL is shown if and only if somebody can connect, and looking again changes nothing.
         #[test]
         fn a_url_is_only_shown_while_it_works(story in prop::collection::vec(sights(), 1..20)) {

@@ -105,6 +105,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::config(256))]
+
         #[test]
         fn a_set_is_what_its_text_says(set: std::collections::BTreeSet<u16>) {
             let set: RoaringBitmap = set.into_iter().map(u32::from).filter(|n| *n < MAX_SIZE).collect();

@@ -84,6 +84,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::config(256))]
+
         /// Nothing of the parameter is lost: it has its effect or it is named.
         #[test]
         fn each_word_has_an_effect_or_is_named(

@@ -20,7 +20,7 @@ use batchyard_core::job::record::{IntentKind, Record, RetryAction};
 use batchyard_core::job::retry::{EvaluateOnExit, RetryStrategy};
 use batchyard_core::pod::ContainerState;
 use batchyard_core::reason;
-use cases::cases;
+use cases::config;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -396,12 +396,7 @@ fn tell(story: &Story, events: &[Event]) -> World {
 }
 
 fn runner(normal: u32) -> proptest::test_runner::TestRunner {
-    proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: cases(normal),
-        failure_persistence: None,
-        max_shrink_iters: 4_000,
-        ..ProptestConfig::default()
-    })
+    proptest::test_runner::TestRunner::new(ProptestConfig { max_shrink_iters: 4_000, ..config(normal) })
 }
 
 /// Whatever order events have and wherever the operator stops, children come to what a naive evaluator says, which

@@ -295,7 +295,7 @@ fn check(manifests: Vec<Manifest>, events: &[(Event, u64)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases::cases(1000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases::config(1000))]
 
     #[test]
     fn every_job_ends_as_the_naive_evaluator_says(

@@ -8,7 +8,7 @@ mod sim_gang;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::RetryAction;
 use batchyard_core::job::retry::{EvaluateOnExit, RetryStrategy};
-use cases::cases;
+use cases::config;
 use proptest::prelude::*;
 use sim_gang::World;
 
@@ -292,7 +292,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(600), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(600))]
 
     /// Whatever happens to the pods of a gang: its record is that of a job; no two rounds are at work at a time; all
     /// nodes of a round start together; nothing is held for a job that has ended; and once nothing happens any more

@@ -231,7 +231,7 @@ fn life(steps: &[Step]) -> Vec<Record> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases::cases(256), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases::config(256))]
 
     /// Whoever looks at some of a job's records only, or starts anew in between, tells what one who saw each of them
     /// would, each thing once and by the same id, in the same order.

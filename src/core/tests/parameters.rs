@@ -1,5 +1,8 @@
 //! What holds of `Ref::name` whatever a command and its parameters say.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use batchyard_core::definition::parameters::{LONGEST_COMMAND, Parameters, merge, substitute};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -19,6 +22,8 @@ fn pieces() -> impl Strategy<Value = Vec<Result<String, String>>> {
 }
 
 proptest! {
+    #![proptest_config(cases::config(256))]
+
     #[test]
     fn what_has_no_reference_stays(command in vec("[^:]{0,20}", 0..5), parameters in parameters()) {
         prop_assert_eq!(substitute(&command, &parameters), Ok(command));

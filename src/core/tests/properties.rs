@@ -214,12 +214,7 @@ fn final_records(world: &World) -> BTreeMap<String, Record> {
 }
 
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config {
-        cases: cases::cases(cases),
-        max_shrink_iters: 4_000,
-        failure_persistence: None,
-        ..Config::default()
-    })
+    TestRunner::new(Config { max_shrink_iters: 4_000, ..cases::config(cases) })
 }
 
 /// Runs a check on many scripts; a failing one is shown as it would stand in `sim/`.

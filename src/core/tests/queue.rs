@@ -7,7 +7,7 @@ mod invariants;
 #[path = "support/stage.rs"]
 mod stage;
 
-use cases::cases;
+use cases::config;
 use std::collections::{BTreeMap, BTreeSet};
 
 use batchyard_core::queue::{
@@ -302,7 +302,7 @@ fn fits(snapshot: &Snapshot, queue: &Queue, job: &Candidate) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(4000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(4000))]
 
     /// Every job whose turn comes gets a verdict, and admissions are a prefix of each queue's order.
     #[test]

@@ -14,7 +14,7 @@ use batchyard_core::queue::{
     Candidate, Decisions, Place, Policy, Provisioned, Queue, Rank, Shares, Snapshot, Unbound, Usage, Verdict,
     Waiting, line_up, schedule,
 };
-use cases::cases;
+use cases::config;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use stage::{BIG, Stage, amounts, one_vcpu, rank};
@@ -402,7 +402,7 @@ fn about_stand_ins(decisions: Decisions) -> Decisions {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(1500), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(1500))]
 
     /// Whatever is decided about an array is what would be decided about as many jobs of the same age.
     #[test]

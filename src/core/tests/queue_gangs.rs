@@ -6,7 +6,7 @@ mod cases;
 mod stage;
 
 use batchyard_core::queue::{Group, Resources, schedule};
-use cases::cases;
+use cases::config;
 use proptest::prelude::*;
 use stage::{Stage, amounts};
 
@@ -203,7 +203,7 @@ fn room_is_kept_for_all_nodes_of_a_job_that_waits_for_long() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(500), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(500))]
 
     /// Whatever is admitted fits the nodes that there are, and a job that waits alone fits them in no way that the
     /// largest-first rule finds.

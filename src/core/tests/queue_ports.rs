@@ -1,5 +1,7 @@
 //! Ports of nodes: two sessions with the same one never share a node, and the one that waits is told so.
 
+#[path = "support/cases.rs"]
+mod cases;
 #[path = "support/stage.rs"]
 mod stage;
 
@@ -75,6 +77,8 @@ fn port() -> impl Strategy<Value = SessionPort> {
 }
 
 proptest! {
+    #![proptest_config(cases::config(256))]
+
     /// However sessions and other jobs are in line, a port is given away once on each node, and the head of the queue
     /// never waits while a node is empty and has its port.
     #[test]

@@ -12,7 +12,7 @@ use batchyard_core::queue::{
     Candidate, Environment, Group, NodeRoom, Policy, Provisioned, Queue, Rank, Shares, Snapshot, Tenant,
     Unbound, Usage, schedule,
 };
-use cases::cases;
+use cases::config;
 use invariants::{admitted, check, line_of, pods};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -207,7 +207,7 @@ fn takes(snapshot: &Snapshot, environment: &Environment, queue: &Queue, job: &Ca
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(1500), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(1500))]
 
     /// No limit of an environment, a namespace, a window or a resource is exceeded, nobody is overtaken in a queue,
     /// and what is withdrawn makes way for somebody.

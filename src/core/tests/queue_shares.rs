@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use batchyard_core::queue::{Candidate, Ledger, Policy, Use, Verdict, line_up};
 use batchyard_core::waits::Kind;
-use cases::cases;
+use cases::config;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use simulation::{Dice, Simulation};
@@ -324,7 +324,7 @@ fn another_window_keeps_what_was_used() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(200), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(200))]
 
     /// The closed formula is the integral of what is used, weighted from 1 now to 0 at the window's end.
     #[test]

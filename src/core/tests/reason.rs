@@ -4,7 +4,7 @@
 mod cases;
 
 use batchyard_core::reason::{self, clean};
-use cases::cases;
+use cases::config;
 use proptest::prelude::*;
 
 #[test]
@@ -89,7 +89,7 @@ fn texts_that_retry_rules_match() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(400), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(400))]
 
     #[test]
     fn cleaned_text_is_bounded_and_stays_as_it_is(text in "(\\PC|\\s|\u{1b}|token|=|: |\"){0,100}", limit in 0_usize..300) {

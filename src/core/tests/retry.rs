@@ -6,7 +6,7 @@ mod cases;
 
 use batchyard_core::job::record::RetryAction::{self, Exit, Retry};
 use batchyard_core::job::retry::{EvaluateOnExit, RetryStrategy, decide};
-use cases::cases;
+use cases::config;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -177,7 +177,7 @@ fn entries() -> impl Strategy<Value = Vec<EvaluateOnExit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(20_000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(20_000))]
 
     #[test]
     fn agrees_with_the_naive_implementation(

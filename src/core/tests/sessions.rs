@@ -1,5 +1,8 @@
 //! A session that nobody uses ends at its time, by an order that is stored first, and is never retried.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
 use batchyard_core::job::decide::{Action, Decision, Job, Readiness, Seen, decide};
@@ -123,6 +126,8 @@ fn a_job_that_is_no_session_never_idles() {
 }
 
 proptest! {
+    #![proptest_config(cases::config(256))]
+
     /// However often people come and go, the order to end comes when they have been away for the limit, and not before.
     #[test]
     fn idle_ends_are_on_time(visits in prop::collection::vec((1i64..2000, any::<bool>()), 1..20)) {

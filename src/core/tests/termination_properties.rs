@@ -10,7 +10,7 @@ use batchyard_core::pod::{
 use batchyard_core::reason::clean::{LOG_TAIL_LIMIT, REASON_LIMIT, STATUS_REASON_LIMIT};
 use batchyard_core::termination::create::classify_create;
 use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
-use cases::cases;
+use cases::config;
 use jiff::{SignedDuration, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
@@ -232,7 +232,7 @@ fn check(ending: &Ending) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(2000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(2000))]
 
     #[test]
     fn a_look_is_total_and_repeatable(

@@ -169,6 +169,8 @@ fn options() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::config(256))]
+
     /// Whatever a job says of parameters, commands and variables, its network is what its definition says.
     #[test]
     fn a_jobs_own_parameters_never_change_the_network(

@@ -266,7 +266,7 @@ fn creating(job: usize) -> Creating {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases::config(300))]
 
     #[test]
     fn what_is_kept_is_what_a_look_at_everything_finds(steps in steps()) {

@@ -513,7 +513,7 @@ mod property {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::cases::config(500))]
 
         #[test]
         fn a_job_never_gets_more_than_its_definition_grants(

@@ -118,6 +118,8 @@ fn bounded(mut pod: Value) -> Value {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::config(256))]
+
     #[test]
     fn no_job_gets_more_than_its_definition_gives(
         job in prop_oneof![job(false).prop_map(|job| (false, job)), job(true).prop_map(|job| (true, job))],
