@@ -50,8 +50,7 @@ pub(crate) fn unpack(packages: &Packages, root: &Path) -> Result<()> {
     let apt = Apt::new()?;
     let title = format!("{} from Debian", packages.with_dependencies.join(", "));
     step(title, || {
-        apt.update()?;
-        let files = apt.download(packages)?;
+        let files = apt.files(packages)?;
         let done = root.with_extension("packages");
         if fs::read_to_string(&done).is_ok_and(|text| text == files.join("\n")) {
             return Ok(());
@@ -83,6 +82,9 @@ fn unpack_one(package: &Path, root: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// Downloads packages and all that they need.
+const INSTALL: [&str; 3] = ["install", "--no-install-recommends", "--download-only"];
 
 /// apt with lists and a cache of its own, for a machine on which nothing is installed.
 struct Apt {
@@ -132,23 +134,34 @@ impl Apt {
         Ok(names(&listed).collect())
     }
 
-    fn update(&self) -> Result<()> {
-        self.run(&["update"], &[]).map(drop)
+    /// The names of the packages' files, which are there then. What apt knew last is good enough while all of them are:
+    /// only then is nobody asked over the network.
+    fn files(&self, packages: &Packages) -> Result<Vec<String>> {
+        let is_there = |file: &String| self.archives.join(file).exists();
+        // Without any lists apt knows no package.
+        if let Ok(files) = self.needed(packages)
+            && files.iter().all(is_there)
+        {
+            return Ok(files);
+        }
+        self.run(&["update"], &[])?;
+        self.run(&INSTALL, &packages.with_dependencies)?;
+        if !packages.alone.is_empty() {
+            self.run(&["download"], &packages.alone)?;
+        }
+        self.needed(packages)
     }
 
-    /// Downloads the packages; returns the names of their files.
-    fn download(&self, packages: &Packages) -> Result<Vec<String>> {
-        let install = ["install", "--no-install-recommends", "--download-only"];
-        let mut files = self.list(&install, &packages.with_dependencies)?;
+    /// The names of the files that the packages consist of, by what apt knows.
+    fn needed(&self, packages: &Packages) -> Result<Vec<String>> {
+        let mut files = self.list(&INSTALL, &packages.with_dependencies)?;
         let is_wanted = |file: &String| {
             let name = file.split('_').next().unwrap_or_default();
             !packages.without.iter().any(|other| other == name)
         };
         files.retain(is_wanted);
-        self.run(&install, &packages.with_dependencies)?;
         if !packages.alone.is_empty() {
             files.extend(self.list(&["download"], &packages.alone)?);
-            self.run(&["download"], &packages.alone)?;
         }
         Ok(files)
     }
