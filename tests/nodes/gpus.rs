@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, LogParams};
 use serde_json::{Value, json};
-use xtask::cluster::node_folder;
+use xtask::cluster::{DEVICE_PLUGIN, GPU, device_plugin, node_folder};
 
 use crate::Case;
 use crate::cluster::answer;
@@ -19,11 +19,6 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![Case::story("gpus-given-used-up-and-broken", |scenario| Box::pin(devices(scenario))).local_only()]
 }
 
-const GPU: &str = "nvidia.com/gpu";
-
-/// Where the kubelet looks for plugins.
-const FOLDER: &str = "/var/lib/kubelet/device-plugins";
-
 /// The devices of one node.
 struct Devices<'a> {
     scenario: &'a Scenario<'a>,
@@ -31,27 +26,11 @@ struct Devices<'a> {
 }
 
 impl<'a> Devices<'a> {
-    /// Runs the plugin on a node, as vendors do: privileged, with the kubelet's folder.
+    /// Runs the plugin on a node.
     async fn offer(scenario: &'a Scenario<'a>, node: &'a str, count: u32) -> Result<Self> {
         let devices = Self { scenario, node };
         devices.mend()?;
-        scenario
-            .apply::<Pod>(&json!({
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "device-plugin"},
-                "spec": {
-                    "nodeName": node,
-                    "tolerations": [{"operator": "Exists"}],
-                    "terminationGracePeriodSeconds": 1,
-                    "containers": [{
-                        "name": "device-plugin", "image": "batchyard/device-plugin:1",
-                        "env": [{"name": "RESOURCE", "value": GPU}, {"name": "COUNT", "value": count.to_string()}],
-                        "securityContext": {"privileged": true},
-                        "volumeMounts": [{"name": "plugins", "mountPath": FOLDER}],
-                    }],
-                    "volumes": [{"name": "plugins", "hostPath": {"path": FOLDER}}],
-                },
-            }))
-            .await;
+        scenario.apply::<Pod>(&device_plugin(scenario.cluster.cluster.provider, node, count)).await;
         devices.are(count).await?;
         Ok(devices)
     }
@@ -76,9 +55,9 @@ impl<'a> Devices<'a> {
 
     async fn take_away(self) -> Result<()> {
         let pods = self.scenario.api::<Pod>();
-        pods.delete("device-plugin", &DeleteParams::default()).await?;
+        pods.delete(DEVICE_PLUGIN, &DeleteParams::default()).await?;
         answer("the plugin to go", PATIENCE, || async {
-            Ok(pods.get_opt("device-plugin").await?.is_none().then_some(()))
+            Ok(pods.get_opt(DEVICE_PLUGIN).await?.is_none().then_some(()))
         })
         .await
     }

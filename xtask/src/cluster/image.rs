@@ -108,12 +108,22 @@ pub(crate) struct Image {
     digest: String,
 }
 
-/// Makes the archive of a recipe in `folder`.
-pub(crate) fn build(tools: &Tools, recipe: &str, folder: &Path) -> Result<Image> {
+/// The tool that a recipe puts into its image, if any.
+pub(crate) fn tool(recipe: &str) -> Result<Option<String>> {
+    Ok(read(recipe)?.1.tool)
+}
+
+/// The folder of a recipe, and what it says.
+fn read(recipe: &str) -> Result<(PathBuf, Recipe)> {
     let source = repository()?.join("tests/images").join(recipe);
     let text = fs::read_to_string(source.join("image.json"))
         .with_context(|| format!("no recipe in {}", source.display()))?;
-    let parsed: Recipe = serde_json::from_str(&text).with_context(|| format!("recipe {recipe}"))?;
+    Ok((source, serde_json::from_str(&text).with_context(|| format!("recipe {recipe}"))?))
+}
+
+/// Makes the archive of a recipe in `folder`.
+pub(crate) fn build(tools: &Tools, recipe: &str, folder: &Path) -> Result<Image> {
+    let (source, parsed) = read(recipe)?;
     fs::create_dir_all(folder)?;
     let file = folder.join(format!("{recipe}.tar"));
     let layer = layer(tools, &parsed, &source)?;

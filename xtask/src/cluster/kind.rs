@@ -102,9 +102,13 @@ pub(crate) fn set_power(node: &str, on: bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes the image of a recipe and loads it.
+/// Makes the image of a recipe and loads it, with a program that Go builds if it has one.
 pub(crate) fn load_recipe(name: &str, recipe: &str) -> Result<()> {
-    let image = image::build(&Tools::none()?, recipe, &Folder::of(name)?.join("images"))?;
+    let tools = match image::tool(recipe)? {
+        Some(tool) => Tools::build(&repository()?, &[&tool])?,
+        None => Tools::none()?,
+    };
+    let image = image::build(&tools, recipe, &Folder::of(name)?.join("images"))?;
     image
         .archives
         .iter()

@@ -9,6 +9,7 @@ mod cgroup;
 pub mod cli;
 mod control_plane;
 mod dns;
+mod gpu;
 mod image;
 mod inside;
 pub mod karpenter;
@@ -31,7 +32,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+pub use self::gpu::{DEVICE_PLUGIN, GPU, device_plugin};
 pub use self::inside::{node_folder, node_processes, on_node};
 use self::local::Local;
 use self::state::Folder;
@@ -49,6 +52,17 @@ pub enum Provider {
     Local,
     /// Containers; needs Docker and kind.
     Kind,
+}
+
+impl Provider {
+    /// How pods of the demo and the tests get images of our own. Local nodes know no registry but ours. Those of kind would
+    /// ask Docker Hub, where the name may be anybody's: what was not loaded does not run.
+    pub fn pull_policy(self) -> &'static str {
+        match self {
+            Self::Local => "IfNotPresent",
+            Self::Kind => "Never",
+        }
+    }
 }
 
 /// How much of a cluster.
@@ -156,6 +170,14 @@ impl Cluster {
             helm.env(variable, home.join(folder));
         }
         Ok(helm)
+    }
+
+    /// Applies objects that no file holds.
+    pub fn apply(&self, namespace: &str, objects: &Value) -> Result<()> {
+        let file = self.path.with_file_name("objects.json");
+        fs::write(&file, objects.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut kubectl = self.kubectl(["--namespace", namespace, "apply", "--server-side", "--filename"]);
+        process::output(kubectl.arg(&file)).map(drop)
     }
 
     /// Makes others who use the cluster as a whole (the demo, the tests) wait until the returned

@@ -1,7 +1,6 @@
 //! The e-mail by which the post's user learns that the desktop is ready: the notifier of the chart, and a mail server in
 //! the cluster that keeps what it gets.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -32,8 +31,9 @@ pub(super) fn begin(cluster: &Cluster, namespace: &str, mut values: Value) -> Re
     let made = rcgen::generate_simple_self_signed([host(namespace)]).context("no certificate")?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     step("a mail server in the cluster", || {
-        let objects = json!({"apiVersion": "v1", "kind": "List", "items": server(&certificate, &key)});
-        apply(cluster, namespace, &objects)?;
+        let items = server(cluster.provider.pull_policy(), &certificate, &key);
+        let objects = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        cluster.apply(namespace, &objects)?;
         let mut wait = cluster.kubectl(["--namespace", namespace, "wait", "pod/mail", "--timeout=120s"]);
         output(wait.arg("--for=condition=Ready")).map(drop)
     })?;
@@ -75,13 +75,23 @@ fn interrupted_or(found: Result<bool>) -> Result<bool> {
     Ok(found.unwrap_or(false))
 }
 
-/// Removes all of it but the notifier.
+/// The notifier's Deployment.
+const NOTIFIER: &str = "batchyard-notifier";
+
+/// Turns the notifier off, if it is on: the chart gets these values.
+pub(super) fn turn_off(cluster: &Cluster, values: &Value) -> Result<()> {
+    let mut get = cluster.kubectl(["--namespace", install::NAMESPACE, "get", "deployment", NOTIFIER]);
+    let found = output(get.args(["--ignore-not-found", "--output=name"]))?;
+    if found.trim().is_empty() { Ok(()) } else { install::operator(cluster, values) }
+}
+
+/// Removes all of it but the notifier, which [`turn_off`] does.
 pub(super) fn end(cluster: &Cluster, namespace: &str) -> Result<()> {
     let ours = ["delete", "pod/mail", "service/mail", &format!("notificationrule/{RULE}")];
     output(cluster.kubectl(["--namespace", namespace]).args(ours)).map(drop)
 }
 
-fn server(certificate: &str, key: &str) -> Value {
+fn server(pull_policy: &str, certificate: &str, key: &str) -> Value {
     let from_secret = |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": RULE, "key": key}}});
     json!([
         {
@@ -101,7 +111,7 @@ fn server(certificate: &str, key: &str) -> Value {
             "spec": {
                 "terminationGracePeriodSeconds": 1,
                 "containers": [{
-                    "name": "mail", "image": "batchyard/mail:1",
+                    "name": "mail", "image": "batchyard/mail:1", "imagePullPolicy": pull_policy,
                     "env": [from_secret("USERNAME", "username"), from_secret("PASSWORD", "password")],
                     "readinessProbe": {"tcpSocket": {"port": 587}, "periodSeconds": 1},
                     "volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": true}],
@@ -110,14 +120,4 @@ fn server(certificate: &str, key: &str) -> Value {
             },
         },
     ])
-}
-
-/// Applies objects that no file holds.
-pub(super) fn apply(cluster: &Cluster, namespace: &str, objects: &Value) -> Result<()> {
-    let folder = crate::cluster::repository()?.join("target/demo");
-    fs::create_dir_all(&folder)?;
-    let file = folder.join("objects.json");
-    fs::write(&file, objects.to_string())?;
-    let mut kubectl = cluster.kubectl(["--namespace", namespace, "apply", "--server-side", "--filename"]);
-    output(kubectl.arg(&file)).map(drop)
 }

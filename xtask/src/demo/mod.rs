@@ -102,7 +102,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let mut faults = Faults::default();
     let outcome = prepare(&options).and_then(|(cluster, _reserved)| show(args.story, &cluster, &mut faults));
     interrupt::clean_up_begins();
-    let cleaned = clean_up(&options.name, stays, &faults);
+    let cleaned = clean_up(args.story, &options.name, stays, &faults);
     outcome?;
     cleaned?;
     look_further(args.story, &options.name, stays);
@@ -191,9 +191,12 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
 }
 
 /// Removes the cluster, or leaves it as it was.
-fn clean_up(name: &str, stays: bool, faults: &Faults) -> Result<()> {
+fn clean_up(story: Story, name: &str, stays: bool, faults: &Faults) -> Result<()> {
     if !stays {
         return cluster::down(name);
+    }
+    if story == Story::Session {
+        session::put_back(&cluster::find(name)?, &values())?;
     }
     if let Some(node) = &faults.cordoned {
         step(format!("uncordon {node}"), || {
@@ -238,11 +241,11 @@ fn look_further(story: Story, name: &str, stays: bool) {
             "kubectl -n demo get batchjobrecords",
         ],
         Story::Session => [
+            "kubectl label node NODE batchyard.io/desktop=true    # one with 8 CPUs",
             "kubectl apply -n demo -f examples/sessions",
             "kubectl batch -n demo describe desktop",
             "kubectl -n demo get batchjob desktop -o jsonpath='{.status.session.url}'",
             "kubectl -n demo get events --field-selector reason=SessionReady",
-            "kubectl describe computeenvironment dcv-gpu-ce-e5c81e",
         ],
     } {
         println!("  {line}");

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::browser::Browser;
 use super::jobs::{Job, Jobs};
 use super::{mail, plugin};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, DEVICE_PLUGIN, GPU};
 use crate::debian;
 use crate::process::{output, wait_until};
 use crate::step::{say, step};
@@ -21,6 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// By this label the example's environment finds its node.
 const LABEL: &str = "batchyard.io/desktop=true";
+
+/// Where the device plugin runs.
+const PLUGINS: &str = "kube-system";
+
+/// The ServiceAccount of the example, the post's role.
+const ROLE: &str = "dcv-ecs-batch-role";
 
 /// The Secret of the example, which the post has in Secrets Manager.
 const CREDENTIALS: &str = "run-dcv-in-batch-72f907";
@@ -46,30 +52,28 @@ pub(super) fn prepare(cluster: &Cluster) -> Result<()> {
     give_gpu(cluster, &node)
 }
 
-/// A device plugin of ours offers one GPU there, which is none: the kubelet cannot tell.
+/// A device plugin of ours offers one GPU there, which is none.
 fn give_gpu(cluster: &Cluster, node: &str) -> Result<()> {
-    let folder = "/var/lib/kubelet/device-plugins";
-    let plugin = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "device-plugin", "namespace": "kube-system"},
-        "spec": {
-            "nodeName": node,
-            "tolerations": [{"operator": "Exists"}],
-            "terminationGracePeriodSeconds": 1,
-            "containers": [{
-                "name": "device-plugin", "image": "batchyard/device-plugin:1",
-                "securityContext": {"privileged": true},
-                "volumeMounts": [{"name": "plugins", "mountPath": folder}],
-            }],
-            "volumes": [{"name": "plugins", "hostPath": {"path": folder}}],
-        },
-    });
     step("a GPU for the node, which is none", || {
-        mail::apply(cluster, "kube-system", &plugin)?;
+        cluster::load_recipe(&cluster.name, DEVICE_PLUGIN)?;
+        cluster.apply(PLUGINS, &cluster::device_plugin(cluster.provider, node, 1))?;
         wait_until("the GPU", Duration::from_secs(120), || {
             let node: Value =
                 serde_json::from_str(&output(&mut cluster.kubectl(["get", "node", node, "--output=json"]))?)?;
-            Ok(node["status"]["allocatable"]["nvidia.com/gpu"] == "1")
+            Ok(node["status"]["allocatable"][GPU] == "1")
         })
+    })
+}
+
+/// Takes back what the story gave to the cluster as a whole, however it went: the device plugin, the node's label, the
+/// notifier.
+pub(super) fn put_back(cluster: &Cluster, values: &Value) -> Result<()> {
+    step("take the GPU, the label and the notifier away", || {
+        let mut plugin = cluster.kubectl(["--namespace", PLUGINS, "delete", "pod", DEVICE_PLUGIN]);
+        output(plugin.args(["--ignore-not-found", "--timeout=120s"]))?;
+        let name = LABEL.split('=').next().unwrap_or_default();
+        output(&mut cluster.kubectl(["label", "nodes", "--all", &format!("{name}-")]))?;
+        mail::turn_off(cluster, values)
     })
 }
 
@@ -163,6 +167,7 @@ fn clean_up(cluster: &Cluster, namespace: &str, jobs: &mut Jobs<'_>) -> Result<(
         let of_namespace = ["batchjobs,jobdefinitions,jobqueues,secrets", "--all"];
         let mut delete = cluster.kubectl(["--namespace", namespace, "delete", "--timeout=120s"]);
         output(delete.args(of_namespace))?;
+        output(&mut cluster.kubectl(["--namespace", namespace, "delete", "serviceaccount", ROLE]))?;
         output(&mut cluster.kubectl([
             "delete",
             "computeenvironment",
@@ -178,9 +183,12 @@ fn clean_up(cluster: &Cluster, namespace: &str, jobs: &mut Jobs<'_>) -> Result<(
     Ok(())
 }
 
-/// What would be left of a session.
+/// What would be left of a session: all but what each namespace has.
 fn left(cluster: &Cluster, namespace: &str) -> Result<String> {
-    let kinds = "pods,services,ingresses,batchjobs,jobdefinitions,jobqueues,batchjobrecords";
+    let kinds = "pods,services,ingresses,secrets,serviceaccounts,batchjobs,jobdefinitions,jobqueues,batchjobrecords,\
+                 notificationrules";
     let ours = ["get", kinds, "--output=name", "--namespace", namespace];
-    output(&mut cluster.kubectl(ours))
+    let found = output(&mut cluster.kubectl(ours))?;
+    let left = found.lines().filter(|name| *name != "serviceaccount/default");
+    Ok(left.collect::<Vec<_>>().join("\n"))
 }
