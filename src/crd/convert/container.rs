@@ -44,7 +44,7 @@ pub(super) fn properties(wire: &wire::ContainerProperties) -> Result<Properties,
 }
 
 /// Names and values; a variable without a name is none.
-pub(super) fn environment(wire: &[KeyValuePair]) -> Vec<(String, String)> {
+fn environment(wire: &[KeyValuePair]) -> Vec<(String, String)> {
     let pair = |pair: &KeyValuePair| Some((pair.name.clone()?, pair.value.clone().unwrap_or_default()));
     wire.iter().filter_map(pair).collect()
 }
@@ -78,11 +78,7 @@ pub(super) fn pull_secret(wire: Option<&wire::RepositoryCredentials>) -> Result<
 }
 
 /// vCPUs, memory and GPUs. AWS echoes 0 where a definition states its amounts the newer way.
-pub(super) fn stated(
-    vcpus: Option<i32>,
-    memory: Option<i32>,
-    requirements: &[ResourceRequirement],
-) -> Stated {
+fn stated(vcpus: Option<i32>, memory: Option<i32>, requirements: &[ResourceRequirement]) -> Stated {
     let kind = |kind: ResourceType| match kind {
         ResourceType::Vcpu => "VCPU",
         ResourceType::Memory => "MEMORY",

@@ -3,10 +3,10 @@
 use batchyard_core::definition::ecs::{Change, Container, Task};
 use batchyard_core::order::Until;
 
-use super::container::{environment, properties, stated, volume};
+use super::container::{overrides, properties, volume};
 use crate::crd::container::{ContainerProperties, FargatePlatformConfiguration};
 use crate::crd::ecs::{EcsProperties, EcsTaskProperties, TaskContainerDependency, TaskContainerProperties};
-use crate::crd::overrides::{EcsPropertiesOverride, TaskContainerOverrides};
+use crate::crd::overrides::{ContainerOverrides, EcsPropertiesOverride, TaskContainerOverrides};
 
 /// The task; `taskProperties` has exactly one element.
 pub(super) fn task(wire: &EcsProperties) -> Result<Task, String> {
@@ -84,12 +84,11 @@ pub(super) fn changes(wire: &EcsPropertiesOverride) -> Vec<Change> {
 }
 
 fn change(wire: &TaskContainerOverrides) -> Change {
-    Change {
-        name: wire.name.clone(),
-        overrides: batchyard_core::definition::Overrides {
-            command: Some(wire.command.clone()).filter(|command| !command.is_empty()),
-            environment: environment(&wire.environment),
-            resources: stated(None, None, &wire.resource_requirements),
-        },
-    }
+    let as_one = ContainerOverrides {
+        command: wire.command.clone(),
+        environment: wire.environment.clone(),
+        resource_requirements: wire.resource_requirements.clone(),
+        ..ContainerOverrides::default()
+    };
+    Change { name: wire.name.clone(), overrides: overrides(&as_one) }
 }
