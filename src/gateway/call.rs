@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::account::{Account, derived_id};
 use super::failure::Failure;
+use super::jobs::LookedUp;
 use super::settings::{Settings, is_account_id};
 use super::world::World;
 use crate::k8s::access;
@@ -72,6 +73,7 @@ pub(super) struct Call {
     /// By which an SDK names all tries of one call.
     pub(super) invocation: Option<String>,
     pub(super) now: Timestamp,
+    pub(super) looked_up: LookedUp,
 }
 
 impl Call {

@@ -11,6 +11,7 @@ use batchyard_core::name::{self, DefinitionRef};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
+use kube::runtime::reflector::ObjectRef;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -22,7 +23,8 @@ use super::names::{self, members, text};
 use super::page::Wanted;
 use crate::crd::{JobDefinition, JobDefinitionSpec};
 use crate::k8s::meta;
-use crate::k8s::revisions::{self, is_active, register, wanted};
+use crate::k8s::read::read;
+use crate::k8s::revisions::{self, is_active_object, register, wanted};
 
 /// AWS's bound of a request (<https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html>).
 const MAX_BYTES: usize = 24 * 1024;
@@ -67,7 +69,7 @@ pub(super) async fn register_job_definition(call: &Call, body: Value) -> Result<
         let number = claim.number;
         call.world().definitions.settle(&stored).await;
         if let Some(made) = &claim.made {
-            call.world().revisions.settle(made).await;
+            call.world().revisions.cache.settle(made).await;
         }
         let shown = revisions::aws_name(&stored);
         let arn = call.account.arn(Kind::Definition, &format!("{shown}:{number}"));
@@ -112,65 +114,140 @@ async fn store(
     }
 }
 
-/// A revision, and what it says.
+/// A revision, of which only what stands on its object was read.
 #[derive(Clone, Debug)]
-pub(super) struct Resolved {
+pub(super) struct Listed {
     pub(super) object: Arc<ControllerRevision>,
     pub(super) name: String,
     pub(super) number: u32,
     pub(super) active: bool,
-    pub(super) spec: JobDefinitionSpec,
 }
 
-impl Call {
-    fn resolved(&self, object: Arc<ControllerRevision>) -> Option<Resolved> {
-        let read = revisions::of(&object);
-        let definition_object = revisions::definition_name(&object)?.to_owned();
-        let spec: JobDefinitionSpec = serde_json::from_value(object.data.clone()?.0).ok()?;
-        let reference = kube::runtime::reflector::ObjectRef::new(&definition_object).within(self.namespace());
-        let definition = self.world().definitions.store.get(&reference);
-        Some(Resolved {
-            name: names::shown(&definition_object, spec.job_definition_name.as_deref()),
-            number: read.number,
-            active: definition.is_some_and(|definition| is_active(&definition, &read)),
-            spec,
+impl Listed {
+    fn of(object: Arc<ControllerRevision>, definition: Option<&JobDefinition>) -> Option<Self> {
+        let stated = object.data.as_ref().and_then(|data| data.0["jobDefinitionName"].as_str());
+        Some(Self {
+            name: names::shown(revisions::definition_name(&object)?, stated),
+            number: u32::try_from(object.revision).ok()?,
+            active: definition.is_some_and(|definition| is_active_object(definition, &object)),
             object,
         })
     }
 
-    /// The revisions of the namespace that a filter on their objects lets through.
-    fn revisions(&self, filter: impl Fn(&ControllerRevision) -> bool) -> Vec<Resolved> {
-        let is_here = |revision: &ControllerRevision| {
-            revision.metadata.namespace.as_deref() == Some(self.namespace()) && filter(revision)
-        };
-        let found = self.world().revisions.store.state_filter(is_here);
-        found.into_iter().filter_map(|revision| self.resolved(revision)).collect()
+    /// What it says; nothing if it makes no sense.
+    pub(super) fn spec(&self) -> Option<JobDefinitionSpec> {
+        JobDefinitionSpec::deserialize(&self.object.data.as_ref()?.0).ok()
+    }
+}
+
+/// A revision that a job may use, and what it says.
+#[derive(Debug)]
+pub(super) struct Usable {
+    pub(super) name: String,
+    pub(super) number: u32,
+    pub(super) spec: JobDefinitionSpec,
+}
+
+impl Call {
+    fn cached_definition(&self, object: &str) -> Option<Arc<JobDefinition>> {
+        self.world().definitions.store.get(&ObjectRef::new(object).within(self.namespace()))
+    }
+
+    /// A revision, as far as the caches tell.
+    fn as_cached(&self, object: Arc<ControllerRevision>) -> Option<Listed> {
+        let definition = self.cached_definition(revisions::definition_name(&object)?);
+        Listed::of(object, definition.as_deref())
+    }
+
+    /// The definition of this object name, from the cache if a revision was made from that very one, else live: another
+    /// replica, or kubectl, may have made it a moment ago.
+    async fn definition_behind(
+        &self,
+        object: &str,
+        revision: Option<&ControllerRevision>,
+    ) -> Result<Option<Arc<JobDefinition>>, Failure> {
+        let cached = self.cached_definition(object);
+        let uid = cached.as_ref().and_then(|definition| definition.metadata.uid.as_deref());
+        if uid.is_some() && uid == revision.and_then(revisions::definition_uid) {
+            return Ok(cached);
+        }
+        let api = self.api::<JobDefinition>();
+        let found = read(format!("get JobDefinition {object}"), || api.get_opt(object)).await?;
+        Ok(found.map(Arc::new))
+    }
+
+    /// What a reference means to the caches: a revision by its number, else the newest ACTIVE one. No other revision is
+    /// read.
+    pub(super) fn cached_revision(&self, name: &str, number: Option<u32>) -> Option<Listed> {
+        let (world, namespace) = (self.world(), self.namespace());
+        let listed = |object| self.as_cached(object);
+        let names = name::candidates(name);
+        let mut of_names = names.iter();
+        match number {
+            Some(number) => of_names.find_map(|name| listed(world.revisions.one(namespace, name, number)?)),
+            None => {
+                let newest = |name: &String| {
+                    let mut all = world.revisions.newest_first(namespace, name).filter_map(listed);
+                    all.find(|revision| revision.active)
+                };
+                of_names.filter_map(newest).max_by_key(|revision| revision.number)
+            }
+        }
+    }
+
+    /// The revisions of all definitions of the namespace.
+    fn all_revisions(&self) -> Vec<Listed> {
+        let all = self.world().revisions.all(self.namespace());
+        all.into_iter().filter_map(|object| self.as_cached(object)).collect()
     }
 
     /// The revisions of a definition.
-    pub(super) fn revisions_of(&self, name: &str) -> Vec<Resolved> {
-        let names = name::candidates(name);
-        self.revisions(|revision| {
-            revisions::definition_name(revision).is_some_and(|of| names.iter().any(|name| name == of))
-        })
+    async fn revisions_of(&self, name: &str) -> Result<Vec<Listed>, Failure> {
+        let mut found = Vec::new();
+        for name in name::candidates(name).iter().filter(|name| name::is_object_name(name)) {
+            let mut objects: Vec<_> = self.world().revisions.newest_first(self.namespace(), name).collect();
+            let definition = self.definition_behind(name, objects.first().map(Arc::as_ref)).await?;
+            let newest = objects.first().and_then(|newest| revisions::definition_uid(newest));
+            let made_from = definition.as_ref().and_then(|definition| definition.metadata.uid.as_deref());
+            if made_from.is_some() && made_from != newest {
+                let live = revisions::list(&self.api(), name).await?;
+                objects = live.into_iter().map(Arc::new).collect();
+            }
+            found.extend(objects.into_iter().filter_map(|object| Listed::of(object, definition.as_deref())));
+        }
+        Ok(found)
     }
 
     /// One revision: from the cache, else live.
-    pub(super) async fn revision(&self, name: &str, number: u32) -> Result<Option<Resolved>, Failure> {
-        let cached = self.revisions_of(name).into_iter().find(|revision| revision.number == number);
-        if cached.is_some() {
-            return Ok(cached);
-        }
+    pub(super) async fn revision(&self, name: &str, number: u32) -> Result<Option<Listed>, Failure> {
+        let names = name::candidates(name);
+        let cached = names.iter().find_map(|name| self.world().revisions.one(self.namespace(), name, number));
+        let object = match cached {
+            Some(object) => object,
+            None => match self.live_revision(&names, number).await? {
+                Some(object) => Arc::new(object),
+                None => return Ok(None),
+            },
+        };
+        let Some(of) = revisions::definition_name(&object) else { return Ok(None) };
+        let definition = self.definition_behind(of, Some(&object)).await?;
+        Ok(Listed::of(object.clone(), definition.as_deref()))
+    }
+
+    async fn live_revision(
+        &self,
+        names: &[String],
+        number: u32,
+    ) -> Result<Option<ControllerRevision>, Failure> {
         let api = self.api::<ControllerRevision>();
-        for candidate in name::candidates(name).iter().filter(|name| name::is_object_name(name)) {
-            let object = format!("{candidate}-{number}");
-            let what = format!("get ControllerRevision {object}");
-            let found = crate::k8s::read::read(what, || api.get_opt(&object)).await?;
+        for name in names.iter().filter(|name| name::is_object_name(name)) {
+            let object = format!("{name}-{number}");
+            let found = read(format!("get ControllerRevision {object}"), || api.get_opt(&object)).await?;
             let ours = |found: &ControllerRevision| {
                 found.labels().get(meta::MANAGED_BY).is_some_and(|by| by == meta::OPERATOR)
             };
-            if let Some(resolved) = found.filter(ours).and_then(|found| self.resolved(Arc::new(found))) {
-                return Ok(Some(resolved));
+            if let Some(found) = found.filter(ours) {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -180,20 +257,19 @@ impl Call {
     ///
     /// # Errors
     /// When there is none that a job may use.
-    pub(super) async fn usable(&self, reference: &str) -> Result<(Resolved, bool), Failure> {
+    pub(super) async fn usable(&self, reference: &str) -> Result<(Usable, bool), Failure> {
         let named =
             DefinitionRef::parse(self.account.name(Kind::Definition, reference)?).map_err(Failure::client)?;
         if let Some(number) = named.revision {
             let found = self.revision(&named.name, number).await?;
             let found = found.ok_or_else(|| missing(&format!("{}:{number}", named.name)))?;
             return match found.active {
-                true => Ok((found, true)),
+                true => Ok((usable(&found)?, true)),
                 false => Err(Failure::client(format!("JobDefinition {}:{number} is INACTIVE", found.name))),
             };
         }
-        let active = self.revisions_of(&named.name).into_iter().filter(|revision| revision.active);
-        if let Some(found) = active.max_by_key(|revision| revision.number) {
-            return Ok((found, false));
+        if let Some(found) = self.cached_revision(&named.name, None) {
+            return Ok((usable(&found)?, false));
         }
         // Made by another replica a moment ago, or by kubectl.
         let definition: Option<JobDefinition> = self.world().live(self.namespace(), &named.name).await?;
@@ -204,26 +280,27 @@ impl Call {
             number => self.revision(&named.name, number).await?,
         };
         match found {
-            Some(found) if !revisions::is_deregistered(&definition, found.number) => Ok((found, false)),
+            Some(found) if !revisions::is_deregistered(&definition, found.number) => {
+                Ok((usable(&found)?, false))
+            }
             Some(_) => Err(Failure::client(format!("JobDefinition {} has no ACTIVE revision", named.name))),
-            None => Ok((self.unclaimed(&definition), false)),
+            None => Ok((unclaimed(&definition), false)),
         }
     }
+}
 
-    /// A definition whose first revision is about to be made.
-    fn unclaimed(&self, definition: &JobDefinition) -> Resolved {
-        let made_from = wanted(definition);
-        let number = match newest(&made_from, &[], revisions::floor(definition)) {
-            Newest::Is(number) | Newest::Make(number) => number,
-        };
-        Resolved {
-            object: Arc::new(revisions::object(definition, &made_from, number)),
-            name: revisions::aws_name(definition),
-            number,
-            active: true,
-            spec: definition.spec.clone(),
-        }
-    }
+fn usable(found: &Listed) -> Result<Usable, Failure> {
+    let (name, number) = (found.name.clone(), found.number);
+    let spec = found.spec().ok_or_else(|| missing(&format!("{name}:{number}")))?;
+    Ok(Usable { name, number, spec })
+}
+
+/// A definition whose first revision is about to be made.
+fn unclaimed(definition: &JobDefinition) -> Usable {
+    let number = match newest(&wanted(definition), &[], revisions::floor(definition)) {
+        Newest::Is(number) | Newest::Make(number) => number,
+    };
+    Usable { name: revisions::aws_name(definition), number, spec: definition.spec.clone() }
 }
 
 fn missing(name: &str) -> Failure {
@@ -256,35 +333,35 @@ pub(super) async fn describe_job_definitions(call: &Call, body: Value) -> Result
             DefinitionRef::parse(call.account.name(Kind::Definition, reference)?).map_err(Failure::client)?;
         match named.revision {
             Some(number) => found.extend(call.revision(&named.name, number).await?),
-            None => found.extend(call.revisions_of(&named.name)),
+            None => found.extend(call.revisions_of(&named.name).await?),
         }
     }
     if asked.job_definitions.is_empty() {
         found = match asked.job_definition_name.as_deref().filter(|name| !name.is_empty()) {
-            Some(name) => call.revisions_of(call.account.name(Kind::Definition, name)?),
-            None => call.revisions(|_| true),
+            Some(name) => call.revisions_of(call.account.name(Kind::Definition, name)?).await?,
+            None => call.all_revisions(),
         };
     }
     let wanted = asked.status.as_deref().filter(|status| !status.is_empty());
     found.retain(|revision| wanted.is_none_or(|wanted| status(revision) == wanted));
     // Newest revisions first, as AWS has them.
-    let key = |revision: &Resolved| format!("{}\u{0}{:010}", revision.name, u32::MAX - revision.number);
-    found.sort_by_key(key);
+    let key = |revision: &Listed| format!("{}\u{0}{:010}", revision.name, u32::MAX - revision.number);
+    found.sort_by_cached_key(key);
     found.dedup_by_key(|revision| key(revision));
     let page = Wanted { max_results: asked.max_results, next_token: asked.next_token };
     let (found, token) = page.page("jobDefinitions", 100, found, key)?;
-    let list: Vec<Value> = found.iter().map(|revision| detail(call, revision)).collect();
+    let list: Vec<Value> = found.iter().filter_map(|revision| detail(call, revision)).collect();
     Ok(json!({"jobDefinitions": list, "nextToken": token}))
 }
 
-fn status(revision: &Resolved) -> &'static str {
+fn status(revision: &Listed) -> &'static str {
     if revision.active { meta::ACTIVE } else { meta::INACTIVE }
 }
 
 /// A JobDefinition of AWS's API.
-fn detail(call: &Call, revision: &Resolved) -> Value {
-    let spec = &revision.spec;
-    let mut detail = members(spec);
+fn detail(call: &Call, revision: &Listed) -> Option<Value> {
+    let spec = revision.spec()?;
+    let mut detail = members(&spec);
     let name = &revision.name;
     detail.remove("session");
     detail.insert("jobDefinitionName".into(), json!(name));
@@ -299,7 +376,7 @@ fn detail(call: &Call, revision: &Resolved) -> Value {
     if let Some(container) = detail.get_mut("containerProperties") {
         with_empty_lists(container);
     }
-    Value::Object(detail)
+    Some(Value::Object(detail))
 }
 
 /// AWS shows lists of a container that were not stated as empty ones.
@@ -333,7 +410,7 @@ pub(super) async fn deregister_job_definition(call: &Call, body: Value) -> Resul
         let definition: Option<JobDefinition> = call.world().live(call.namespace(), &named.name).await?;
         // Without its definition a revision is INACTIVE.
         let Some(mut definition) = definition else { return Ok(json!({})) };
-        let is_its = definition.uid() == Some(revisions::of(&found.object).made_from.definition_uid);
+        let is_its = definition.metadata.uid.as_deref() == revisions::definition_uid(&found.object);
         if !is_its || revisions::is_deregistered(&definition, number) {
             return Ok(json!({}));
         }

@@ -89,8 +89,14 @@ async fn parts<'t>(
 /// A JobDetail.
 fn detail(call: &Call, job: &BatchJob, part: Option<Part>, record: &Record) -> Value {
     let Runs { name, spec } = call.definition_of(job);
-    let told =
-        Told { account: &call.account, job, part, record, definition: name.as_deref(), spec: spec.as_ref() };
+    let told = Told {
+        account: &call.account,
+        job,
+        part,
+        record,
+        definition: name.as_deref(),
+        spec: spec.as_deref(),
+    };
     let mut detail = Map::new();
     identity(call, job, part, record, name.as_deref(), &mut detail);
     let mut put = |member: &str, value: Option<Value>| {
@@ -113,7 +119,7 @@ fn detail(call: &Call, job: &BatchJob, part: Option<Part>, record: &Record) -> V
             put("arrayProperties", array(job));
         }
     }
-    settings(call, job, spec.as_ref(), &mut detail);
+    settings(call, job, spec.as_deref(), &mut detail);
     Value::Object(detail)
 }
 

@@ -1,7 +1,8 @@
 //! Jobs as callers name them: `id`, `id:3` for a child of an array, `id#1` for a node of a multi-node job; and what is
 //! known of those parts.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +10,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::call::Call;
-use super::definitions::Resolved;
+use super::definitions::Listed;
 use super::failure::Failure;
 use super::names;
 use crate::crd::children::{Indexes, Part};
@@ -92,28 +93,27 @@ impl Call {
 
     /// What a job runs: the definition that stands in it, else the revision that it was resolved to, else the one that it
     /// would be resolved to now.
+    /// Each reference is looked up once in a call, however many jobs have it.
     pub(super) fn definition_of(&self, job: &BatchJob) -> Runs {
         if let Some(spec) = convert::inline_definition(&job.spec) {
-            return Runs { name: None, spec: Some(spec) };
+            return Runs { name: None, spec: Some(Arc::new(spec)) };
         }
         let resolved = job.status.as_ref().and_then(|status| status.record.job_definition.as_deref());
         let stated = job.spec.job_definition.as_deref();
         let reference = resolved.or(stated).map(name::resource).unwrap_or_default();
-        let (wanted, number) = match reference.rsplit_once(':') {
-            Some((wanted, number)) => (wanted, number.parse::<u32>().ok()),
-            None => (reference, None),
-        };
-        let revisions = self.revisions_of(wanted);
-        let found = match number {
-            Some(number) => revisions.into_iter().find(|revision| revision.number == number),
-            None => revisions.into_iter().filter(|revision| revision.active).max_by_key(|found| found.number),
-        };
-        match found {
-            Some(Resolved { name, number, spec, .. }) => {
-                Runs { name: Some(format!("{name}:{number}")), spec: Some(spec) }
+        self.looked_up.of(reference, || {
+            let (wanted, number) = match reference.rsplit_once(':') {
+                Some((wanted, number)) => (wanted, number.parse::<u32>().ok()),
+                None => (reference, None),
+            };
+            let found = self.cached_revision(wanted, number);
+            match found.and_then(|found| Some((found.spec()?, found))) {
+                Some((spec, Listed { name, number, .. })) => {
+                    Runs { name: Some(format!("{name}:{number}")), spec: Some(Arc::new(spec)) }
+                }
+                None => Runs { name: Some(reference.to_owned()), spec: None },
             }
-            None => Runs { name: Some(reference.to_owned()), spec: None },
-        }
+        })
     }
 
     /// The name of the queue that a job is in.
@@ -133,7 +133,23 @@ impl Call {
 pub(super) struct Runs {
     /// `name:revision`; nothing if the definition stands in the job.
     pub(super) name: Option<String>,
-    pub(super) spec: Option<JobDefinitionSpec>,
+    pub(super) spec: Option<Arc<JobDefinitionSpec>>,
+}
+
+/// What jobs of a call run, by how they refer to it.
+#[derive(Debug, Default)]
+pub(super) struct LookedUp(Mutex<HashMap<String, Runs>>);
+
+impl LookedUp {
+    fn of(&self, reference: &str, look: impl FnOnce() -> Runs) -> Runs {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runs) = known.get(reference) {
+            return runs.clone();
+        }
+        let runs = look();
+        known.insert(reference.to_owned(), runs.clone());
+        runs
+    }
 }
 
 /// All parts of a job that has some.
@@ -154,6 +170,20 @@ pub(super) fn job_name(job: &BatchJob) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_many_jobs_run_is_looked_up_once() {
+        let (looked_up, mut looks) = (LookedUp::default(), Vec::new());
+        for job in 0..1000 {
+            let reference = format!("d:{}", job % 3);
+            let runs = looked_up.of(&reference, || {
+                looks.push(reference.clone());
+                Runs { name: Some(reference.clone()), spec: None }
+            });
+            assert_eq!(runs.name.as_ref(), Some(&reference));
+        }
+        assert_eq!(looks, ["d:0", "d:1", "d:2"]);
+    }
 
     #[test]
     fn ids_name_jobs_and_parts() {

@@ -9,6 +9,7 @@ use batchyard_core::name;
 use kube::ResourceExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::task::yield_now;
 
 use super::account::Kind;
 use super::call::{Call, input, millis};
@@ -24,6 +25,8 @@ use crate::k8s::caches::names_queue;
 
 /// What stands in place of a status for all of them; AWS has no such.
 const ALL: &str = "ALL";
+/// So many jobs are looked at before others have a turn.
+const TURN: usize = 256;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -40,9 +43,45 @@ impl Filter {
         &self.name
     }
 
-    /// True if one of its values is this, or begins it with an asterisk behind.
-    pub(super) fn takes(&self, text: &str) -> bool {
-        self.values.iter().any(|value| matches(value, text))
+    /// Its values.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(super) fn values(&self) -> Result<&[String], Failure> {
+        match self.values.is_empty() {
+            true => Err(Failure::client(format!("filter {} needs values", self.name))),
+            false => Ok(&self.values),
+        }
+    }
+
+    /// Its only value.
+    fn value(&self) -> Result<&str, Failure> {
+        match self.values()? {
+            [only] => Ok(only),
+            _ => Err(Failure::client(format!("filter {} takes one value", self.name))),
+        }
+    }
+
+    /// A test for names: true if one of its values is the name, in capitals or not, or begins it with an asterisk behind.
+    ///
+    /// # Errors
+    /// When it has no values.
+    pub(super) fn names(&self) -> Result<impl Fn(&str) -> bool, Failure> {
+        let values: Vec<String> = self.values()?.iter().map(|value| value.to_lowercase()).collect();
+        Ok(move |name: &str| {
+            let name = name.to_lowercase();
+            values.iter().any(|value| matches(value, &name))
+        })
+    }
+
+    /// A test for phases.
+    ///
+    /// # Errors
+    /// When it has no values, or one that is no phase.
+    fn phases(&self) -> Result<impl Fn(Phase) -> bool, Failure> {
+        let phases: Result<Vec<Phase>, Failure> = self.values()?.iter().map(|text| phase(text)).collect();
+        let phases = phases?;
+        Ok(move |phase| phases.contains(&phase))
     }
 }
 
@@ -92,21 +131,27 @@ impl Entry {
 
 pub(super) async fn list_jobs(call: &Call, body: Value) -> Result<Value, Failure> {
     let asked: List = input(body)?;
-    let given = [&asked.job_queue, &asked.array_job_id, &asked.multi_node_job_id];
-    if given.into_iter().filter(|given| given.as_ref().is_some_and(|text| !text.is_empty())).count() != 1 {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let of =
+        [("queue", &asked.job_queue), ("array", &asked.array_job_id), ("nodes", &asked.multi_node_job_id)];
+    let given: Vec<_> = of.into_iter().filter_map(|(kind, text)| Some((kind, given(text)?))).collect();
+    let [(kind, whose)] = &given[..] else {
         return Err(Failure::client(
             "One of jobQueue, arrayJobId and multiNodeJobId must be given, and only one",
         ));
-    }
+    };
     call.may("list", "batchjobs", None).await?;
     let status = status(asked.job_status.as_deref())?;
     let filtered = !asked.filters.is_empty();
-    let mut entries =
-        match (&asked.job_queue, asked.array_job_id.as_ref().or(asked.multi_node_job_id.as_ref())) {
-            (Some(queue), _) if !queue.is_empty() => in_queue(call, queue, &asked.filters).await?,
-            (_, Some(whole)) => parts(call, whole, asked.multi_node_job_id.is_some()).await?,
-            _ => Vec::new(),
-        };
+    let mut entries = match *kind {
+        "queue" => in_queue(call, whose, &asked.filters).await?,
+        _ if filtered => {
+            return Err(Failure::client(
+                "filters: choose among the jobs of a jobQueue, not among the parts of one job",
+            ));
+        }
+        kind => parts(call, whose, kind == "nodes").await?,
+    };
     let is_share = asked.filters.first().is_some_and(|filter| filter.name == "SHARE_IDENTIFIER");
     let wanted = match (status, filtered && !is_share) {
         // With a filter the status does not count; with a share it counts if it is given.
@@ -117,7 +162,7 @@ pub(super) async fn list_jobs(call: &Call, body: Value) -> Result<Value, Failure
         (Some(Wanting::One(phase)), false) => Some(phase),
     };
     entries.retain(|entry| wanted.is_none_or(|wanted| entry.record.phase() == wanted));
-    entries.sort_by_key(Entry::key);
+    entries.sort_by_cached_key(Entry::key);
     let most = if filtered { 100 } else { 1000 };
     let page = Wanted { max_results: asked.max_results, next_token: asked.next_token };
     let (entries, token) = page.page("jobs", most, entries, Entry::key)?;
@@ -135,12 +180,15 @@ fn status(text: Option<&str>) -> Result<Option<Wanting>, Failure> {
     if text == ALL {
         return Ok(Some(Wanting::All));
     }
-    let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == text);
+    Ok(Some(Wanting::One(phase(text)?)))
+}
+
+fn phase(text: &str) -> Result<Phase, Failure> {
     let known = || {
-        let known: Vec<&str> = Phase::ALL.iter().map(|phase| phase.as_str()).chain([ALL]).collect();
-        Failure::client(format!("jobStatus {text} is none of {}", known.join(", ")))
+        let known: Vec<&str> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
+        Failure::client(format!("status {text} is none of {}", known.join(", ")))
     };
-    Ok(Some(Wanting::One(phase.ok_or_else(known)?)))
+    Phase::ALL.into_iter().find(|phase| phase.as_str() == text).ok_or_else(known)
 }
 
 async fn in_queue(call: &Call, reference: &str, filters: &[Filter]) -> Result<Vec<Entry>, Failure> {
@@ -161,33 +209,40 @@ async fn in_queue(call: &Call, reference: &str, filters: &[Filter]) -> Result<Ve
 }
 
 fn filter_by(call: &Call, filter: &Filter, entries: &mut Vec<Entry>) -> Result<(), Failure> {
-    if filter.values.is_empty() {
-        return Err(Failure::client(format!("filter {} needs a value", filter.name)));
-    }
     let any = |is: &dyn Fn(&str) -> bool| filter.values.iter().any(|value| is(value));
-    let time =
-        |value: &str| value.parse::<i64>().map_err(|_| Failure::client(format!("{value} is no time in ms")));
+    let time = || {
+        let value = filter.value()?;
+        value.parse::<i64>().map_err(|_| Failure::client(format!("{value} is no time in ms")))
+    };
     match filter.name.as_str() {
-        "JOB_NAME" => entries.retain(|entry| {
-            let name = job_name(&entry.job).to_lowercase();
-            any(&|value| matches(&value.to_lowercase(), &name))
-        }),
-        "JOB_DEFINITION" => entries.retain(|entry| {
-            let Runs { name, .. } = call.definition_of(&entry.job);
-            let full = name.unwrap_or_default();
-            let plain = full.split(':').next().unwrap_or_default().to_owned();
-            let arn = call.account.arn(Kind::Definition, &full);
-            any(&|value| if value.starts_with("arn:") { value == arn } else { matches(value, &plain) })
-        }),
-        "SHARE_IDENTIFIER" => entries.retain(|entry| {
-            entry.job.spec.share_identifier.as_deref().is_some_and(|share| any(&|value| value == share))
-        }),
+        "JOB_NAME" => {
+            let is_wanted = filter.names()?;
+            entries.retain(|entry| is_wanted(&job_name(&entry.job)));
+        }
+        "JOB_DEFINITION" => {
+            filter.values()?;
+            let arns = call.account.arn(Kind::Definition, "");
+            entries.retain(|entry| {
+                let full = call.definition_of(&entry.job).name.unwrap_or_default();
+                let plain = full.split(':').next().unwrap_or_default();
+                any(&|value| match value.strip_prefix(&arns) {
+                    Some(revision) => revision == full,
+                    None => matches(value, plain),
+                })
+            });
+        }
+        "SHARE_IDENTIFIER" => {
+            filter.values()?;
+            entries.retain(|entry| {
+                entry.job.spec.share_identifier.as_deref().is_some_and(|share| any(&|value| value == share))
+            });
+        }
         "BEFORE_CREATED_AT" => {
-            let limit = time(&filter.values[0])?;
+            let limit = time()?;
             entries.retain(|entry| entry.created().is_some_and(|created| created < limit));
         }
         "AFTER_CREATED_AT" => {
-            let limit = time(&filter.values[0])?;
+            let limit = time()?;
             entries.retain(|entry| entry.created().is_some_and(|created| created > limit));
         }
         other => {
@@ -284,8 +339,14 @@ pub(super) async fn list_jobs_by_consumable_resource(call: &Call, body: Value) -
         resource.ok_or_else(|| Failure::client(format!("ConsumableResource {wanted} not found.")))?;
     let object = resource.name_any();
     let mut found: Vec<(Entry, i64, Value)> = Vec::new();
-    for job in world.jobs.all(call.namespace(), |_| true) {
+    for (at, job) in world.jobs.all(call.namespace(), |_| true).into_iter().enumerate() {
+        if at % TURN == TURN - 1 {
+            yield_now().await;
+        }
         let Some(spec) = call.definition_of(&job).spec else { continue };
+        if !convert::may_take_tokens(&job.spec, &spec) {
+            continue;
+        }
         let tokens = convert::plan(&job.spec, &spec).tokens;
         let quantity: i64 = tokens
             .iter()
@@ -300,12 +361,18 @@ pub(super) async fn list_jobs_by_consumable_resource(call: &Call, body: Value) -
     }
     for filter in &asked.filters {
         match filter.name() {
-            "JOB_STATUS" => found.retain(|(entry, ..)| filter.takes(entry.record.phase().as_str())),
-            "JOB_NAME" => found.retain(|(entry, ..)| filter.takes(&job_name(&entry.job))),
+            "JOB_STATUS" => {
+                let is_wanted = filter.phases()?;
+                found.retain(|(entry, ..)| is_wanted(entry.record.phase()));
+            }
+            "JOB_NAME" => {
+                let is_wanted = filter.names()?;
+                found.retain(|(entry, ..)| is_wanted(&job_name(&entry.job)));
+            }
             other => return Err(Failure::client(format!("filter {other} is none of JOB_STATUS, JOB_NAME"))),
         }
     }
-    found.sort_by_key(|(entry, ..)| entry.key());
+    found.sort_by_cached_key(|(entry, ..)| entry.key());
     let page = Wanted { max_results: asked.max_results, next_token: asked.next_token };
     let (found, token) = page.page("jobs-by-resource", 100, found, |(entry, ..)| entry.key())?;
     let list: Vec<Value> = found.iter().map(|found| by_resource(call, found)).collect();
@@ -330,4 +397,39 @@ fn by_resource(call: &Call, (entry, quantity, tokens): &(Entry, i64, Value)) -> 
         ("consumableResourceProperties", tokens.clone()),
     ];
     members.into_iter().filter(|(_, v)| !v.is_null()).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(name: &str, values: &[&str]) -> Filter {
+        Filter { name: name.into(), values: values.iter().map(|value| (*value).to_owned()).collect() }
+    }
+
+    #[test]
+    fn names_are_wanted_in_capitals_or_not() {
+        let wanted = |values: &[&str], name: &str| filter("JOB_NAME", values).names().map(|is| is(name));
+        for (values, name, want) in [
+            (&["Test1"][..], "test1", true),
+            (&["test1"], "Test1", true),
+            (&["x", "TEST*"], "test10", true),
+            (&["test1"], "test10", false),
+        ] {
+            assert_eq!(wanted(values, name), Ok(want), "{values:?} {name}");
+        }
+        wanted(&[], "test").expect_err("no values");
+    }
+
+    #[test]
+    fn what_a_filter_does_not_take_is_refused() {
+        filter("JOB_STATUS", &["RUNNING", "FAILED"]).phases().map(drop).expect("phases");
+        for wrong in [&[][..], &["RUN*"], &["running"]] {
+            filter("JOB_STATUS", wrong).phases().map(drop).expect_err("no phases");
+        }
+        assert_eq!(filter("AFTER_CREATED_AT", &["1"]).value(), Ok("1"));
+        for wrong in [&[][..], &["1", "2"]] {
+            filter("AFTER_CREATED_AT", wrong).value().expect_err("one value");
+        }
+    }
 }

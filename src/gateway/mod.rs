@@ -8,6 +8,7 @@
 
 mod account;
 mod call;
+mod catalog;
 mod container;
 mod definitions;
 mod describe;

@@ -304,7 +304,10 @@ fn utilization(call: &Call, queue: &JobQueue) -> Value {
             }),
             None => i64::from(is_placed(status.record.phase())),
         };
-        let Some(spec) = call.definition_of(&job).spec.filter(|_| pods > 0) else { continue };
+        if pods == 0 {
+            continue;
+        }
+        let Some(spec) = call.definition_of(&job).spec else { continue };
         let vcpus = convert::plan(&job.spec, &spec).vcpus_milli().unwrap_or(0) * pods;
         total += vcpus;
         if let Some(share) = status.share_identifier.clone().or_else(|| job.spec.share_identifier.clone()) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::account::Kind;
-use super::call::{Call, input, millis};
+use super::call::{Call, input, millis, needed};
 use super::failure::Failure;
 use super::list::Filter;
 use super::names::{self, text};
@@ -63,29 +63,37 @@ struct Done {
     token: String,
     /// In milliseconds.
     at: i64,
+    /// What was asked for with it.
+    #[serde(default)]
+    change: String,
 }
 
 pub(super) async fn update_consumable_resource(call: &Call, body: Value) -> Result<Value, Failure> {
     let asked: Update = input(body)?;
     let wanted = call.account.name(Kind::Resource, &asked.consumable_resource)?;
-    let quantity = asked.quantity.unwrap_or(0);
+    let operation = needed("operation", asked.operation.as_deref().unwrap_or_default())?;
+    let quantity = asked.quantity.ok_or_else(|| Failure::client("'quantity' is a required field"))?;
     if quantity < 0 {
         return Err(Failure::client("quantity must not be negative"));
     }
+    let change = format!("{operation} {quantity}");
     for _ in 0..TRIES {
         let found: Option<ConsumableResource> = call.world().live(call.namespace(), wanted).await?;
         let mut found = found.ok_or_else(|| missing(wanted))?;
         call.may("update", RESOURCE, found.metadata.name.as_deref()).await?;
         let total = found.spec.total_quantity.unwrap_or(0);
         let mut done = done(&found, call);
-        let known =
-            asked.client_token.as_ref().is_some_and(|token| done.iter().any(|done| done.token == *token));
-        let stored = if known {
+        let token = asked.client_token.as_deref().filter(|token| !token.is_empty());
+        let known = token.and_then(|token| done.iter().find(|done| done.token == token));
+        if known.is_some_and(|known| known.change != change) {
+            return Err(Failure::client("This clientToken was used for another change of the resource."));
+        }
+        let stored = if known.is_some() {
             found
         } else {
-            found.spec.total_quantity = Some(changed(total, asked.operation.as_deref(), quantity)?);
-            if let Some(token) = asked.client_token.clone() {
-                done.push(Done { token, at: millis(call.now) });
+            found.spec.total_quantity = Some(changed(total, operation, quantity)?);
+            if let Some(token) = token {
+                done.push(Done { token: token.to_owned(), at: millis(call.now), change: change.clone() });
                 let kept: Vec<Done> = done.into_iter().rev().take(TOKENS).rev().collect();
                 let text = json!(kept).to_string();
                 found.annotations_mut().insert(meta::CLIENT_TOKENS.to_owned(), text);
@@ -112,8 +120,8 @@ fn done(resource: &ConsumableResource, call: &Call) -> Vec<Done> {
     done
 }
 
-fn changed(total: i64, operation: Option<&str>, quantity: i64) -> Result<i64, Failure> {
-    match operation.unwrap_or("SET") {
+fn changed(total: i64, operation: &str, quantity: i64) -> Result<i64, Failure> {
+    match operation {
         "SET" => Ok(quantity),
         "ADD" => Ok(total.saturating_add(quantity)),
         "REMOVE" if quantity > total => {
@@ -186,7 +194,10 @@ pub(super) async fn list_consumable_resources(call: &Call, body: Value) -> Resul
     let mut found: Vec<Arc<ConsumableResource>> = call.world().resources.store.state_filter(is_here);
     for filter in &asked.filters {
         match filter.name() {
-            "CONSUMABLE_RESOURCE_NAME" => found.retain(|found| filter.takes(&names::resource(found))),
+            "CONSUMABLE_RESOURCE_NAME" => {
+                let is_wanted = filter.names()?;
+                found.retain(|found| is_wanted(&names::resource(found)));
+            }
             other => {
                 return Err(Failure::client(format!("filter {other} is not CONSUMABLE_RESOURCE_NAME")));
             }
@@ -206,10 +217,10 @@ mod tests {
 
     #[test]
     fn quantities_are_set_added_and_removed() {
-        assert_eq!(changed(5, None, 3), Ok(3));
-        assert_eq!(changed(5, Some("ADD"), 3), Ok(8));
-        assert_eq!(changed(5, Some("REMOVE"), 3), Ok(2));
-        changed(5, Some("REMOVE"), 6).expect_err("more than there are");
-        changed(5, Some("TAKE"), 1).expect_err("no such operation");
+        assert_eq!(changed(5, "SET", 3), Ok(3));
+        assert_eq!(changed(5, "ADD", 3), Ok(8));
+        assert_eq!(changed(5, "REMOVE", 3), Ok(2));
+        changed(5, "REMOVE", 6).expect_err("more than there are");
+        changed(5, "TAKE", 1).expect_err("no such operation");
     }
 }

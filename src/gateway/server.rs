@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::call::{Call, Gateway};
 use super::failure::Failure;
+use super::jobs::LookedUp;
 use super::limits::{Rates, Seen};
 use super::routes::Route;
 use super::sigv4::{Claim, Signed};
@@ -208,8 +209,15 @@ impl Door {
         let invocation = invocation.map(str::to_owned);
         let body = route.body(request.body)?;
         let account = self.gateway.account(&key.binding.namespace);
-        let call =
-            Call { gateway: self.gateway.clone(), key, account, operation: route.operation, invocation, now };
+        let call = Call {
+            gateway: self.gateway.clone(),
+            key,
+            account,
+            operation: route.operation,
+            invocation,
+            now,
+            looked_up: LookedUp::default(),
+        };
         route.serve(&call, body).await
     }
 }

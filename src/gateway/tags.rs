@@ -219,13 +219,15 @@ async fn of_revision(call: &Call, reference: &str, change: &Change) -> Result<Op
     };
     let Some(found) = call.revision(&named.name, number).await? else { return Ok(None) };
     call.may(change.verb(), "jobdefinitions", revisions::definition_name(&found.object)).await?;
+    let stated = found.spec().map(|spec| spec.tags).unwrap_or_default();
     if *change == Change::List {
-        return Ok(Some(names::tags(found.object.as_ref(), &found.spec.tags)));
+        return Ok(Some(names::tags(found.object.as_ref(), &stated)));
     }
     let (api, name) = (call.api::<ControllerRevision>(), found.object.name_any());
-    let stated = found.spec.tags;
-    annotate(call, &api, &name, change, &call.world().revisions, |_: &ControllerRevision| stated.clone())
-        .await
+    annotate(call, &api, &name, change, &call.world().revisions.cache, |_: &ControllerRevision| {
+        stated.clone()
+    })
+    .await
 }
 
 /// Keeps the tags in an annotation.

@@ -9,7 +9,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use batchyard_core::name;
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
@@ -22,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::catalog::Catalog;
 use super::failure::Failure;
 use crate::crd::{
     BatchJob, ComputeEnvironment, ConsumableResource, JobDefinition, JobQueue, SchedulingPolicy,
@@ -55,7 +55,7 @@ impl<K> Cache<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    fn of(feed: &mut Feed<K>) -> Self {
+    pub(super) fn of(feed: &mut Feed<K>) -> Self {
         let news = Sender::new(0);
         let changed = news.subscribe();
         feed.listen(move |_| news.send_modify(|count| *count += 1));
@@ -115,7 +115,7 @@ pub(super) struct World {
     pub(super) policies: Cache<SchedulingPolicy>,
     pub(super) resources: Cache<ConsumableResource>,
     pub(super) definitions: Cache<JobDefinition>,
-    pub(super) revisions: Cache<ControllerRevision>,
+    pub(super) revisions: Catalog,
     pub(super) namespaces: Store<Namespace>,
     keys: Keys,
     complete: Vec<Receiver<bool>>,
@@ -149,7 +149,7 @@ impl World {
             policies: Cache::of(&mut policies),
             resources: Cache::of(&mut resources),
             definitions: Cache::of(&mut definitions),
-            revisions: Cache::of(&mut revisions),
+            revisions: Catalog::of(&mut revisions),
             namespaces: namespaces.store(),
             keys: keys_of(&mut secrets),
             complete: vec![

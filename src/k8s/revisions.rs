@@ -27,7 +27,7 @@ pub fn of(revision: &ControllerRevision) -> Revision {
     let annotation = |key: &str| revision.annotations().get(key).cloned();
     Revision {
         number: u32::try_from(revision.revision).unwrap_or(0),
-        active: revision.labels().get(meta::REVISION_STATUS).is_some_and(|status| status == meta::ACTIVE),
+        active: is_labelled_active(revision),
         inactive_since: annotation(meta::INACTIVE_SINCE).and_then(|text| text.parse().ok()),
         made_from: Registered {
             definition_uid: annotation(meta::DEFINITION_UID).unwrap_or_default(),
@@ -48,11 +48,29 @@ pub fn is_deregistered(definition: &JobDefinition, number: u32) -> bool {
     definition.spec.deregistered.iter().any(|listed| u32::try_from(*listed) == Ok(number))
 }
 
+/// The uid of the definition that a revision was made from.
+pub fn definition_uid(revision: &ControllerRevision) -> Option<&str> {
+    revision.annotations().get(meta::DEFINITION_UID).map(String::as_str)
+}
+
 /// True if jobs may take a revision. That it is to be INACTIVE is known before its label says so.
 pub fn is_active(definition: &JobDefinition, revision: &Revision) -> bool {
-    revision.active
-        && definition.uid().as_ref() == Some(&revision.made_from.definition_uid)
-        && !is_deregistered(definition, revision.number)
+    let made_from = Some(revision.made_from.definition_uid.as_str());
+    revision.active && may_be_taken(definition, made_from, revision.number)
+}
+
+/// The same of an object, whose data is not looked at.
+pub fn is_active_object(definition: &JobDefinition, revision: &ControllerRevision) -> bool {
+    let number = u32::try_from(revision.revision).unwrap_or(0);
+    is_labelled_active(revision) && may_be_taken(definition, definition_uid(revision), number)
+}
+
+fn is_labelled_active(revision: &ControllerRevision) -> bool {
+    revision.labels().get(meta::REVISION_STATUS).is_some_and(|status| status == meta::ACTIVE)
+}
+
+fn may_be_taken(definition: &JobDefinition, made_from: Option<&str>, number: u32) -> bool {
+    definition.metadata.uid.as_deref() == made_from && !is_deregistered(definition, number)
 }
 
 /// AWS's name where the object is named by its slug, else the object's.
@@ -137,12 +155,8 @@ fn next(wanted: &Registered, revisions: &[Revision], floor: u32) -> Newest {
 /// list lacks it: a list may come from an API server that lags behind.
 async fn live(writer: &Writer, definition: &JobDefinition, newest: u32) -> Result<Vec<Revision>, Error> {
     let (namespace, name) = (definition.namespace().unwrap_or_default(), definition.name_any());
-    let labels = labels(&name).into_iter().filter(|(key, _)| key != meta::REVISION_STATUS);
-    let selector: Vec<_> = labels.map(|(key, value)| format!("{key}={value}")).collect();
     let api: Api<ControllerRevision> = Api::namespaced(writer.client().clone(), &namespace);
-    let params = ListParams::default().labels(&selector.join(","));
-    let list = read(format!("list ControllerRevisions of {namespace}/{name}"), || api.list(&params)).await?;
-    let mut found = list.items;
+    let mut found = list(&api, &name).await?;
     if newest > 0 && !found.iter().any(|revision| revision.revision == i64::from(newest)) {
         let by_name = format!("{name}-{newest}");
         let named = read(format!("get ControllerRevision {by_name}"), || api.get_opt(&by_name)).await?;
@@ -151,8 +165,21 @@ async fn live(writer: &Writer, definition: &JobDefinition, newest: u32) -> Resul
         };
         found.extend(named.filter(is_ours));
     }
-    let is_its = |revision: &&ControllerRevision| definition_name(revision) == Some(name.as_str());
-    Ok(found.iter().filter(is_its).map(of).collect())
+    Ok(found.iter().map(of).collect())
+}
+
+/// The revisions of the definition of this name, as a list of the API server has them.
+///
+/// # Errors
+/// When the API server refuses or cannot be reached.
+pub async fn list(api: &Api<ControllerRevision>, definition: &str) -> Result<Vec<ControllerRevision>, Error> {
+    let labels = labels(definition).into_iter().filter(|(key, _)| key != meta::REVISION_STATUS);
+    let selector: Vec<_> = labels.map(|(key, value)| format!("{key}={value}")).collect();
+    let params = ListParams::default().labels(&selector.join(","));
+    let mut found =
+        read(format!("list ControllerRevisions of {definition}"), || api.list(&params)).await?.items;
+    found.retain(|revision| definition_name(revision) == Some(definition));
+    Ok(found)
 }
 
 fn labels(definition: &str) -> BTreeMap<String, String> {

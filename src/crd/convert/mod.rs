@@ -273,6 +273,21 @@ fn tokens(wire: Option<&shared::ConsumableResourceProperties>) -> Vec<(String, i
         .collect()
 }
 
+/// True unless a job can be seen to take no tokens.
+pub fn may_take_tokens(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> bool {
+    let of_nodes = |nodes: &NodeProperties| {
+        nodes.node_range_properties.iter().any(|range| range.consumable_resource_properties.is_some())
+    };
+    let of_changes = |changes: &NodeOverrides| {
+        let mut changes = changes.node_property_overrides.iter();
+        changes.any(|change| change.consumable_resource_properties_override.is_some())
+    };
+    job.consumable_resource_properties_override.is_some()
+        || definition.consumable_resource_properties.is_some()
+        || definition.node_properties.as_deref().is_some_and(of_nodes)
+        || job.node_overrides.as_deref().is_some_and(of_changes)
+}
+
 /// The definition that a job brings along instead of naming one.
 pub fn inline_definition(job: &BatchJobSpec) -> Option<JobDefinitionSpec> {
     if job.job_definition.is_some() {
