@@ -1,7 +1,11 @@
-"""Every operation once or more, in the order in which people use them."""
+"""Every operation once or more, in the order in which people use them. Jobs go to an environment that was made before
+and has no node, ever: one of ours without a provisioner has all nodes of the cluster, those of other tests, too."""
+
+import sys
 
 from common import CONTAINER, SEEN, client, refused, until
 
+NOWHERE = sys.argv[1]
 batch = client()
 
 # Environments, with AWS's names.
@@ -37,7 +41,9 @@ assert found[0]["fairsharePolicy"]["shareDecaySeconds"] == 120 and found[0]["tag
 assert {"arn": policy["arn"]} in batch.list_scheduling_policies()["schedulingPolicies"]
 refused("ClientException", lambda: batch.update_scheduling_policy(arn="Fair"), "ARN")
 
-order = [{"order": 1, "computeEnvironment": environment_arn}]
+order = [{"order": 1, "computeEnvironment": f"{environment_arn.rsplit('/', 1)[0]}/{NOWHERE}"}]
+batch.create_job_queue(jobQueueName="related", priority=1,
+                       computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment_arn}])
 queue = batch.create_job_queue(jobQueueName="Queue_1", priority=5, computeEnvironmentOrder=order, tags={"q": "1"})
 fair = batch.create_job_queue(jobQueueName="fair", priority=1, computeEnvironmentOrder=order,
                               schedulingPolicyArn=policy["arn"], state="ENABLED",
@@ -88,10 +94,19 @@ licence = batch.create_consumable_resource(consumableResourceName="Licence", tot
 for token in ("one", "one", "two"):
     changed = batch.update_consumable_resource(consumableResource="Licence", operation="ADD", quantity=2, clientToken=token)
 assert changed["totalQuantity"] == 7, "a try more changes nothing more"
+refused("ClientException", lambda: batch.update_consumable_resource(
+    consumableResource="Licence", operation="ADD", quantity=3, clientToken="two"), "clientToken")
+refused("ClientException", lambda: batch.update_consumable_resource(consumableResource="Licence", operation="SET"),
+        "'quantity' is a required field")
 found = batch.describe_consumable_resource(consumableResource=licence["consumableResourceArn"])
 assert (found["totalQuantity"], found["inUseQuantity"], found["availableQuantity"]) == (7, 0, 7), found
 assert [one["consumableResourceName"] for one in batch.list_consumable_resources()["consumableResources"]] == ["Licence"]
 assert batch.list_consumable_resources(filters=[{"name": "CONSUMABLE_RESOURCE_NAME", "values": ["X*"]}])["consumableResources"] == []
+for name in ("licence", "LIC*"):
+    found = batch.list_consumable_resources(filters=[{"name": "CONSUMABLE_RESOURCE_NAME", "values": [name]}])
+    assert [one["consumableResourceName"] for one in found["consumableResources"]] == ["Licence"], name
+refused("ClientException", lambda: batch.list_consumable_resources(
+    filters=[{"name": "CONSUMABLE_RESOURCE_NAME", "values": []}]), "needs values")
 
 # Jobs.
 refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="absent", jobDefinition="DCV-GPU-JD"),
@@ -137,6 +152,9 @@ assert jobs(after["jobId"])[0]["dependsOn"] == [{"jobId": job["jobId"]}]
 def listed(**asked):
     return [one["jobName"] for one in batch.list_jobs(**asked)["jobSummaryList"]]
 assert listed(jobQueue="Queue_1") == [], "RUNNING ones by default"
+# A list may be some milliseconds behind the jobs that were submitted.
+until("all jobs in lists", lambda: len(listed(jobQueue="Queue_1", jobStatus="ALL")) == 2
+      and listed(jobQueue="fair", jobStatus="ALL") and listed(jobQueue="Queue_1", jobStatus="PENDING"))
 assert listed(jobQueue=queue["jobQueueArn"], jobStatus="RUNNABLE") == ["My_Job"]
 assert sorted(listed(jobQueue="Queue_1", jobStatus="ALL")) == ["My_Job", "after"]
 assert listed(jobQueue="Queue_1", filters=[{"name": "JOB_NAME", "values": ["my_*"]}]) == ["My_Job"]
@@ -144,10 +162,21 @@ assert listed(jobQueue="Queue_1", filters=[{"name": "JOB_DEFINITION", "values": 
 assert listed(jobQueue="fair", filters=[{"name": "SHARE_IDENTIFIER", "values": ["A1"]}]) == ["shared"]
 assert listed(jobQueue="fair", filters=[{"name": "AFTER_CREATED_AT", "values": ["1"]}]) == ["shared"]
 assert listed(jobQueue="fair", filters=[{"name": "BEFORE_CREATED_AT", "values": ["1"]}]) == []
+for name, values, says in [("AFTER_CREATED_AT", ["1", "2"], "takes one value"), ("JOB_NAME", [], "needs values"),
+                           ("SHARE_IDENTIFIER", [], "needs values"), ("BEFORE_CREATED_AT", ["soon"], "is no time"),
+                           ("JOB_STATUS", ["RUNNING"], "is none of")]:
+    refused("ClientException", lambda: batch.list_jobs(jobQueue="fair", filters=[{"name": name, "values": values}]), says)
 refused("ClientException", lambda: batch.list_jobs(), "jobQueue, arrayJobId and multiNodeJobId")
 refused("ClientException", lambda: batch.list_jobs(jobQueue="absent"), "not found")
 held = batch.list_jobs_by_consumable_resource(consumableResource="Licence")["jobs"]
 assert [one["jobName"] for one in held] == ["My_Job"] and held[0]["quantity"] == 1, held
+for filters, names in [([{"name": "JOB_NAME", "values": ["MY_*"]}], ["My_Job"]),
+                       ([{"name": "JOB_STATUS", "values": ["RUNNING", "FAILED"]}], [])]:
+    held = batch.list_jobs_by_consumable_resource(consumableResource="Licence", filters=filters)["jobs"]
+    assert [one["jobName"] for one in held] == names, (filters, held)
+for name, values in [("JOB_STATUS", ["RUN*"]), ("JOB_STATUS", []), ("JOB_NAME", []), ("SHARE_IDENTIFIER", ["A"])]:
+    refused("ClientException", lambda: batch.list_jobs_by_consumable_resource(
+        consumableResource="Licence", filters=[{"name": name, "values": values}]))
 until("a front", lambda: batch.get_job_queue_snapshot(jobQueue="fair")["frontOfQueue"]["jobs"])
 
 # Arrays.
@@ -160,6 +189,9 @@ found = jobs(child, array["jobId"] + ":7")
 assert len(found) == 1 and found[0]["jobId"] == child and found[0]["arrayProperties"] == {"index": 1}, found
 until("three RUNNABLE children", lambda: len(batch.list_jobs(
     arrayJobId=array["jobId"], jobStatus="RUNNABLE")["jobSummaryList"]) == 3)
+refused("ClientException", lambda: batch.list_jobs(
+    arrayJobId=array["jobId"], filters=[{"name": "JOB_NAME", "values": ["array"]}]), "filters")
+refused("ClientException", lambda: batch.list_jobs(jobQueue="Queue_1", arrayJobId=array["jobId"]), "only one")
 batch.terminate_job(jobId=child, reason="not this one")
 until("the end of a child", lambda: jobs(child)[0]["status"] == "FAILED")
 assert jobs(child)[0]["statusReason"] == "not this one", jobs(child)
@@ -195,7 +227,7 @@ refused("ClientException", lambda: batch.delete_compute_environment(computeEnvir
 batch.update_compute_environment(computeEnvironment="randomEC", state="DISABLED")
 refused("ClientException", lambda: batch.delete_compute_environment(computeEnvironment="randomEC"),
         "Cannot delete, found existing JobQueue relationship")
-for name in ("Queue_1", "fair"):
+for name in ("Queue_1", "fair", "related"):
     batch.update_job_queue(jobQueue=name, state="DISABLED")
     refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue=name, jobDefinition="DCV-GPU-JD"), "DISABLED")
     batch.delete_job_queue(jobQueue=name)

@@ -47,6 +47,12 @@ if "DOOR_2" in os.environ:
         name = f"defined-{number}"
         batch.register_job_definition(jobDefinitionName=name, type="container", containerProperties=CONTAINER)
         second.submit_job(jobName="next", jobQueue=QUEUE, jobDefinition=name)
+    for number in range(5):
+        name = f"numbered-{number}"
+        made = batch.register_job_definition(jobDefinitionName=name, type="container", containerProperties=CONTAINER)
+        second.submit_job(jobName="next", jobQueue=QUEUE, jobDefinition=made["jobDefinitionArn"])
+        told = second.describe_job_definitions(jobDefinitions=[f"{name}:1"], status="ACTIVE")["jobDefinitions"]
+        assert [one["revision"] for one in told] == [1], told
 
 # All tries of one call have the same invocation id, and make one job.
 invocation = str(uuid.uuid4())
