@@ -241,7 +241,10 @@ async fn sessions_and_blocked_queues_are_told() {
 /// Many events, and hardly a write.
 #[tokio::test]
 async fn events_cost_no_writes() {
-    let Some(mark) = audit::mark() else { return };
+    let Some(mark) = audit::mark() else {
+        println!("SKIPPED: this cluster has no audit log that can be read, so no write is counted");
+        return;
+    };
     let _alone = alone().await;
     let world = World::with_queue("notify-writes").await;
     let receiver = Receiver::plain().await;

@@ -28,12 +28,13 @@ fn python() -> Option<&'static Path> {
             || run(Path::new("python3"), &["-m", "venv", &venv])
                 && run(&python, &["-m", "pip", "install", "--quiet", "aiosmtpd==1.4.6"])
                 && has_it();
-        if !can {
-            eprintln!("skipped: no SMTP server; python3 with venv and a package index are needed");
-        }
         can.then_some(python)
     };
-    PYTHON.get_or_init(install).as_deref()
+    let python = PYTHON.get_or_init(install).as_deref();
+    if python.is_none() {
+        println!("SKIPPED: there is no SMTP server; python3 with venv and a package index are needed");
+    }
+    python
 }
 
 /// A mail server with a certificate for `localhost`, a user and a password.
