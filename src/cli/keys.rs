@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -71,6 +71,9 @@ struct RotateArgs {
     /// How much longer the old key works.
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
     grace: SignedDuration,
+    /// How long the new key works; default: for as long as the old one would have.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    expires_in: Option<SignedDuration>,
 }
 
 fn duration(text: &str) -> std::result::Result<SignedDuration, String> {
@@ -85,8 +88,10 @@ pub(super) async fn run(args: &KeysArgs, cluster: &Cluster) -> Result<ExitCode> 
     let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &args.gateway_namespace);
     match &args.command {
         Command::Create(create) => {
+            let namespace = cluster.namespace.clone();
             let binding = Binding {
-                namespace: cluster.namespace.clone(),
+                namespace_uid: uid(cluster, &namespace).await?,
+                namespace,
                 service_account: create.service_account.clone(),
                 description: create.description.clone(),
                 expires: create.expires_in.map(in_future),
@@ -100,17 +105,17 @@ pub(super) async fn run(args: &KeysArgs, cluster: &Cluster) -> Result<ExitCode> 
         Command::Enable(one) => annotate(&secrets, &one.id, json!({meta::KEY_DISABLED: null})).await,
         Command::Rotate(rotate) => {
             let old = find(&secrets, &rotate.id).await?;
-            let annotation =
-                |key: &str| old.metadata.annotations.as_ref().and_then(|all| all.get(key).cloned());
-            let binding = Binding {
-                namespace: annotation(meta::KEY_NAMESPACE).unwrap_or_default(),
-                service_account: annotation(meta::KEY_SERVICE_ACCOUNT).unwrap_or_default(),
-                description: annotation(meta::KEY_DESCRIPTION),
-                expires: None,
-            };
+            let (binding, expires) = successor(&old.metadata, rotate, Timestamp::now()).map_err(|why| {
+                Error::new(Kind::Invalid, format!("{} {why}", rotate.id))
+                    .with_hint("kubectl batch keys create makes a new key.")
+            })?;
+            if uid(cluster, &binding.namespace).await? != binding.namespace_uid {
+                let text =
+                    format!("{} is for another namespace {} than there is now", rotate.id, binding.namespace);
+                return Err(Error::new(Kind::Invalid, text));
+            }
             make(cluster, &secrets, &args.gateway_namespace, binding).await?;
-            let expires = in_future(rotate.grace).to_string();
-            annotate(&secrets, &rotate.id, json!({meta::KEY_EXPIRES: expires})).await
+            annotate(&secrets, &rotate.id, json!({meta::KEY_EXPIRES: expires.to_string()})).await
         }
         Command::Delete(one) => {
             find(&secrets, &one.id).await?;
@@ -122,6 +127,43 @@ pub(super) async fn run(args: &KeysArgs, cluster: &Cluster) -> Result<ExitCode> 
 
 fn in_future(span: SignedDuration) -> Timestamp {
     Timestamp::now().saturating_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// What the key after a key stands for, and until when the old one works: it never works for longer than it would have,
+/// and the new one only then if that is asked for.
+fn successor(
+    old: &ObjectMeta,
+    rotate: &RotateArgs,
+    now: Timestamp,
+) -> std::result::Result<(Binding, Timestamp), String> {
+    let annotation = |key: &str| old.annotations.as_ref().and_then(|all| all.get(key).cloned());
+    let needed = |key: &str| annotation(key).ok_or_else(|| format!("lacks the annotation {key}"));
+    if annotation(meta::KEY_DISABLED).is_some() {
+        return Err("is disabled".to_owned());
+    }
+    let expires: Option<Timestamp> = annotation(meta::KEY_EXPIRES)
+        .map(|text| text.parse().map_err(|_| format!("expires at {text}, which is no time")))
+        .transpose()?;
+    if expires.is_some_and(|expires| expires <= now) {
+        return Err("has expired".to_owned());
+    }
+    let after = |span: SignedDuration| now.saturating_add(span).unwrap_or(Timestamp::MAX);
+    let binding = Binding {
+        namespace: needed(meta::KEY_NAMESPACE)?,
+        namespace_uid: needed(meta::KEY_NAMESPACE_UID)?,
+        service_account: needed(meta::KEY_SERVICE_ACCOUNT)?,
+        description: annotation(meta::KEY_DESCRIPTION),
+        expires: rotate.expires_in.map(after).or(expires),
+    };
+    let last = after(rotate.grace);
+    Ok((binding, expires.map_or(last, |expires| expires.min(last))))
+}
+
+/// The uid of a namespace.
+async fn uid(cluster: &Cluster, namespace: &str) -> Result<String> {
+    let found = Api::<Namespace>::all(cluster.client.clone()).get_metadata_opt(namespace).await?;
+    let uid = found.and_then(|found| found.metadata.uid);
+    uid.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no namespace {namespace}")))
 }
 
 async fn make(
@@ -211,6 +253,36 @@ mod tests {
         assert_eq!(duration("12h"), Ok(SignedDuration::from_hours(12)));
         for wrong in ["", "x", "-1h"] {
             duration(wrong).expect_err(wrong);
+        }
+    }
+
+    #[test]
+    fn the_key_after_a_key_has_no_more_than_that() {
+        let now: Timestamp = "2026-11-27T00:00:00Z".parse().expect("a time");
+        let hours = |hours| now + SignedDuration::from_hours(hours);
+        let rotated = |more: Value, expires_in: Option<i64>| {
+            let mut annotations = json!({meta::KEY_NAMESPACE: "team", meta::KEY_NAMESPACE_UID: "1",
+                meta::KEY_SERVICE_ACCOUNT: "ci", meta::KEY_DESCRIPTION: "the pipeline"});
+            annotations.as_object_mut().expect("members").extend(more.as_object().expect("members").clone());
+            annotations.as_object_mut().expect("members").retain(|_, value| !value.is_null());
+            let old = serde_json::from_value(json!({"annotations": annotations})).expect("metadata");
+            let expires_in = expires_in.map(SignedDuration::from_hours);
+            let rotate = RotateArgs { id: "BYAK1".into(), grace: SignedDuration::from_hours(24), expires_in };
+            successor(&old, &rotate, now).map(|(next, old)| (next.expires, old))
+        };
+        let until = |hour| json!({meta::KEY_EXPIRES: hours(hour).to_string()});
+        assert_eq!(rotated(json!({}), None), Ok((None, hours(24))));
+        assert_eq!(rotated(json!({}), Some(48)), Ok((Some(hours(48)), hours(24))));
+        assert_eq!(rotated(until(90), None), Ok((Some(hours(90)), hours(24))), "it keeps its end");
+        assert_eq!(rotated(until(2), None), Ok((Some(hours(2)), hours(2))), "no grace behind its end");
+        assert_eq!(rotated(until(2), Some(48)), Ok((Some(hours(48)), hours(2))));
+        for (more, why) in [
+            (json!({meta::KEY_DISABLED: "then"}), "is disabled"),
+            (until(0), "has expired"),
+            (json!({meta::KEY_EXPIRES: "some day"}), "expires at some day, which is no time"),
+            (json!({meta::KEY_NAMESPACE_UID: null}), "lacks the annotation batchyard.io/key-namespace-uid"),
+        ] {
+            assert_eq!(rotated(more, Some(48)), Err(why.to_owned()));
         }
     }
 

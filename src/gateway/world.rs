@@ -26,7 +26,7 @@ use super::failure::Failure;
 use crate::crd::{
     BatchJob, ComputeEnvironment, ConsumableResource, JobDefinition, JobQueue, SchedulingPolicy,
 };
-use crate::k8s::access_key::AccessKey;
+use crate::k8s::access_key::{AccessKey, object_name};
 use crate::k8s::meta;
 use crate::k8s::read::read;
 use crate::k8s::watch::{Change, Feed};
@@ -124,6 +124,7 @@ pub(super) struct World {
 
 type Keys = Arc<RwLock<HashMap<String, Arc<AccessKey>>>>;
 
+/// Access keys by the names of their Secrets: whatever becomes of its labels, what was read from a Secret goes with it.
 impl World {
     /// Prepares the caches and begins to watch; the keys are those of one namespace.
     pub(super) fn watch(client: &Client, own_namespace: &str) -> Self {
@@ -195,9 +196,12 @@ impl World {
         }
     }
 
-    /// The access key of this id.
+    /// The access key of this id, if the namespace is there that it is for.
     pub(super) fn key(&self, id: &str) -> Option<Arc<AccessKey>> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.get(&object_name(id)).filter(|key| key.id == id).cloned()?;
+        let namespace = self.namespaces.get(&ObjectRef::new(&key.binding.namespace))?;
+        (namespace.metadata.uid.as_ref() == Some(&key.binding.namespace_uid)).then_some(key)
     }
 
     /// The labels and annotations of a namespace.
@@ -322,18 +326,17 @@ fn keys_of(feed: &mut Feed<Secret>) -> Keys {
     let index = keys.clone();
     feed.listen(move |change| {
         let secret = change.object();
-        let Some(id) = secret.labels().get(meta::ACCESS_KEY).cloned() else { return };
+        let name = secret.name_any();
         let mut keys = index.write().unwrap_or_else(PoisonError::into_inner);
-        let read = AccessKey::read(secret);
         match change {
-            Change::Applied(_) => match read {
-                Ok(key) => drop(keys.insert(id, Arc::new(key))),
+            Change::Applied(_) => match AccessKey::read(secret) {
+                Ok(key) => drop(keys.insert(name, Arc::new(key))),
                 Err(why) => {
-                    warn!(key = id, why, "an access key cannot be read, and so is none");
-                    keys.remove(&id);
+                    warn!(secret = name, why, "an access key cannot be read, and so is none");
+                    keys.remove(&name);
                 }
             },
-            Change::Deleted(_) => drop(keys.remove(&id)),
+            Change::Deleted(_) => drop(keys.remove(&name)),
         }
     });
     keys

@@ -49,6 +49,8 @@ impl fmt::Debug for Hidden {
 pub struct Binding {
     /// The namespace that its calls are about: its account.
     pub namespace: String,
+    /// The uid of that namespace: for another one of the same name the key is none.
+    pub namespace_uid: String,
     /// The ServiceAccount of that namespace whose rights it has.
     pub service_account: String,
     /// What it is for, in the words of who made it.
@@ -89,15 +91,22 @@ impl AccessKey {
         let text = secret.data.as_ref().and_then(|data| data.get(SECRET));
         let text =
             text.and_then(|text| String::from_utf8(text.0.clone()).ok()).filter(|text| text.len() >= 16);
+        let id = id.ok_or_else(|| format!("the label {} is missing", meta::ACCESS_KEY))?;
+        // One key, one Secret: what disables or deletes a key looks for it by this name.
+        let name = object_name(&id);
+        if secret.metadata.name.as_ref() != Some(&name) {
+            return Err(format!("its Secret must be named {name}"));
+        }
         let expires = match annotation(meta::KEY_EXPIRES) {
             None => None,
             Some(time) => Some(time.parse().map_err(|_| format!("{} is no time", meta::KEY_EXPIRES))?),
         };
         Ok(Self {
-            id: id.ok_or_else(|| format!("the label {} is missing", meta::ACCESS_KEY))?,
+            id,
             secret: Hidden(text.ok_or_else(|| format!("{SECRET} is missing or shorter than 16 characters"))?),
             binding: Binding {
                 namespace: needed(meta::KEY_NAMESPACE)?,
+                namespace_uid: needed(meta::KEY_NAMESPACE_UID)?,
                 service_account: needed(meta::KEY_SERVICE_ACCOUNT)?,
                 description: annotation(meta::KEY_DESCRIPTION),
                 expires,
@@ -111,6 +120,7 @@ impl AccessKey {
         let binding = &self.binding;
         let mut annotations = BTreeMap::from([
             (meta::KEY_NAMESPACE.to_owned(), binding.namespace.clone()),
+            (meta::KEY_NAMESPACE_UID.to_owned(), binding.namespace_uid.clone()),
             (meta::KEY_SERVICE_ACCOUNT.to_owned(), binding.service_account.clone()),
         ]);
         annotations.extend(binding.description.clone().map(|text| (meta::KEY_DESCRIPTION.to_owned(), text)));
@@ -166,6 +176,7 @@ mod tests {
     fn binding() -> Binding {
         Binding {
             namespace: "team".into(),
+            namespace_uid: "0f8b3c1a".into(),
             service_account: "ci".into(),
             description: Some("the pipeline".into()),
             expires: Some(Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(60)),
@@ -203,6 +214,12 @@ mod tests {
         let whole = AccessKey::generate(binding()).object("ns");
         for take in [
             |secret: &mut Secret| drop(secret.metadata.labels.take()),
+            |secret: &mut Secret| secret.metadata.name = Some("another-name".into()),
+            |secret: &mut Secret| {
+                drop(
+                    secret.metadata.annotations.as_mut().and_then(|all| all.remove(meta::KEY_NAMESPACE_UID)),
+                );
+            },
             |secret: &mut Secret| drop(secret.metadata.annotations.take()),
             |secret: &mut Secret| drop(secret.data.take()),
         ] {

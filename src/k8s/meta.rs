@@ -46,6 +46,8 @@ pub const SUBMITTED_BY: &str = "batchyard.io/submitted-by";
 pub const ACCESS_KEY: &str = "batchyard.io/access-key";
 /// Annotation of an access key: the namespace that it works in.
 pub const KEY_NAMESPACE: &str = "batchyard.io/key-namespace";
+/// Annotation of an access key: the uid of that namespace. Another one of the same name is somebody else's.
+pub const KEY_NAMESPACE_UID: &str = "batchyard.io/key-namespace-uid";
 /// Annotation of an access key: the ServiceAccount whose rights it has.
 pub const KEY_SERVICE_ACCOUNT: &str = "batchyard.io/key-service-account";
 /// Annotation of an access key: since when it is disabled.

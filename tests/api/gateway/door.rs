@@ -11,7 +11,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use batchyard::k8s::access_key::{AccessKey, Binding};
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
@@ -218,8 +218,10 @@ pub(crate) async fn key(user: &Client, namespace: &str, service_account: &str) -
         ..Binding::default()
     };
     let key = AccessKey::generate(binding);
+    let found = Api::<Namespace>::all(user.clone()).get(namespace).await.expect("the namespace");
     let secrets: Api<Secret> = Api::namespaced(user.clone(), SYSTEM);
     secrets.create(&PostParams::default(), &key.object(SYSTEM)).await.expect("a key can be made");
+        namespace_uid: found.metadata.uid.expect("the API server gives it one"),
     key
 }
 

@@ -1,6 +1,9 @@
 //! `kubectl batch keys`: a key's life, from the side of those who give them out.
 
-use batchyard::k8s::access_key::{AccessKey, Binding};
+use batchyard::k8s::access_key::{AccessKey, Binding, object_name};
+use batchyard::k8s::meta;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::door::{Door, SYSTEM, caller, everything};
@@ -44,11 +47,22 @@ async fn keys_are_made_listed_rotated_disabled_and_deleted() {
     let line = list.lines().find(|line| line.contains(&key.id)).unwrap_or_else(|| panic!("{list}"));
     assert!(line.contains("ENABLED") && line.contains("the pipeline") && line.contains(n), "{line}");
     assert!(!list.contains(key.secret.reveal()), "secrets are shown once");
+    let secrets: Api<Secret> = Api::namespaced(world.user.clone(), SYSTEM);
+    let expires = async |key: &AccessKey| {
+        let found = secrets.get(&object_name(&key.id)).await.expect("the key's Secret");
+        found.annotations().get(meta::KEY_EXPIRES).cloned().expect("it expires")
+    };
+    let ends = expires(&key).await;
     let next = printed(&batch(n, &["keys", "rotate", &key.id, "--grace", "0s"]).await.ok(), &world);
     reaches(&next, 200).await;
     reaches(&key, 403).await;
+    assert_eq!(expires(&next).await, ends, "a key that follows another one lasts no longer");
+    let told = batch(n, &["keys", "rotate", &key.id]).await.fails(5);
+    assert!(told.contains("has expired"), "{told}");
     batch(n, &["keys", "disable", &next.id]).await.ok();
     reaches(&next, 403).await;
+    let told = batch(n, &["keys", "rotate", &next.id]).await.fails(5);
+    assert!(told.contains("is disabled"), "{told}");
     batch(n, &["keys", "enable", &next.id]).await.ok();
     reaches(&next, 200).await;
     batch(n, &["keys", "delete", &next.id]).await.ok();

@@ -4,8 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use batchyard::k8s::meta;
 use serde_json::json;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 
-use super::door::{Door, annotate, caller, everything, key, known};
+use super::door::{Door, SYSTEM, annotate, caller, everything, key, known};
 use crate::operator::world::{World, container};
 use crate::support::wait;
 
@@ -90,6 +93,47 @@ async fn a_key_is_good_until_it_is_disabled_expires_or_goes() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn a_key_is_for_one_namespace_and_one_secret() {
+    let world = World::without_operator("door-bound").await;
+    let (door, n) = (Door::open(&[]).await, world.namespace.as_str());
+    let good = caller(&world.user, n, "caller", everything()).await;
+    known(&door, &good).await;
+    let until = |status: u16| {
+        let (door, good) = (&door, &good);
+        wait::answer("the gateway to see the change", n, move || {
+            let answer = door.call(good, "POST", DESCRIBE, r#"{"jobs":[]}"#);
+            std::future::ready((answer.status == status).then_some(()))
+        })
+    };
+    // A Secret under another name is no key, whatever it says, and takes nothing with it when it goes.
+    let secrets: Api<Secret> = Api::namespaced(world.user.clone(), SYSTEM);
+    let mut copy = good.object(SYSTEM);
+    copy.metadata.name = Some(format!("copy-of-{n}"));
+    secrets.create(&PostParams::default(), &copy).await.expect("a Secret can be made");
+    secrets.delete(&format!("copy-of-{n}"), &DeleteParams::default()).await.expect("it can be deleted");
+    let mut stolen = good.clone();
+    stolen.id = format!("BYAK{}", &good.id[4..].chars().rev().collect::<String>());
+    let moved = |id: &str| Patch::Merge(json!({"metadata": {"labels": {meta::ACCESS_KEY: id}}}));
+    let name = batchyard::k8s::access_key::object_name(&good.id);
+    let patched = |id: String| {
+        let (secrets, name) = (secrets.clone(), name.clone());
+        async move {
+            secrets.patch(&name, &PatchParams::default(), &moved(&id)).await.expect("a label can be changed");
+        }
+    };
+    until(200).await;
+    patched(stolen.id.clone()).await;
+    until(403).await;
+    assert_eq!(door.call(&stolen, "POST", DESCRIBE, r#"{"jobs":[]}"#).status, 403);
+    patched(good.id.clone()).await;
+    until(200).await;
+    // Another namespace of the same name is somebody else's.
+    annotate(&world.user, &good, json!({meta::KEY_NAMESPACE_UID: "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e"}))
+        .await;
+    until(403).await;
+}
+
 async fn a_caller_may_do_what_its_service_account_may() {
     let world = World::without_operator("door-rights").await;
     let other = World::without_operator("door-other").await;
