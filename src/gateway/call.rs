@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::jobs::LookedUp;
 use super::settings::{Settings, is_account_id};
 use super::world::World;
+use crate::crd::BatchJob;
 use crate::k8s::access;
 use crate::k8s::access_key::AccessKey;
 use crate::k8s::apply::Writer;
@@ -96,6 +97,14 @@ impl Call {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.world().client.clone(), self.namespace())
+    }
+
+    /// A job of the caller's namespace, by its id.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub(super) async fn job(&self, id: &str) -> Result<Option<Arc<BatchJob>>, Failure> {
+        self.world().jobs.find(&self.world().client, &self.key, id).await
     }
 
     /// Asks whether the caller's ServiceAccount may do something in its namespace. Environments belong to no

@@ -40,7 +40,7 @@ pub(super) async fn describe_jobs(call: &Call, body: Value) -> Result<Value, Fai
     let mut jobs: BTreeMap<&str, Arc<BatchJob>> = BTreeMap::new();
     for target in &targets {
         if !jobs.contains_key(target.job) {
-            let found = call.world().jobs.find(&call.world().client, call.namespace(), target.job).await?;
+            let found = call.job(target.job).await?;
             jobs.extend(found.map(|job| (target.job, job)));
         }
     }

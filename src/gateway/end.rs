@@ -93,7 +93,7 @@ fn check(reason: &str) -> Result<(), Failure> {
 
 async fn end(call: &Call, id: &str, reason: &str, action: ChildActionType) -> Result<(), Failure> {
     let target = Target::parse(call.account.name(Kind::Job, id)?);
-    let found = call.world().jobs.find(&call.world().client, call.namespace(), target.job).await?;
+    let found = call.job(target.job).await?;
     let Some(job) = found else { return Ok(()) };
     match target.part {
         None => whole(call, &job, reason, action).await,

@@ -262,7 +262,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 async fn parts(call: &Call, whole: &str, nodes: bool) -> Result<Vec<Entry>, Failure> {
     let wanted = call.account.name(Kind::Job, whole)?;
-    let found = call.world().jobs.find(&call.world().client, call.namespace(), wanted).await?;
+    let found = call.job(wanted).await?;
     let job = found.ok_or_else(|| Failure::client(format!("Job {wanted} not found.")))?;
     let Some(all) = all_parts(&job).filter(|parts| parts.nodes == nodes) else { return Ok(Vec::new()) };
     let known = call.known(&job, &all).await?;

@@ -121,9 +121,13 @@ impl Route {
         ["Describe", "List", "Get"].iter().any(|begin| self.operation.starts_with(begin))
     }
 
-    /// True for what is carried out once for all tries of one call that an SDK names.
-    pub(super) fn knows_its_tries(&self) -> bool {
-        matches!(self.operation, "SubmitJob" | "RegisterJobDefinition")
+    /// True for what is carried out once however often it comes: an SDK names the call, or the caller the change.
+    pub(super) fn knows_its_tries(&self, invocation: Option<&str>, body: &Value) -> bool {
+        match self.operation {
+            "SubmitJob" | "RegisterJobDefinition" => invocation.is_some(),
+            "UpdateConsumableResource" => body["clientToken"].as_str().is_some_and(|token| !token.is_empty()),
+            _ => false,
+        }
     }
 
     /// Reads the body; an empty one says nothing.

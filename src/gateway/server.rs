@@ -10,12 +10,11 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use axum_server::{Address, Handle, Server};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
@@ -23,7 +22,7 @@ use uuid::Uuid;
 use super::call::{Call, Gateway};
 use super::failure::Failure;
 use super::jobs::LookedUp;
-use super::limits::{Rates, Seen};
+use super::limits::{Permits, Rates, Seen};
 use super::routes::Route;
 use super::sigv4::{Claim, Signed};
 use super::tls;
@@ -53,7 +52,7 @@ struct Door {
     gateway: Arc<Gateway>,
     rates: Rates,
     seen: Seen,
-    permits: Semaphore,
+    permits: Permits,
     metrics: Metrics,
 }
 
@@ -76,7 +75,7 @@ pub(super) async fn serve(
         gateway,
         rates: Rates::new(settings.requests_per_second),
         seen: Seen::default(),
-        permits: Semaphore::new(usize::from(settings.concurrency)),
+        permits: Permits::new(usize::from(settings.concurrency)),
         metrics,
     });
     let app = Router::new().fallback(answer).with_state(door).into_make_service();
@@ -95,20 +94,22 @@ pub(super) async fn serve(
             let (known, config) = tls::read(cert, key)?;
             let config = RustlsConfig::from_config(config);
             let refresh = tls::refresh(config.clone(), known, cert, key);
-            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
-            server.http_builder().http1().header_read_timeout(PATIENCE);
+            let server = patient(axum_server::from_tcp_rustls(listener, config)?.handle(handle));
             tokio::select! {
                 ended = server.serve(app) => ended?,
                 () = refresh => {}
             }
         }
-        None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
-            server.http_builder().http1().header_read_timeout(PATIENCE);
-            server.serve(app).await?;
-        }
+        None => patient(axum_server::from_tcp(listener)?.handle(handle)).serve(app).await?,
     }
     Ok(())
+}
+
+/// Whoever connects has so long to say what it wants, from its first byte on; and HTTP/1 alone has a time for that.
+fn patient<A: Address, S>(server: Server<A, S>) -> Server<A, S> {
+    let mut server = server.http1_only().first_request_timeout(PATIENCE);
+    server.http_builder().http1().header_read_timeout(PATIENCE);
+    server
 }
 
 async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
@@ -190,24 +191,26 @@ impl Door {
         request: Signed<'_>,
         now: Timestamp,
     ) -> Result<Value, Failure> {
-        let Ok(_permit) = self.permits.try_acquire() else {
-            return Err(Failure::throttled("Too Many Requests"));
-        };
+        let _permit = self.permits.take(&key.id)?;
         self.rates.take(&key.id, Instant::now())?;
         let text = |name: &str| {
             let text = request.headers.get(name).and_then(|value| value.to_str().ok());
             text.filter(|text| text.len() <= MAX_HEADER).unwrap_or_default()
         };
         let invocation = Some(text(INVOCATION)).filter(|text| !text.is_empty());
-        let knows_its_tries = route.knows_its_tries() && invocation.is_some();
-        if !route.only_reads() && !knows_its_tries {
-            // boto3 signs two calls alike that say the same within a second; only these headers tell them apart, and an
-            // SDK's second try from its first.
-            let request = format!("{} {} {}", claim.signature, text(INVOCATION), text(TRY));
-            self.seen.take(&request, Instant::now())?;
+        let body = route.body(request.body)?;
+        if !route.only_reads() && !route.knows_its_tries(invocation, &body) {
+            // boto3 signs two calls alike that say the same within a second, and an SDK's second try like its first;
+            // only these headers tell them apart.
+            let unsigned = [INVOCATION, TRY].into_iter().filter(|header| !claim.signs(header));
+            let unsigned: Vec<&str> = unsigned.map(text).collect();
+            let taken = self.seen.take(&claim.signature, &unsigned.join(" "), Instant::now());
+            if let Err(repeated) = taken {
+                sleep(repeated.after).await;
+                return Err(repeated.answer);
+            }
         }
         let invocation = invocation.map(str::to_owned);
-        let body = route.body(request.body)?;
         let account = self.gateway.account(&key.binding.namespace);
         let call = Call {
             gateway: self.gateway.clone(),

@@ -96,6 +96,11 @@ impl Claim {
         Ok(Self { key: key.to_owned(), signed_at, headers, signature })
     }
 
+    /// True if the signature covers the header of this name.
+    pub(super) fn signs(&self, header: &str) -> bool {
+        self.headers.iter().any(|signed| signed == header)
+    }
+
     /// Compares the signature with the one that the secret makes.
     ///
     /// # Errors

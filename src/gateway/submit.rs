@@ -121,7 +121,7 @@ async fn dependencies(call: &Call, spec: &BatchJobSpec) -> Result<(), Failure> {
         let Some(stated) = &dependency.job_id else { continue };
         needed("dependsOn.jobId", stated)?;
         let whole = stated.split([':', '#']).next().unwrap_or(stated);
-        let found = call.world().jobs.find(&call.world().client, call.namespace(), whole).await?;
+        let found = call.job(whole).await?;
         if found.is_none() {
             return Err(Failure::client(format!("Job {stated} in dependsOn not found.")));
         }

@@ -202,7 +202,7 @@ async fn of_job(call: &Call, id: &str, change: &Change) -> Result<Option<Tags>, 
         return Err(Failure::client(format!("{id} is part of a job, and has no tags of its own")));
     }
     call.may(change.verb(), "batchjobs", None).await?;
-    let found = call.world().jobs.find(&call.world().client, call.namespace(), id).await?;
+    let found = call.job(id).await?;
     let Some(job) = found else { return Ok(None) };
     if *change == Change::List {
         return Ok(Some(names::tags(job.as_ref(), &job.spec.tags)));

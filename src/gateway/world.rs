@@ -15,14 +15,15 @@ use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 use tokio::sync::watch::{Receiver, Sender};
-use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::catalog::Catalog;
 use super::failure::Failure;
+use super::limits::Turns;
 use crate::crd::{
     BatchJob, ComputeEnvironment, ConsumableResource, JobDefinition, JobQueue, SchedulingPolicy,
 };
@@ -33,8 +34,9 @@ use crate::k8s::watch::{Change, Feed};
 
 /// How long an answer is held back until the cache shows what was written.
 const SETTLE: Duration = Duration::from_secs(2);
-/// So many lists of jobs by id may be under way at a time.
+/// So many lists of jobs by id may be under way at a time, and of one key.
 const LOOKUPS: usize = 8;
+const LOOKUPS_OF_A_KEY: usize = 2;
 
 /// A cache and the news of it.
 pub(super) struct Cache<K: Resource<DynamicType = ()> + Clone + 'static> {
@@ -102,7 +104,7 @@ type Ids = HashMap<(String, String), Vec<ObjectRef<BatchJob>>>;
 pub(super) struct Jobs {
     pub(super) cache: Cache<BatchJob>,
     ids: Arc<RwLock<Ids>>,
-    lookups: Arc<Semaphore>,
+    lookups: Arc<Turns>,
 }
 
 /// All caches, cheap to clone.
@@ -122,9 +124,9 @@ pub(super) struct World {
     watches: Arc<Mutex<Option<JoinSet<()>>>>,
 }
 
+/// Access keys by the names of their Secrets: whatever becomes of its labels, what was read from a Secret goes with it.
 type Keys = Arc<RwLock<HashMap<String, Arc<AccessKey>>>>;
 
-/// Access keys by the names of their Secrets: whatever becomes of its labels, what was read from a Secret goes with it.
 impl World {
     /// Prepares the caches and begins to watch; the keys are those of one namespace.
     pub(super) fn watch(client: &Client, own_namespace: &str) -> Self {
@@ -247,8 +249,8 @@ impl World {
 
 impl Jobs {
     fn of(feed: &mut Feed<BatchJob>) -> Self {
-        let jobs =
-            Self { cache: Cache::of(feed), ids: Arc::default(), lookups: Arc::new(Semaphore::new(LOOKUPS)) };
+        let lookups = Arc::new(Turns::new(LOOKUPS, LOOKUPS_OF_A_KEY));
+        let jobs = Self { cache: Cache::of(feed), ids: Arc::default(), lookups };
         let ids = jobs.ids.clone();
         feed.listen(move |change| {
             let job = change.object();
@@ -282,21 +284,22 @@ impl Jobs {
         found.min_by_key(|job| (job.creation_timestamp().map(|time| time.0), job.uid()))
     }
 
-    /// A job by its id: from the cache, else by one consistent list. Few of those run at a time, and none for what
-    /// cannot be an id.
+    /// A job by its id: from the cache, else by one consistent list. Few of those run at a time, fewer for one key, and
+    /// none for what cannot be an id.
     pub(super) async fn find(
         &self,
         client: &Client,
-        namespace: &str,
+        key: &AccessKey,
         id: &str,
     ) -> Result<Option<Arc<BatchJob>>, Failure> {
+        let namespace = key.binding.namespace.as_str();
         if let Some(found) = self.cached(namespace, id) {
             return Ok(Some(found));
         }
         if !is_id(id) {
             return Ok(None);
         }
-        let Ok(_permit) = self.lookups.acquire().await else { return Ok(None) };
+        let _turn = self.lookups.take(&key.id).await;
         // Another may have waited for the same, and the watch may have caught up.
         if let Some(found) = self.cached(namespace, id) {
             return Ok(Some(found));

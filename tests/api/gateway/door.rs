@@ -109,10 +109,16 @@ impl Door {
         get(self.probes, "/metrics").expect("metrics").1
     }
 
+    /// A connection that waits for answers, but not for ever.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let connection = TcpStream::connect(self.address).expect("it listens");
+        connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        connection
+    }
+
     /// Sends bytes and reads what comes back.
     pub(crate) fn send(&self, request: &[u8]) -> Answer {
-        let mut connection = TcpStream::connect(self.address).expect("it listens");
-        connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let mut connection = self.connect();
         // A request that is refused early may not be read to its end.
         let _ = connection.write_all(request);
         let mut bytes = Vec::new();
@@ -212,16 +218,16 @@ pub(crate) async fn caller(user: &Client, namespace: &str, name: &str, rules: Va
 
 /// A key for a ServiceAccount.
 pub(crate) async fn key(user: &Client, namespace: &str, service_account: &str) -> AccessKey {
+    let found = Api::<Namespace>::all(user.clone()).get(namespace).await.expect("the namespace");
     let binding = Binding {
         namespace: namespace.to_owned(),
+        namespace_uid: found.metadata.uid.expect("the API server gives it one"),
         service_account: service_account.to_owned(),
         ..Binding::default()
     };
     let key = AccessKey::generate(binding);
-    let found = Api::<Namespace>::all(user.clone()).get(namespace).await.expect("the namespace");
     let secrets: Api<Secret> = Api::namespaced(user.clone(), SYSTEM);
     secrets.create(&PostParams::default(), &key.object(SYSTEM)).await.expect("a key can be made");
-        namespace_uid: found.metadata.uid.expect("the API server gives it one"),
     key
 }
 

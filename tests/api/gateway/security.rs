@@ -1,12 +1,13 @@
 //! Who is let in, and who is not; and that nothing of a secret is left anywhere.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, SystemTime};
 
 use batchyard::k8s::meta;
-use serde_json::json;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
 
 use super::door::{Door, SYSTEM, annotate, caller, everything, key, known};
 use crate::operator::world::{World, container};
@@ -93,7 +94,6 @@ async fn a_key_is_good_until_it_is_disabled_expires_or_goes() {
 }
 
 #[tokio::test]
-#[tokio::test]
 async fn a_key_is_for_one_namespace_and_one_secret() {
     let world = World::without_operator("door-bound").await;
     let (door, n) = (Door::open(&[]).await, world.namespace.as_str());
@@ -134,6 +134,7 @@ async fn a_key_is_for_one_namespace_and_one_secret() {
     until(403).await;
 }
 
+#[tokio::test]
 async fn a_caller_may_do_what_its_service_account_may() {
     let world = World::without_operator("door-rights").await;
     let other = World::without_operator("door-other").await;
@@ -260,10 +261,32 @@ async fn a_change_is_not_carried_out_twice() {
     let again = door.send(request.as_bytes());
     assert_eq!(again.kind(), "InvalidSignatureException", "{again:?}");
     assert!(again.message().contains("carried out before"), "{again:?}");
+    // Nor with other headers than those that are signed.
+    let other = request.replacen("\r\n", "\r\namz-sdk-invocation-id: 1\r\namz-sdk-request: attempt=2\r\n", 1);
+    let again = door.send(other.as_bytes());
+    assert_eq!((again.status, again.kind().as_str()), (429, "TooManyRequestsException"), "{again:?}");
+    assert!(again.message().contains("carried out before"), "{again:?}");
     // What only asks may be asked again.
     let request = door.request(&good, "POST", DESCRIBE, r#"{"jobs":["x"]}"#, SystemTime::now());
     for _ in 0..2 {
         assert_eq!(door.send(request.as_bytes()).status, 200);
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_is_hung_up_on() {
+    let door = Door::open(&[]).await;
+    // Nothing, half of what begins HTTP/2, half a header, and HTTP/2 itself.
+    for begun in ["", "PRI * HT", "POST / HTTP/1.1\r\nHost: x", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut connection = door.connect();
+        connection.write_all(begun.as_bytes()).expect("it listens");
+        let mut said = Vec::new();
+        let ended = connection.read_to_end(&mut said);
+        assert!(
+            ended.as_ref().is_ok_and(|_| !said.starts_with(&[0, 0])),
+            "{begun:?}: {ended:?} {}",
+            String::from_utf8_lossy(&said)
+        );
     }
 }
 

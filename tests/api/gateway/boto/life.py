@@ -117,6 +117,11 @@ batch.register_job_definition(jobDefinitionName="refs", type="container",
                               containerProperties={**CONTAINER, "command": ["echo", "Ref::nobody"]})
 refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="Queue_1", jobDefinition="refs"),
         "Unable to substitute value. No parameter found for reference nobody")
+job = batch.submit_job(jobName="refs", jobQueue="Queue_1", jobDefinition="refs", parameters={"nobody": "you"})
+found = batch.describe_jobs(jobs=[job["jobId"]])["jobs"][0]
+assert (found["container"]["command"], found["parameters"]) == (["echo", "Ref::nobody"], {"nobody": "you"}), found
+batch.terminate_job(jobId=job["jobId"], reason="seen")
+until("the end of the job", lambda: batch.describe_jobs(jobs=[job["jobId"]])["jobs"][0]["status"] == "FAILED")
 refused("ClientException", lambda: batch.submit_job(jobName="-", jobQueue="Queue_1", jobDefinition="DCV-GPU-JD"),
         "Job name should match valid pattern")
 refused("ClientException", lambda: batch.submit_job(jobName="j", jobQueue="Queue_1", jobDefinition="DCV-GPU-JD",
@@ -153,10 +158,10 @@ def listed(**asked):
     return [one["jobName"] for one in batch.list_jobs(**asked)["jobSummaryList"]]
 assert listed(jobQueue="Queue_1") == [], "RUNNING ones by default"
 # A list may be some milliseconds behind the jobs that were submitted.
-until("all jobs in lists", lambda: len(listed(jobQueue="Queue_1", jobStatus="ALL")) == 2
+until("all jobs in lists", lambda: len(listed(jobQueue="Queue_1", jobStatus="ALL")) == 3
       and listed(jobQueue="fair", jobStatus="ALL") and listed(jobQueue="Queue_1", jobStatus="PENDING"))
 assert listed(jobQueue=queue["jobQueueArn"], jobStatus="RUNNABLE") == ["My_Job"]
-assert sorted(listed(jobQueue="Queue_1", jobStatus="ALL")) == ["My_Job", "after"]
+assert sorted(listed(jobQueue="Queue_1", jobStatus="ALL")) == ["My_Job", "after", "refs"]
 assert listed(jobQueue="Queue_1", filters=[{"name": "JOB_NAME", "values": ["my_*"]}]) == ["My_Job"]
 assert listed(jobQueue="Queue_1", filters=[{"name": "JOB_DEFINITION", "values": [first["jobDefinitionArn"]]}]) == ["after"]
 assert listed(jobQueue="fair", filters=[{"name": "SHARE_IDENTIFIER", "values": ["A1"]}]) == ["shared"]
