@@ -54,7 +54,8 @@ pub(super) fn unit(report: &mut Report, long: bool) {
         check(cargo("doc --workspace --no-deps --quiet")?.env("RUSTDOCFLAGS", "--deny warnings"))
     });
     stage("unit tests and doc tests", &mut || {
-        let mut command = cargo("test --workspace --no-fail-fast")?;
+        // So that tests that are skipped are seen to be.
+        let mut command = cargo("test --workspace --no-fail-fast -- --show-output")?;
         if long {
             command.env("BATCHYARD_LONG", "1");
         }
