@@ -161,7 +161,7 @@ impl PodHandle<'_> {
         let of = |(name, state): &(&str, Value)| {
             let ready = ready && !has_ended(state);
             json!({"name": name, "image": "busybox", "imageID": "", "ready": ready, "started": started,
-                "restartCount": 0, "state": state, "lastState": {}})
+                "containerID": state["terminated"]["containerID"], "restartCount": 0, "state": state, "lastState": {}})
         };
         status["containerStatuses"] = states.iter().map(of).collect();
         let patch = Patch::Strategic(json!({"status": status}));

@@ -11,7 +11,7 @@ mod endings;
 mod faults;
 mod fencing;
 mod gangs;
-mod kubelet;
+pub(crate) mod kubelet;
 mod lifecycle;
 mod many;
 mod pods;

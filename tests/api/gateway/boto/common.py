@@ -1,5 +1,6 @@
 """A client for the door, and a check of every answer against AWS's own model."""
 
+import atexit
 import json
 import os
 import sys
@@ -11,6 +12,15 @@ from botocore.config import Config
 ENDPOINT = os.environ["DOOR"]
 SEEN = set()  # (structure, member) that an answer had
 ASKED = set()  # operations that were answered
+
+
+def keep():
+    """What was seen is for those who come after this script, too."""
+    with open(os.environ["SEEN"], "a") as file:
+        file.writelines(f"{structure}.{member}\n" for structure, member in sorted(SEEN))
+
+
+atexit.register(keep)
 
 
 def client(**config):

@@ -1,5 +1,5 @@
-"""Walks AWS's model: every operation is served or listed as missing, every member that a caller can state is taken,
-and every member of an answer is told or listed as never told. The lists are those of docs/aws-api.md."""
+"""Walks AWS's model: every operation is served or listed as missing, and every member that a caller can state is taken or
+listed. The lists are those of docs/aws-api.md. told.py does the same for the members of answers."""
 
 import json
 import re
