@@ -426,3 +426,102 @@ pub(super) async fn deregister_job_definition(call: &Call, body: Value) -> Resul
     }
     Err(Failure::throttled("Too many changes of this job definition at a time"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+    use std::future::{Ready, pending, ready};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use clap::Parser as _;
+    use jiff::Timestamp;
+    use kube::Client;
+
+    use super::super::call::Gateway;
+    use super::super::jobs::LookedUp;
+    use super::super::settings::Settings;
+    use super::super::world::World;
+    use super::*;
+    use crate::k8s::access_key::{AccessKey, Binding};
+    use crate::k8s::apply::Writer;
+    use crate::k8s::lease::Leadership;
+    use crate::metrics::Metrics;
+
+    /// An API server that has these objects, by their paths, and whose watches say nothing.
+    #[derive(Clone)]
+    struct Server(Arc<HashMap<&'static str, Value>>);
+
+    impl tower::Service<Request<kube::client::Body>> for Server {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+            match self.0.get(request.uri().path()) {
+                Some(object) => {
+                    let answered: Ready<_> = ready(Ok(Response::new(Body::from(object.to_string()))));
+                    Box::pin(answered)
+                }
+                None => Box::pin(pending()),
+            }
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    /// A call whose caches know of nothing.
+    fn call(objects: HashMap<&'static str, Value>) -> Call {
+        let client = Client::new(Server(Arc::new(objects)), "team");
+        let world = World::watch(&client, "batchyard-system");
+        let writer = Writer::new(client, Leadership::never(), Metrics::default());
+        let settings = Arguments::parse_from(["gateway"]).settings;
+        let gateway = Arc::new(Gateway::new(settings, world, writer));
+        let binding = Binding { namespace: "team".into(), ..Binding::default() };
+        Call {
+            account: gateway.account("team"),
+            gateway,
+            key: Arc::new(AccessKey::generate(binding)),
+            operation: "SubmitJob",
+            invocation: None,
+            now: Timestamp::now(),
+            looked_up: LookedUp::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_another_replica_registered_a_moment_ago_is_active() {
+        let definition = |deregistered: &[i32]| -> JobDefinition {
+            let metadata = json!({"name": "d", "namespace": "team", "uid": "1"});
+            let spec = json!({"type": "container", "deregistered": deregistered, "containerProperties":
+                {"image": "busybox", "vcpus": 1, "memory": 64, "command": ["true"]}});
+            let object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "JobDefinition",
+                "metadata": metadata, "spec": spec});
+            serde_json::from_value(object).expect("a definition")
+        };
+        let of = |definition: &JobDefinition| {
+            let mut revision = json!(revisions::object(definition, &wanted(definition), 1));
+            revision["apiVersion"] = json!("apps/v1");
+            revision["kind"] = json!("ControllerRevision");
+            call(HashMap::from([
+                ("/apis/apps/v1/namespaces/team/controllerrevisions/d-1", revision),
+                ("/apis/batchyard.io/v1alpha1/namespaces/team/jobdefinitions/d", json!(definition)),
+            ]))
+        };
+        let (usable, pinned) = of(&definition(&[])).usable("d:1").await.expect("a job may use it");
+        assert_eq!((usable.name.as_str(), usable.number, pinned), ("d", 1, true));
+        let gone = of(&definition(&[1])).usable("d:1").await.expect_err("it was deregistered");
+        assert_eq!(gone.message(), "JobDefinition d:1 is INACTIVE");
+    }
+}

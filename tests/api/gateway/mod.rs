@@ -6,3 +6,4 @@ mod door;
 mod jobs;
 mod keys;
 mod security;
+mod tls;
