@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use super::receiver::certificate;
 use super::{later, ready, rule, secrets, settings, sink};
@@ -193,4 +194,27 @@ async fn a_server_that_was_down_gets_it_when_it_is_back() {
     let mut back = back.expect("it started before");
     sink.deliver(&ready(), &password()).await.expect("it is taken");
     assert_eq!(back.message()["to"], json!(["user001@example.org"]));
+}
+
+/// Whoever may make a rule may run the server.
+#[tokio::test]
+async fn a_server_that_never_ends_its_line_is_left() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let (more, mut sent) = ([b'2'; 4096], 0);
+        while sent < 64 << 20 && stream.write_all(&more).await.is_ok() {
+            sent += more.len();
+        }
+        sent
+    });
+    let smtp = json!({"host": "127.0.0.1", "port": port, "from": "a@example.org", "to": ["b@example.org"]});
+    let mut sink = sink(json!({"sessionReady": true, "smtp": smtp}));
+    let why = later(sink.deliver(&ready(), &password()).await);
+    assert_eq!(why, "127.0.0.1 did not speak SMTP as it should");
+    drop(sink);
+    let sent = server.await.expect("it ends");
+    // What the sockets hold comes on top of what is read.
+    assert!(sent < 32 << 20, "{sent} bytes were taken");
 }

@@ -42,8 +42,12 @@ pub fn secret_unread(name: &str) -> String {
     format!("Secret {name} could not be read: the API server did not answer")
 }
 
-/// An address that nothing is sent to.
-pub fn address_refused(host: &str, address: IpAddr, why: Refusal) -> String {
+/// What a host is called that stands in a Secret, or that nobody named.
+pub const SINK: &str = "the sink";
+
+/// An address that nothing is sent to; none: one that is not told.
+pub fn address_refused(host: &str, address: Option<IpAddr>, why: Refusal) -> String {
+    let address = address.map_or_else(|| "its address".to_owned(), |address| address.to_string());
     format!("nothing is sent to {host}: {address} is {}", why.as_str())
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use batchyard_core::notification::address::{Policy, check};
+use batchyard_core::notification::address::{Policy, Refusal, check};
 use batchyard_core::notification::text;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -30,34 +30,52 @@ impl Guard {
     }
 
     /// The addresses of a host that may be spoken to.
-    ///
-    /// # Errors
-    /// When there are none.
-    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let found = lookup_host((name, port)).await.map_err(|_| Failure::later(text::unresolved(host)))?;
+    async fn resolve(&self, to: &Host<'_>, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        let name = to.name.trim_start_matches('[').trim_end_matches(']');
+        let unresolved = || Failure::later(text::unresolved(to.called()));
+        let found = lookup_host((name, port)).await.map_err(|_| unresolved())?;
         let (mut allowed, mut refused) = (Vec::new(), None);
         for address in found {
             match check(address.ip(), &self.0) {
                 Ok(()) => allowed.push(address),
-                Err(why) => refused = Some(text::address_refused(host, address.ip(), why)),
+                Err(why) => refused = Some(to.refused(address, why)),
             }
         }
         allowed.truncate(TRIED);
         match (allowed.is_empty(), refused) {
             (false, _) => Ok(allowed),
-            (true, refused) => Err(Failure::later(refused.unwrap_or_else(|| text::unresolved(host)))),
+            (true, refused) => Err(refused.unwrap_or_else(unresolved)),
         }
     }
 
-    /// A connection to one of these addresses: to the very one that was looked at.
-    pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
-        for address in self.resolve(host, port).await? {
+    /// A connection to one of the addresses of a host: to the very one that was looked at.
+    pub(super) async fn connect(&self, to: &Host<'_>, port: u16) -> Result<TcpStream, Failure> {
+        for address in self.resolve(to, port).await? {
             if let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(address)).await {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
         }
-        Err(Failure::later(text::unreachable(host)))
+        Err(Failure::later(text::unreachable(to.called())))
+    }
+}
+
+/// A host to speak to, and what may be said of it.
+pub(super) struct Host<'a> {
+    /// Its name or address.
+    pub(super) name: &'a str,
+    /// It stands in a Secret: neither its name nor what that resolves to is told.
+    pub(super) is_secret: bool,
+}
+
+impl<'a> Host<'a> {
+    /// What it is called before people.
+    pub(super) fn called(&self) -> &'a str {
+        if self.is_secret { text::SINK } else { self.name }
+    }
+
+    fn refused(&self, address: SocketAddr, why: Refusal) -> Failure {
+        let address = (!self.is_secret).then(|| address.ip());
+        Failure::later(text::address_refused(self.called(), address, why))
     }
 }

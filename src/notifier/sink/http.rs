@@ -12,12 +12,10 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use ring::hmac;
-use rustls::pki_types::ServerName;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
+use super::address::Host;
 use super::{Failure, Guard, Secrets, trust};
 use crate::crd::notification_rule::{HttpSink, SecretKey};
 
@@ -72,6 +70,7 @@ impl Target {
 pub struct Http {
     spec: HttpSink,
     guard: Guard,
+    /// What the host is called before people.
     host: String,
     connection: Option<(Target, SendRequest<Full<Bytes>>)>,
 }
@@ -80,7 +79,7 @@ impl Http {
     /// A sink without a connection.
     pub fn new(spec: HttpSink, guard: Guard) -> Self {
         let target = spec.url.as_deref().and_then(|url| Target::parse(url).ok());
-        let host = target.map_or_else(|| "the sink".to_owned(), |target| target.host);
+        let host = target.map_or_else(|| text::SINK.to_owned(), |target| target.host);
         Self { spec, guard, host, connection: None }
     }
 
@@ -180,25 +179,21 @@ impl Http {
             return Ok(answer);
         }
         let mut open = self.connect(&target).await?;
-        let lost = |_| Failure::later(text::unreachable(&target.host));
+        let lost = |_| Failure::later(text::unreachable(&self.host));
         let answer = open.send_request(request).await.map_err(lost)?;
         self.connection = Some((target, open));
         Ok(answer)
     }
 
     async fn connect(&self, target: &Target) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        let stream = self.guard.connect(&target.host, target.port).await?;
+        let host = Host { name: &target.host, is_secret: false };
+        let stream = self.guard.connect(&host, target.port).await?;
         if !target.tls {
-            return open(stream, &target.host).await;
+            return open(stream, &self.host).await;
         }
         let config = trust::client(self.spec.ca_bundle.as_deref());
         let config = config.map_err(|why| Failure::later(text::invalid("http.caBundle", &why)))?;
-        let name = target.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let failed = || Failure::later(text::tls_failed(&target.host));
-        let name = ServerName::try_from(name).map_err(|_| failed())?;
-        let stream =
-            TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|_| failed())?;
-        open(stream, &target.host).await
+        open(trust::connect(config, &host, stream).await?, &self.host).await
     }
 }
 

@@ -1,8 +1,9 @@
-//! Where notifications go: `http` and `smtp` speak, `address` says to whom, `trust` whom to believe, and `secret` reads what
-//! only the sink may know. What a [`Failure`] says ends in a status and in logs: it never holds anything of a Secret,
-//! nor what the other side said.
+//! Where notifications go: `http` and `smtp` speak, `address` says to whom, `trust` whom to believe, `bounded` how much is
+//! listened to, and `secret` reads what only the sink may know. What a [`Failure`] says ends in a status and in logs: it
+//! never holds anything of a Secret, nor what the other side said.
 
 pub mod address;
+mod bounded;
 pub mod http;
 pub mod secret;
 pub mod smtp;
@@ -11,6 +12,7 @@ pub mod trust;
 use std::time::Duration;
 
 use batchyard_core::notification::content::Subject;
+use batchyard_core::notification::text;
 
 use crate::crd::NotificationRule;
 use crate::settings::NotifierSettings;
@@ -94,7 +96,7 @@ impl Sink {
         match self {
             Self::Http(http) => http.host(),
             Self::Smtp(smtp) => smtp.host(),
-            Self::None => "the sink",
+            Self::None => text::SINK,
         }
     }
 

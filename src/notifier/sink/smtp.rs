@@ -2,6 +2,7 @@
 //! nobody gets it twice because of another.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::time::Duration;
 
 use batchyard_core::notification::content::Subject;
@@ -12,18 +13,23 @@ use kube::ResourceExt;
 use lettre::address::Envelope;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{Address, Message};
+use tokio::time::timeout;
 
-use super::{Failure, Guard, Secrets};
+use super::address::Host;
+use super::bounded::{Bounded, TOO_MUCH};
+use super::{Failure, Guard, Secrets, trust};
 use crate::crd::NotificationRule;
 use crate::crd::notification_rule::{SmtpSink, SmtpTls};
 use crate::k8s::watch::key;
 
-/// How long one step may take.
-const STEP: Duration = Duration::from_secs(8);
+/// What a server may say by one connection: replies, the extensions that it has, and its certificates.
+const ANSWERS: usize = 64 * 1024;
+/// How long is waited for its farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A mail server.
 pub struct Smtp {
@@ -70,7 +76,7 @@ impl Smtp {
             }
             let envelope = Envelope::new(Some(from.clone()), vec![self.address(&to)?]);
             let envelope = envelope.map_err(|_| Failure::for_good(text::invalid("smtp.to", &to)))?;
-            match self.send(&envelope, &message, credentials.clone()).await {
+            match self.send(&envelope, &message, credentials.as_ref()).await {
                 Ok(()) => drop(self.sent.1.insert(to)),
                 Err(Trouble { failure, .. }) if failure.for_good => {
                     self.sent.1.insert(to);
@@ -133,39 +139,49 @@ impl Smtp {
         &self,
         envelope: &Envelope,
         message: &[u8],
-        credentials: Option<Credentials>,
+        credentials: Option<&Credentials>,
     ) -> Result<(), Trouble> {
-        let of_all = |failure| Trouble { failure, of_one: false };
+        let mut connection = self.connect().await?;
+        let failure = |error| self.failure(&error);
+        if let Some(credentials) = credentials {
+            connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(failure)?;
+        }
+        connection.send(envelope, message).await.map_err(failure)?;
+        // It has the mail; whether it says farewell changes nothing.
+        let _ = timeout(FAREWELL, connection.quit()).await;
+        Ok(())
+    }
+
+    /// A connection with TLS, to the address that was looked at, with a server that proved to have the name.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Trouble> {
         let tls = self.spec.tls.unwrap_or_default();
         let default = if tls == SmtpTls::Tls { 465 } else { 587 };
         let port = self.spec.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(default);
-        let mut last = of_all(Failure::later(text::unreachable(&self.spec.host)));
-        for address in self.guard.resolve(&self.spec.host, port).await.map_err(of_all)? {
-            // The address that was looked at, and the name that its certificate must have.
-            let mut builder =
-                AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
-                    .port(port)
-                    .timeout(Some(STEP))
-                    .hello_name(ClientId::Domain("batchyard".to_owned()))
-                    .tls(self.tls(tls).map_err(of_all)?);
-            if let Some(credentials) = credentials.clone() {
-                builder = builder.credentials(credentials);
+        let host = Host { name: &self.spec.host, is_secret: false };
+        let stream = self.guard.connect(&host, port).await?;
+        let lost = || Failure::later(text::unreachable(&self.spec.host));
+        let peer = stream.peer_addr().map_err(|_| lost())?;
+        let hello = ClientId::Domain("batchyard".to_owned());
+        let open = AsyncSmtpConnection::connect_with_transport;
+        match tls {
+            SmtpTls::Tls => {
+                let config = trust::client(self.spec.ca_bundle.as_deref());
+                let config = config.map_err(|why| Failure::later(text::invalid("smtp.caBundle", &why)))?;
+                let stream = trust::connect(config, &host, stream).await?;
+                let stream = Box::new(Bounded::new(stream, peer, ANSWERS));
+                open(stream, &hello).await.map_err(|error| self.failure(&error))
             }
-            match builder.build().send_raw(envelope, message).await {
-                Ok(_) => return Ok(()),
-                Err(error) => {
-                    last = self.failure(&error);
-                    // Another address is another try only if this one could not be spoken with.
-                    if error.status().is_some() {
-                        break;
-                    }
-                }
+            SmtpTls::StartTls => {
+                let stream = Box::new(Bounded::new(stream, peer, ANSWERS));
+                let mut connection = open(stream, &hello).await.map_err(|error| self.failure(&error))?;
+                let upgraded = connection.starttls(self.tls()?, &hello).await;
+                upgraded.map_err(|error| self.failure(&error))?;
+                Ok(connection)
             }
         }
-        Err(last)
     }
 
-    fn tls(&self, tls: SmtpTls) -> Result<Tls, Failure> {
+    fn tls(&self) -> Result<TlsParameters, Failure> {
         let invalid = |why: &str| Failure::later(text::invalid("smtp.caBundle", why));
         let mut builder = TlsParameters::builder(self.spec.host.clone());
         if let Some(bundle) = self.spec.ca_bundle.as_deref().filter(|bundle| !bundle.is_empty()) {
@@ -174,8 +190,7 @@ impl Smtp {
                 Certificate::from_pem(bundle.as_bytes()).map_err(|_| invalid("it is no PEM"))?;
             builder = builder.add_root_certificate(certificate);
         }
-        let parameters = builder.build().map_err(|_| invalid("it cannot be used"))?;
-        Ok(if tls == SmtpTls::Tls { Tls::Wrapper(parameters) } else { Tls::Required(parameters) })
+        builder.build().map_err(|_| invalid("it cannot be used"))
     }
 
     /// Only the code is told: what else the server says may repeat what it was told.
@@ -191,7 +206,9 @@ impl Smtp {
             Some(code) => Failure::later(text::smtp_reply(host, Some(code))),
             None if error.is_timeout() => Failure::later(text::no_answer(host)),
             None if error.is_tls() => Failure::later(text::tls_failed(host)),
-            None if error.is_response() || error.is_client() => Failure::later(text::smtp_reply(host, None)),
+            None if error.is_response() || error.is_client() || is_too_much(error) => {
+                Failure::later(text::smtp_reply(host, None))
+            }
             None => Failure::later(text::unreachable(host)),
         };
         Trouble { failure, of_one }
@@ -202,4 +219,16 @@ impl Smtp {
 struct Trouble {
     failure: Failure,
     of_one: bool,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self { failure, of_one: false }
+    }
+}
+
+/// Whether the server said more than anybody has to say.
+fn is_too_much(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_it = |error: &io::Error| error.kind() == TOO_MUCH;
+    error.downcast_ref().is_some_and(is_it) || error.source().is_some_and(is_too_much)
 }

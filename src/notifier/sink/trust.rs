@@ -2,9 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::CertificateDer;
+use batchyard_core::notification::text;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Failure;
+use super::address::Host;
 
 /// What is wrong with a bundle of certificates, if anything.
 pub fn problem(bundle: Option<&str>) -> Option<String> {
@@ -53,4 +60,19 @@ pub(super) fn client(bundle: Option<&str>) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Speaks TLS by a connection, with a server that must prove to be this host.
+pub(super) async fn connect<S>(
+    config: ClientConfig,
+    host: &Host<'_>,
+    stream: S,
+) -> Result<TlsStream<S>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let failed = || Failure::later(text::tls_failed(host.called()));
+    let name = host.name.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(name).map_err(|_| failed())?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|_| failed())
 }
