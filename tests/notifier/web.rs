@@ -141,3 +141,33 @@ async fn what_is_wrong_with_a_secret_is_said_without_it() {
     let why = later(sink_of(header).deliver(&ready(), &secrets(&[("hook", "url", "ses\name")])).await);
     assert_eq!(why, "Secret hook: url fits no header");
 }
+
+/// A host that stands in a Secret is not told either, nor what it resolves to.
+#[tokio::test]
+async fn the_host_of_a_url_in_a_secret_is_told_nobody() {
+    let receiver = Receiver::tls().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let closed = format!("https://localhost:{}/", closed.expect("a loopback port is free").port());
+    let open = ["--allowed-cidrs", "127.0.0.0/8,::1/128"];
+    let urls = [
+        (closed, &open[..], "the sink cannot be reached"),
+        ("https://sesame.invalid/".to_owned(), &open, "the sink has no address"),
+        (receiver.url("/"), &open, "no TLS with the sink"),
+        (receiver.url("/"), &[], "nothing is sent to the sink: its address is a loopback address"),
+    ];
+    let rule = |bundle: Option<&str>| {
+        let from = json!({"name": "hook", "key": "url"});
+        rule(json!({"phases": ["FAILED"], "http": {"urlFrom": from, "caBundle": bundle}}))
+    };
+    for (url, arguments, says) in urls {
+        let mut sink = Sink::new(&rule(None), &settings(arguments));
+        let why = later(sink.deliver(&ready(), &secrets(&[("hook", "url", &url)])).await);
+        assert!(why.starts_with(says), "{url}: {why}");
+        assert!(!why.contains("localhost") && !why.contains("sesame"), "{why}");
+        assert_eq!(sink.host(), "the sink", "for what is said when it does not answer");
+    }
+    receiver.answer(503, None);
+    let mut sink = Sink::new(&rule(Some(receiver.authority())), &settings(&open));
+    let why = later(sink.deliver(&ready(), &secrets(&[("hook", "url", &receiver.url("/"))])).await);
+    assert_eq!((why.as_str(), sink.host()), ("the sink answered 503", "the sink"));
+}

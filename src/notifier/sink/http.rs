@@ -93,7 +93,6 @@ impl Http {
 
     pub(super) async fn deliver(&mut self, subject: &Subject, secrets: &Secrets) -> Result<(), Failure> {
         let target = self.target(secrets).await?;
-        self.host.clone_from(&target.host);
         let event = event(subject);
         let body = serde_json::to_vec(&event).map_err(|error| Failure::for_good(error.to_string()))?;
         let mut request = Request::new(Full::new(Bytes::from(body.clone())));
@@ -186,7 +185,7 @@ impl Http {
     }
 
     async fn connect(&self, target: &Target) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        let host = Host { name: &target.host, is_secret: false };
+        let host = Host { name: &target.host, is_secret: self.spec.url.is_none() };
         let stream = self.guard.connect(&host, target.port).await?;
         if !target.tls {
             return open(stream, &self.host).await;
