@@ -56,18 +56,32 @@ impl Refusal {
     }
 }
 
-/// Addresses at which clouds give their credentials: AWS and most others, ECS tasks and EKS pods, Alibaba, Azure,
-/// Oracle; AWS by IPv6
-/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>).
-const METADATA: [IpAddr; 8] = [
+/// Addresses at which clouds give their credentials, or what a machine is told at its start, which may hold some.
+const METADATA: [IpAddr; 17] = [
+    // AWS, Google, Azure and most others; AWS's for ECS tasks and EKS pods
+    // (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>,
+    // <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>).
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    // Google, of machines with IPv6 alone (<https://cloud.google.com/compute/docs/metadata/querying-metadata>).
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    // Azure's host (<https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16>).
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    // Alibaba, Oracle, Scaleway, Akamai and Tencent, and OpenStack
+    // (<https://cloudinit.readthedocs.io/en/latest/reference/datasources.html>).
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 10, 10)),
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
 ];
 
 /// Says whether an address may be connected to, or why not.
@@ -135,14 +149,18 @@ fn kind_v6(address: Ipv6Addr) -> Option<Refusal> {
     }
 }
 
-/// The IPv4 address within an IPv6 address: mapped, compatible, translated (NAT64) or tunnelled (6to4).
+/// The IPv4 address within an IPv6 address: mapped, compatible, translated (NAT64, by the prefix of all or one for local
+/// use, <https://www.rfc-editor.org/rfc/rfc8215>) or tunnelled (6to4, Teredo).
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     let last = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Some(last(high, low)),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(last(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => {
+            Some(last(high, low))
+        }
+        [0x2001, 0, .., high, low] => Some(last(!high, !low)),
         [0x2002, high, low, ..] => Some(last(high, low)),
         _ => None,
     }
@@ -178,7 +196,22 @@ mod tests {
             ("::ffff:169.254.169.254", Some(Metadata)),
             ("64:ff9b::a9fe:a9fe", Some(Metadata)),
             ("fd00:ec2::254", Some(Metadata)),
+            ("fd00:ec2::23", Some(Metadata)),
+            ("fd20:ce::254", Some(Metadata)),
+            ("fd20:ce::255", Some(Private)),
+            ("fd00:c1::a9fe:a9fe", Some(Metadata)),
+            ("fd00:42::42", Some(Metadata)),
+            ("fd00:a9fe:a9fe::1", Some(Metadata)),
+            ("fd00:100::100:200", Some(Metadata)),
+            ("fe80::a9fe:a9fe", Some(Metadata)),
+            ("169.254.42.42", Some(Metadata)),
+            ("169.254.0.23", Some(Metadata)),
             ("100.100.100.200", Some(Metadata)),
+            ("::ffff:100.100.100.200", Some(Metadata)),
+            ("::ffff:168.63.129.16", Some(Metadata)),
+            ("64:ff9b:1::a9fe:a9fe", Some(Metadata)),
+            ("2002:a9fe:a9fe::1", Some(Metadata)),
+            ("2001:0:808:808::5601:5601", Some(Metadata)),
             ("224.0.0.1", Some(Multicast)),
             ("239.255.255.255", Some(Multicast)),
             ("ff02::1", Some(Multicast)),
@@ -226,6 +259,9 @@ mod tests {
             ("64:ff9b::808:808", &[], &["8.0.0.0/8"], Some(Refusal::Denied)),
             ("169.254.169.254", &["0.0.0.0/0"], &[], Some(Refusal::Metadata)),
             ("::ffff:a9fe:a9fe", &["::/0"], &[], Some(Refusal::Metadata)),
+            ("fd20:ce::254", &["fd20::/16"], &[], Some(Refusal::Metadata)),
+            ("fd00:c1::a9fe:a9fe", &["::/0"], &[], Some(Refusal::Metadata)),
+            ("64:ff9b:1::a9fe:a9fe", &["::/0"], &[], Some(Refusal::Metadata)),
         ] {
             assert_eq!(
                 verdict(address, &policy(allowed, denied)).err(),
