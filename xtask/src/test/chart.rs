@@ -30,6 +30,13 @@ pub(super) fn check() -> Result<Counts> {
             counts.add(Counts::one());
         }
     }
+    let mut command = helm(&["template", "batchyard", "--set", "rbac.create=false,rbac.userRoles=false"])?;
+    let without = output(command.arg("--values").arg(&everything).arg(&chart))?;
+    ensure!(
+        !without.contains("\napiVersion: rbac.authorization.k8s.io"),
+        "roles or bindings are made although rbac.create and rbac.userRoles are false"
+    );
+    counts.add(Counts::one());
     Ok(counts)
 }
 
