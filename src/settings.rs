@@ -145,9 +145,12 @@ pub struct NotifierSettings {
     /// How many notifications of a rule wait at most; beyond that the oldest is dropped.
     #[arg(long, env = "BATCHYARD_NOTIFIER_QUEUE_PER_RULE", default_value_t = 2000)]
     pub queue_per_rule: usize,
-    /// How many wait at most in all; beyond that the rule with the most loses its oldest.
+    /// How many wait at most in all; beyond that the namespace with the most loses its oldest.
     #[arg(long, env = "BATCHYARD_NOTIFIER_QUEUE_TOTAL", default_value_t = 20_000)]
     pub queue_total: usize,
+    /// How much memory all that wait take at most; beyond that the namespace with the most loses its oldest.
+    #[arg(long, env = "BATCHYARD_NOTIFIER_QUEUE_BYTES", default_value_t = 64 << 20)]
+    pub queue_bytes: usize,
     /// Whether private addresses, the cluster's own among them, may be sent to.
     #[arg(long, env = "BATCHYARD_NOTIFIER_ALLOW_PRIVATE", default_value_t = false, action = clap::ArgAction::Set)]
     pub allow_private: bool,

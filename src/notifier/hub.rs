@@ -1,11 +1,13 @@
 //! What is to be told, to whom, and what waits. All in memory; see the head of this room for what survives.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use batchyard_core::notification::content::Subject;
-use batchyard_core::notification::delivery::{Outbox, mark};
+use batchyard_core::notification::content::{self, Subject};
+use batchyard_core::notification::delivery::mark;
 use batchyard_core::notification::moment::{Moment, Told, moments};
+use batchyard_core::notification::outbox::{Limits, Outbox};
 use batchyard_core::notification::rule::Rule;
 use jiff::Timestamp;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -86,6 +88,22 @@ pub(super) struct Waiting {
     version: u64,
 }
 
+/// A job, and what notifications say of it: made once for all of them, and only if there is one.
+struct Facts<'a> {
+    object: &'a BatchJob,
+    told: OnceCell<Arc<content::Job>>,
+}
+
+impl<'a> Facts<'a> {
+    fn of(object: &'a BatchJob) -> Self {
+        Self { object, told: OnceCell::new() }
+    }
+
+    fn told(&self) -> Arc<content::Job> {
+        self.told.get_or_init(|| Arc::new(convert::job(self.object))).clone()
+    }
+}
+
 /// All that a rule's status says.
 pub(super) struct Report {
     pub(super) object: Arc<NotificationRule>,
@@ -97,12 +115,17 @@ pub(super) struct Report {
 
 impl Hub {
     pub(super) fn new(settings: &NotifierSettings, jobs: Store<BatchJob>, queues: Store<JobQueue>) -> Self {
+        let limits = Limits {
+            per_rule: settings.queue_per_rule,
+            in_all: settings.queue_total,
+            bytes: settings.queue_bytes,
+        };
         let state = State {
             open: false,
             told: HashMap::new(),
             blocked: HashMap::new(),
             rules: BTreeMap::new(),
-            outbox: Outbox::new(settings.queue_per_rule, settings.queue_total),
+            outbox: Outbox::new(limits),
             sequence: 0,
             heard: Versions::default(),
             settled: Versions::default(),
@@ -141,7 +164,7 @@ impl Hub {
         jobs.sort_by_key(|job| version(job.as_ref()));
         for job in jobs {
             let all = convert::seen(&job).map(moments).unwrap_or_default();
-            state.tell_of_job(name, &job, &all);
+            state.tell_of_job(name, &Facts::of(&job), &all);
         }
         let queues = self.queues.state();
         let mut queues: Vec<_> = queues.iter().filter(|queue| queue.namespace() == namespace).collect();
@@ -160,8 +183,9 @@ impl Hub {
         let job = change.object();
         let news = state.news(job);
         state.heard.jobs = state.heard.jobs.max(version(job.as_ref()));
+        let facts = Facts::of(job);
         for name in state.rules_of(job.as_ref()) {
-            state.tell_of_job(&name, job, &news);
+            state.tell_of_job(&name, &facts, &news);
         }
         if let (Change::Deleted(_), Some(uid)) = (change, job.uid()) {
             state.told.remove(&uid);
@@ -236,7 +260,7 @@ impl Hub {
     pub(super) fn next(&self, name: &str) -> Option<(Waiting, Arc<NotificationRule>)> {
         let state = self.lock();
         let rule = state.rules.get(name).filter(|rule| rule.problem.is_none() && rule.is_enabled())?;
-        Some((state.outbox.front(name)?.clone(), rule.object.clone()))
+        Some((state.outbox.find(name, |_| true)?.clone(), rule.object.clone()))
     }
 
     /// A notification arrived.
@@ -259,7 +283,7 @@ impl Hub {
 
     fn settled(&self, name: &str, sequence: u64, note: impl FnOnce(&mut Tally)) {
         let mut state = self.lock();
-        let was_there = state.outbox.pop_if(name, |waiting| waiting.sequence == sequence).is_some();
+        let was_there = state.outbox.take(name, |waiting| waiting.sequence == sequence).is_some();
         if let Some(rule) = state.rules.get_mut(name) {
             note(&mut rule.tally);
             // It was pushed out while it was on its way, and counted then.
@@ -400,10 +424,10 @@ impl State {
         names.take_while(|name| name.starts_with(&begin)).cloned().collect()
     }
 
-    fn tell_of_job(&mut self, name: &str, job: &Arc<BatchJob>, moments: &[Moment]) {
+    fn tell_of_job(&mut self, name: &str, job: &Facts<'_>, moments: &[Moment]) {
         let Some(rule) = self.rules.get_mut(name) else { return };
-        let (queue, names) = convert::names(job);
-        let version = version(job.as_ref());
+        let (queue, names) = convert::names(job.object);
+        let version = version(job.object);
         if version <= rule.begins.jobs || !rule.rule.is_about(queue, names) {
             return;
         }
@@ -414,7 +438,7 @@ impl State {
         }
         let wanted: Vec<_> = moments.iter().filter(|moment| rule.rule.wants(moment)).copied().collect();
         for moment in wanted {
-            self.push(name, version, Subject::Job(Box::new(convert::job(job)), moment));
+            self.push(name, version, Subject::Job(job.told(), moment));
         }
     }
 
@@ -432,20 +456,21 @@ impl State {
         let names = head.as_deref().map(convert::names);
         let is_job = names.is_none_or(|(_, names)| rule.rule.is_about(&queue.name_any(), names));
         if rule.is_enabled() && is_job && rule.rule.is_since(blocked.since) {
-            let head = head.map(|job| Box::new(convert::job(&job)));
+            let head = head.map(|job| Facts::of(&job).told());
             self.push(name, version, Subject::Queue(blocked, head));
         }
     }
 
     fn push(&mut self, name: &str, version: u64, subject: Subject) {
         self.sequence += 1;
+        let bytes = size_of::<Waiting>() + subject.bytes();
         let waiting =
             Waiting { sequence: self.sequence, version, subject: Arc::new(subject), since: Timestamp::now() };
-        if let Some((loser, _)) = self.outbox.push(name, waiting)
-            && let Some(rule) = self.rules.get_mut(&loser)
-        {
-            rule.tally.dropped += 1;
-            rule.dirty = true;
+        for (loser, _) in self.outbox.push(name, waiting, bytes) {
+            if let Some(rule) = self.rules.get_mut(&loser) {
+                rule.tally.dropped += 1;
+                rule.dirty = true;
+            }
         }
         if let Some(rule) = self.rules.get(name) {
             rule.wake.notify_one();

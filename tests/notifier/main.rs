@@ -8,6 +8,7 @@ mod receiver;
 mod web;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use batchyard::crd::NotificationRule;
 use batchyard::notifier::sink::{Failure, Secrets, Sink};
@@ -64,7 +65,7 @@ fn ready() -> Subject {
         ..Job::default()
     };
     let moment = Moment { what: What::SessionReady, attempt: 1, at, passed: false };
-    Subject::Job(Box::new(job), moment)
+    Subject::Job(Arc::new(job), moment)
 }
 
 /// The reason of a failure that may heal.

@@ -7,6 +7,7 @@
 //! have them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -86,6 +87,16 @@ impl Job {
     fn id(&self) -> &str {
         self.record.job_id.as_deref().unwrap_or(&self.uid)
     }
+
+    /// About how much memory it takes: itself, and the text of all that people can make long.
+    pub fn bytes(&self) -> usize {
+        let record = serde_json::to_string(&self.record).map_or(0, |text| text.len());
+        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let said = self.depends_on.iter().chain(&self.retry_strategy).map(|value| value.to_string().len());
+        let names = [&self.uid, &self.namespace, &self.name, &self.job_name, &self.job_queue];
+        let names: usize = names.into_iter().map(String::len).sum();
+        size_of::<Self>() + record + tags + said.sum::<usize>() + names
+    }
 }
 
 /// A queue whose head cannot start, as the queue's condition `Blocked` says it.
@@ -116,9 +127,9 @@ impl BlockedQueue {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// A moment of a job.
-    Job(Box<Job>, Moment),
+    Job(Arc<Job>, Moment),
     /// A blocked queue, and the job at its head if that is known.
-    Queue(BlockedQueue, Option<Box<Job>>),
+    Queue(BlockedQueue, Option<Arc<Job>>),
 }
 
 impl Subject {
@@ -128,6 +139,15 @@ impl Subject {
             Self::Job(job, moment) => moment.id(&job.uid),
             Self::Queue(queue, _) => queue.id(),
         }
+    }
+
+    /// About how much memory it takes. What it shares with others counts for each of them.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Job(job, _) => job.bytes(),
+                Self::Queue(queue, head) => queue.message.len() + head.as_ref().map_or(0, |job| job.bytes()),
+            }
     }
 
     /// When it happened.

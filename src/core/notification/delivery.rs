@@ -1,6 +1,4 @@
-//! How notifications are delivered: what waits, for how long, and what an answer means.
-
-use std::collections::{BTreeMap, VecDeque};
+//! How notifications are delivered: after which pauses, for how long, and what an answer means.
 
 use jiff::SignedDuration;
 
@@ -51,85 +49,6 @@ pub fn smtp(code: u16) -> Answer {
         530..=538 => Answer::Later,
         500..=599 => Answer::Never,
         _ => Answer::Later,
-    }
-}
-
-/// What waits to be delivered, by rule.
-///
-/// It has a limit for each rule and one for all. Beyond its own limit a rule loses its oldest event; beyond that of all,
-/// the rule with the most that wait loses its oldest. The newest tell how things stand.
-#[derive(Clone, Debug)]
-pub struct Outbox<E> {
-    per_rule: usize,
-    in_all: usize,
-    waiting: BTreeMap<String, VecDeque<E>>,
-    count: usize,
-}
-
-impl<E> Outbox<E> {
-    /// With these limits.
-    pub fn new(per_rule: usize, in_all: usize) -> Self {
-        Self { per_rule: per_rule.max(1), in_all: in_all.max(1), waiting: BTreeMap::new(), count: 0 }
-    }
-
-    /// Adds an event. Returns what it pushed out, and whose that was.
-    pub fn push(&mut self, rule: &str, event: E) -> Option<(String, E)> {
-        if !self.waiting.contains_key(rule) {
-            self.waiting.insert(rule.to_owned(), VecDeque::new());
-        }
-        let own = self.waiting.get_mut(rule)?;
-        own.push_back(event);
-        self.count += 1;
-        let loser = if own.len() > self.per_rule {
-            rule.to_owned()
-        } else if self.count > self.in_all {
-            let most = self.waiting.iter().max_by_key(|(_, events)| events.len())?;
-            most.0.clone()
-        } else {
-            return None;
-        };
-        let dropped = self.pop(&loser)?;
-        Some((loser, dropped))
-    }
-
-    /// The next event of a rule.
-    pub fn front(&self, rule: &str) -> Option<&E> {
-        self.waiting.get(rule)?.front()
-    }
-
-    /// Takes the next event of a rule out.
-    pub fn pop(&mut self, rule: &str) -> Option<E> {
-        let event = self.waiting.get_mut(rule)?.pop_front();
-        self.count -= usize::from(event.is_some());
-        event
-    }
-
-    /// Takes the next event of a rule out if it is this one: it may have been pushed out meanwhile.
-    pub fn pop_if(&mut self, rule: &str, is_it: impl Fn(&E) -> bool) -> Option<E> {
-        self.front(rule).filter(|event| is_it(event))?;
-        self.pop(rule)
-    }
-
-    /// Takes all of a rule out.
-    pub fn forget(&mut self, rule: &str) -> usize {
-        let gone = self.waiting.remove(rule).map_or(0, |events| events.len());
-        self.count -= gone;
-        gone
-    }
-
-    /// How many of a rule wait.
-    pub fn len(&self, rule: &str) -> usize {
-        self.waiting.get(rule).map_or(0, VecDeque::len)
-    }
-
-    /// How many wait in all.
-    pub fn total(&self) -> usize {
-        self.count
-    }
-
-    /// All of a rule that wait.
-    pub fn iter(&self, rule: &str) -> impl Iterator<Item = &E> {
-        self.waiting.get(rule).into_iter().flatten()
     }
 }
 

@@ -9,5 +9,6 @@ pub mod content;
 pub mod delivery;
 pub mod mail;
 pub mod moment;
+pub mod outbox;
 pub mod rule;
 pub mod text;

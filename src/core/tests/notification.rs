@@ -4,15 +4,17 @@
 mod cases;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{
     Attempt, ContainerOutcome, Current, Placement, Record, RetryAction, RetryDecision,
 };
 use batchyard_core::notification::content::{Array, BlockedQueue, Job, Session, Subject, event};
-use batchyard_core::notification::delivery::{Answer, LONGEST, Outbox, http, mark, pause, smtp};
+use batchyard_core::notification::delivery::{Answer, LONGEST, http, mark, pause, smtp};
 use batchyard_core::notification::mail::{mail, unknown_placeholders};
 use batchyard_core::notification::moment::{Moment, Seen, Told, What, moments};
+use batchyard_core::notification::outbox::{Limits, Outbox};
 use batchyard_core::notification::rule::{Rule, matches};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -271,31 +273,41 @@ proptest! {
         prop_assert_eq!(matches(&pattern, &name), naive(pattern.as_bytes(), name.as_bytes()), "{} {}", pattern, name);
     }
 
-    /// Against queues without limits from which the oldest are taken by hand.
+    /// Against lines without limits from which the oldest are taken by hand.
     #[test]
     fn an_outbox_keeps_the_newest_within_its_limits(
-        per_rule in 1_usize..4, total in 1_usize..7, events in prop::collection::vec((0_u8..4, any::<bool>()), 0..60)
+        per_rule in 1_usize..5, in_all in 1_usize..8, bytes in 3_usize..20,
+        events in prop::collection::vec((0_usize..5, 1_usize..4, any::<bool>()), 0..60)
     ) {
-        let mut outbox = Outbox::new(per_rule, total);
-        let mut model: BTreeMap<String, VecDeque<usize>> = BTreeMap::new();
-        for (number, (rule, take)) in events.into_iter().enumerate() {
-            let rule = format!("r{rule}");
+        const RULES: [&str; 5] = ["a/r", "a/s", "a/t", "b/r", "a-b/r"];
+        let mut outbox = Outbox::new(Limits { per_rule, in_all, bytes });
+        let mut model: BTreeMap<&str, VecDeque<(usize, usize)>> = BTreeMap::new();
+        for (number, (rule, size, take)) in events.into_iter().enumerate() {
+            let rule = RULES[rule];
             if take {
-                let front = model.get_mut(&rule).and_then(VecDeque::pop_front);
-                prop_assert_eq!(outbox.pop(&rule), front);
+                let front = model.get_mut(rule).and_then(VecDeque::pop_front);
+                prop_assert_eq!(outbox.take(rule, |_| true), front);
                 continue;
             }
-            model.entry(rule.clone()).or_default().push_back(number);
-            if let Some((loser, dropped)) = outbox.push(&rule, number) {
-                let own = model.get_mut(&loser).expect("it has some");
-                let most = own.len();
-                prop_assert_eq!(own.pop_front(), Some(dropped), "the oldest");
-                if loser != rule {
-                    prop_assert!(model.values().all(|others| others.len() <= most), "of the one with the most");
+            model.entry(rule).or_default().push_back((number, size));
+            for (loser, dropped) in outbox.push(rule, (number, size), size) {
+                let (events, memory) = (loads(&model, |_| 1), loads(&model, |(_, size)| *size));
+                let (is_many, is_large) = (total(&events) > in_all, total(&memory) > bytes);
+                let own = model.get_mut(loser.as_str()).expect("it has some");
+                if loser != rule || own.len() <= per_rule {
+                    prop_assert!(is_many || is_large, "{} lost one for nothing", loser);
+                    let load = if is_many { events } else { memory };
+                    let (namespace, _) = loser.split_once('/').expect("a namespace");
+                    let most = load[namespace].values().sum::<usize>();
+                    prop_assert!(load.values().all(|other| other.values().sum::<usize>() <= most), "its namespace has the most");
+                    let most = load[namespace][loser.as_str()];
+                    prop_assert!(load[namespace].values().all(|other| *other <= most), "and it of that");
                 }
+                prop_assert_eq!(own.pop_front(), Some(dropped), "the oldest");
             }
-            prop_assert!(outbox.len(&rule) <= per_rule && outbox.total() <= total);
+            prop_assert!(outbox.len(rule) <= per_rule && outbox.total() <= in_all);
             prop_assert_eq!(outbox.total(), model.values().map(VecDeque::len).sum::<usize>());
+            prop_assert!(total(&loads(&model, |(_, size)| *size)) <= bytes);
             for (rule, waiting) in &model {
                 prop_assert!(outbox.iter(rule).eq(waiting.iter()));
             }
@@ -317,6 +329,25 @@ proptest! {
     }
 }
 
+type Loads<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
+
+/// How much waits, by namespace and rule.
+fn loads<'a>(
+    model: &BTreeMap<&'a str, VecDeque<(usize, usize)>>,
+    measure: impl Fn(&(usize, usize)) -> usize,
+) -> Loads<'a> {
+    let mut loads = Loads::new();
+    for (rule, events) in model {
+        let (namespace, _) = rule.split_once('/').expect("a namespace");
+        loads.entry(namespace).or_default().insert(rule, events.iter().map(&measure).sum());
+    }
+    loads
+}
+
+fn total(loads: &Loads<'_>) -> usize {
+    loads.values().flat_map(BTreeMap::values).sum()
+}
+
 fn job(record: Record) -> Job {
     Job {
         uid: "0f8b".into(),
@@ -335,7 +366,7 @@ fn moment(what: What, attempt: u32, passed: bool) -> Moment {
 }
 
 fn told(job: Job, moment: Moment) -> Value {
-    serde_json::to_value(event(&Subject::Job(Box::new(job), moment))).expect("plain data")
+    serde_json::to_value(event(&Subject::Job(Arc::new(job), moment))).expect("plain data")
 }
 
 #[test]
@@ -378,6 +409,23 @@ fn an_event_has_the_envelope_of_cloudevents_and_the_detail_of_eventbridge() {
     assert_eq!(passed["data"]["startedAt"], 1_000_010_000);
 }
 
+/// So that one of long texts counts for more than one of short ones.
+#[test]
+fn what_waits_counts_with_all_its_texts() {
+    let bytes = |job: Job| Subject::Job(Arc::new(job), moment(What::Failed, 1, false)).bytes();
+    let (long, plain) = ("x".repeat(1000), job(record(Phase::Failed)));
+    let mut told = plain.clone();
+    told.record.status_reason = Some(long.clone());
+    for longer in [
+        told,
+        Job { tags: [("key".to_owned(), long.clone())].into(), ..plain.clone() },
+        Job { depends_on: vec![json!({"job": long})], ..plain.clone() },
+        Job { retry_strategy: Some(json!({"evaluateOnExit": [{"onReason": long}]})), ..plain.clone() },
+    ] {
+        assert!(bytes(longer.clone()) >= bytes(plain.clone()) + 1000, "{longer:?}");
+    }
+}
+
 #[test]
 fn sessions_arrays_and_queues_are_told() {
     let ready = told(job(record(Phase::Running)), moment(What::SessionReady, 1, false));
@@ -403,7 +451,7 @@ fn sessions_arrays_and_queues_are_told() {
         message: "BatchJob dcv is at the head of the queue".into(),
         since: at(5),
     };
-    let head = Some(Box::new(job(record(Phase::Runnable))));
+    let head = Some(Arc::new(job(record(Phase::Runnable))));
     let event = serde_json::to_value(self::event(&Subject::Queue(queue.clone(), head))).expect("plain data");
     assert_eq!(event["id"], "q-uid/1000005/BLOCKED/ComputeEnvironmentMaxResource");
     assert_eq!(
@@ -468,7 +516,7 @@ fn rules_choose_by_queue_job_moment_and_time() {
 #[test]
 fn a_mail_says_where_to_connect() {
     let ready = Subject::Job(
-        Box::new(job(record(Phase::Running))),
+        Arc::new(job(record(Phase::Running))),
         Moment { at: at(11), ..moment(What::SessionReady, 1, false) },
     );
     let text = mail(&ready, "team-a/dcv-ready", None);
@@ -489,7 +537,7 @@ fn no_text_breaks_out_of_its_line() {
     let hostile = "a\r\nBcc: everybody@example.org\r\n\r\nbody\u{0}";
     let mut job = job(Record { status_reason: Some(hostile.into()), ..record(Phase::Failed) });
     (job.job_name, job.job_queue, job.name) = (hostile.into(), hostile.into(), hostile.into());
-    let failed = Subject::Job(Box::new(job), moment(What::Failed, 1, false));
+    let failed = Subject::Job(Arc::new(job), moment(What::Failed, 1, false));
     for template in [None, Some("{jobName} {reason}")] {
         let mail = mail(&failed, "r", template);
         assert!(!mail.subject.chars().any(char::is_control), "{:?}", mail.subject);

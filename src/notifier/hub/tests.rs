@@ -200,6 +200,57 @@ fn what_is_too_many_is_dropped_and_counted() {
     assert_eq!(stage.told(), "b/1/RUNNABLE c/1/RUNNABLE");
 }
 
+/// A sink that is dead costs the rules of other namespaces nothing.
+#[test]
+fn a_namespace_pushes_out_its_own() {
+    let mut stage = Stage::new(&["--queue-total", "3"]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({}));
+    let other = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "NotificationRule",
+        "spec": {"phases": ["RUNNABLE"], "http": {"url": "https://h/"}}, "metadata": {"name": "r", "namespace": "n",
+        "uid": "other", "generation": 1, "resourceVersion": "10", "creationTimestamp": CREATED}});
+    let other = serde_json::from_value(other).expect("a rule");
+    stage.hub.hear_rule(&Change::Applied(Arc::new(other)));
+    let mut in_n = job("first", 11, "RUNNABLE");
+    in_n.metadata.namespace = Some("n".to_owned());
+    stage.hub.hear_job(&Change::Applied(Arc::new(in_n)));
+    for version in 12..20 {
+        stage.job(&version.to_string(), version, "RUNNABLE");
+    }
+    assert_eq!(stage.told(), "18/1/RUNNABLE 19/1/RUNNABLE");
+    assert!(stage.hub.next("n/r").is_some_and(|(waiting, _)| waiting.subject.id() == "first/1/RUNNABLE"));
+}
+
+#[test]
+fn what_is_too_large_is_dropped_and_counted() {
+    let mut stage = Stage::new(&["--queue-bytes", "20000"]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({}));
+    for version in 11..100 {
+        stage.job(&version.to_string(), version, "RUNNABLE");
+    }
+    let report = stage.report().expect("some were dropped");
+    assert_eq!(report.tally.dropped + i64::try_from(report.waiting).expect("a few"), 89);
+    assert!((5..40).contains(&report.waiting), "{}", report.waiting);
+}
+
+/// What is said of a job is held once, however many are told of it.
+#[test]
+fn what_is_told_of_a_job_is_held_once() {
+    let mut stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({}));
+    stage.job("job", 11, "SUCCEEDED");
+    let state = stage.hub.lock();
+    let told: Vec<_> = state.outbox.iter("ns/r").map(|waiting| waiting.subject.clone()).collect();
+    let jobs: Vec<_> = told
+        .iter()
+        .filter_map(|of| if let Subject::Job(job, _) = &**of { Some(job) } else { None })
+        .collect();
+    assert_eq!(jobs.len(), 4);
+    assert!(jobs.iter().all(|job| Arc::ptr_eq(job, jobs[0])));
+}
+
 #[test]
 fn a_job_that_is_deleted_is_told_as_it_was_last() {
     let stage = Stage::new(&[]);
