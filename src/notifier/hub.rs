@@ -44,6 +44,7 @@ struct State {
     blocked: HashMap<String, String>,
     rules: BTreeMap<String, RuleState>,
     outbox: Outbox<Waiting>,
+    /// That of the last notification.
     sequence: u64,
     heard: Versions,
     /// What was heard some while ago: a list that is being taken in is not taken for complete.
@@ -56,6 +57,10 @@ struct RuleState {
     problem: Option<String>,
     /// Where it begins: what has not changed since is told already, or is older than the rule.
     begins: Versions,
+    /// Notifications up to this one are of another object that had its name.
+    strangers: u64,
+    /// And up to this one were taken back: the rule was DISABLED.
+    taken_back: u64,
     tally: Tally,
     /// Something happened that its status does not say.
     dirty: bool,
@@ -212,6 +217,7 @@ impl Hub {
 
     pub(super) fn hear_rule(&self, change: &Change<NotificationRule>) {
         let mut state = self.lock();
+        let last = state.sequence;
         let name = key(change.object().as_ref());
         let object = match change {
             Change::Applied(object) => object,
@@ -234,13 +240,14 @@ impl Hub {
                 known.tally.failing = None;
                 known.wake.notify_one();
                 if !known.is_enabled() {
+                    known.taken_back = last;
                     state.outbox.forget(&name);
                 }
                 self.urgent.notify_one();
             }
             None => {
                 state.outbox.forget(&name);
-                state.rules.insert(name.clone(), RuleState::new(object));
+                state.rules.insert(name.clone(), RuleState::new(object, last));
                 if state.open {
                     self.catch_up(&mut state, &name);
                 }
@@ -284,12 +291,11 @@ impl Hub {
     fn settled(&self, name: &str, sequence: u64, note: impl FnOnce(&mut Tally)) {
         let mut state = self.lock();
         let was_there = state.outbox.take(name, |waiting| waiting.sequence == sequence).is_some();
-        if let Some(rule) = state.rules.get_mut(name) {
-            note(&mut rule.tally);
-            // It was pushed out while it was on its way, and counted then.
-            rule.tally.dropped -= i64::from(!was_there);
-            rule.dirty = true;
-        }
+        let Some(rule) = state.rules.get_mut(name).filter(|rule| sequence > rule.strangers) else { return };
+        note(&mut rule.tally);
+        // It was pushed out while it was on its way, and counted then.
+        rule.tally.dropped -= i64::from(!was_there && sequence > rule.taken_back);
+        rule.dirty = true;
     }
 
     /// A try failed.
@@ -361,12 +367,14 @@ impl Hub {
 }
 
 impl RuleState {
-    fn new(object: &Arc<NotificationRule>) -> Self {
+    fn new(object: &Arc<NotificationRule>, strangers: u64) -> Self {
         let status = object.status.clone().unwrap_or_default();
         Self {
             rule: convert::rule(object),
             problem: convert::problem(object),
             begins: begins(object, &status),
+            strangers,
+            taken_back: 0,
             tally: Tally {
                 delivered: status.delivered.unwrap_or_default(),
                 failures: status.failures.unwrap_or_default(),

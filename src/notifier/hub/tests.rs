@@ -37,13 +37,17 @@ impl Stage {
     }
 
     fn rule(&self, version: u64, generation: u64, spec: Value, status: Value) {
+        self.rule_of("rule", version, generation, spec, status);
+    }
+
+    fn rule_of(&self, uid: &str, version: u64, generation: u64, spec: Value, status: Value) {
         let mut whole = json!({"phases": ["PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"],
             "http": {"url": "https://h/"}});
         for (member, value) in spec.as_object().expect("an object") {
             whole[member] = value.clone();
         }
         let rule = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "NotificationRule", "spec": whole,
-            "status": status, "metadata": {"name": "r", "namespace": "ns", "uid": "rule", "generation": generation,
+            "status": status, "metadata": {"name": "r", "namespace": "ns", "uid": uid, "generation": generation,
             "resourceVersion": version.to_string(), "creationTimestamp": CREATED}});
         self.hub.hear_rule(&Change::Applied(Arc::new(serde_json::from_value(rule).expect("a rule"))));
     }
@@ -198,6 +202,29 @@ fn what_is_too_many_is_dropped_and_counted() {
     let tally = stage.report().expect("one was delivered").tally;
     assert_eq!((tally.delivered, tally.dropped), (1, 0), "it was on its way, and arrived");
     assert_eq!(stage.told(), "b/1/RUNNABLE c/1/RUNNABLE");
+}
+
+/// A rule that is DISABLED, or another one of its name, takes back what waits, also what is on its way.
+#[test]
+fn what_is_taken_back_on_its_way_is_not_counted_as_dropped() {
+    let mut stage = Stage::new(&["--queue-per-rule", "1"]);
+    stage.hub.open();
+    stage.rule(10, 1, json!({}), json!({}));
+    stage.job("a", 11, "RUNNABLE");
+    let (on_its_way, _) = stage.hub.next("ns/r").expect("an event");
+    stage.rule(12, 2, json!({"state": "DISABLED"}), json!({}));
+    stage.rule(13, 3, json!({}), json!({}));
+    stage.job("b", 14, "RUNNABLE");
+    stage.job("c", 15, "RUNNABLE");
+    stage.hub.delivered("ns/r", on_its_way.sequence, now());
+    let tally = stage.report().expect("one was delivered").tally;
+    assert_eq!((tally.delivered, tally.dropped), (1, 1), "b made way for c");
+
+    let (on_its_way, _) = stage.hub.next("ns/r").expect("an event");
+    stage.rule_of("another", 16, 1, json!({}), json!({}));
+    stage.hub.delivered("ns/r", on_its_way.sequence, now());
+    let tally = stage.report().expect("it is new").tally;
+    assert_eq!((tally.delivered, tally.dropped), (0, 0), "it was of the one before");
 }
 
 /// A sink that is dead costs the rules of other namespaces nothing.
