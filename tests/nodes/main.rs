@@ -17,6 +17,7 @@ mod gangs;
 mod gpus;
 mod inject;
 mod logs;
+mod notifications;
 mod operator;
 mod orders;
 mod pods;
@@ -178,6 +179,7 @@ fn all() -> Vec<Case> {
         arrays::alone(),
         absences::cases(),
         view::cases(),
+        notifications::cases(),
         removal::cases(),
     ];
     shared.into_iter().chain(alone).flatten().collect()

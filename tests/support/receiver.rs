@@ -1,6 +1,6 @@
 //! An HTTP server that takes notifications: with TLS or without, up or down, and with the answers that a test wants.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long anything may take on a machine that compiles at the same time.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A request that came.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ struct Shared {
 pub(crate) struct Receiver {
     shared: Arc<Mutex<Shared>>,
     address: SocketAddr,
+    /// The name in its URL.
+    host: String,
     tls: Option<RustlsConfig>,
     authority: String,
     handle: Option<Handle<SocketAddr>>,
@@ -60,23 +64,31 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Without TLS.
     pub(crate) async fn plain() -> Self {
-        Self::start(None, String::new()).await
+        Self::start(LOOPBACK, LOOPBACK.to_string(), None, String::new())
     }
 
     /// With a certificate for `localhost` and 127.0.0.1.
     pub(crate) async fn tls() -> Self {
-        let (certificate, key) = certificate();
+        Self::certified(LOOPBACK, "localhost".to_owned(), certificate()).await
+    }
+
+    /// At an address of this machine, with a certificate for it.
+    pub(crate) async fn at(address: IpAddr) -> Self {
+        Self::certified(address, address.to_string(), certificate_for(vec![address.to_string()])).await
+    }
+
+    async fn certified(address: IpAddr, host: String, (certificate, key): (String, String)) -> Self {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let config = RustlsConfig::from_pem(certificate.clone().into_bytes(), key.into_bytes()).await;
-        Self::start(Some(config.expect("a certificate")), certificate).await
+        Self::start(address, host, Some(config.expect("a certificate")), certificate)
     }
 
-    async fn start(tls: Option<RustlsConfig>, authority: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    fn start(address: IpAddr, host: String, tls: Option<RustlsConfig>, authority: String) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let mut receiver = Self { shared, address, tls, authority, handle: None };
+        let mut receiver = Self { shared, address, host, tls, authority, handle: None };
         receiver.serve(listener);
         receiver
     }
@@ -100,8 +112,8 @@ impl Receiver {
 
     /// Where it is.
     pub(crate) fn url(&self, path: &str) -> String {
-        let (scheme, host) = if self.tls.is_some() { ("https", "localhost") } else { ("http", "127.0.0.1") };
-        format!("{scheme}://{host}:{}{path}", self.address.port())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}:{}{path}", self.host, self.address.port())
     }
 
     /// The certificate that it is believed for.
@@ -199,7 +211,10 @@ async fn take(
 
 /// A certificate for `localhost` and 127.0.0.1, and its key, in PEM.
 pub(crate) fn certificate() -> (String, String) {
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    certificate_for(vec!["localhost".to_owned(), LOOPBACK.to_string()])
+}
+
+fn certificate_for(names: Vec<String>) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
