@@ -312,10 +312,25 @@ pub struct NotificationRuleStatus {
     /// Up to which versions of jobs and queues all is delivered: where a restarted notifier begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_through: Option<Versions>,
+    /// Recipients who have less than that, since the mail server does not take what is for them now.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<Behind>,
     /// Ready, FieldsIgnored and others.
     #[schemars(schema_with = "schema::conditions")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// A recipient who has less than the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Behind {
+    /// The recipient.
+    #[schemars(length(max = 320))]
+    pub to: String,
+    /// Up to which versions of jobs and queues they have everything.
+    pub through: Versions,
 }
 
 /// resourceVersions.

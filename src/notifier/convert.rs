@@ -108,6 +108,11 @@ pub(super) fn blocked(queue: &JobQueue) -> Option<BlockedQueue> {
     })
 }
 
+/// The recipients of a rule, if its sink tells them apart.
+pub(super) fn recipients(rule: &NotificationRule) -> Option<&[String]> {
+    rule.spec.smtp.as_ref().map(|smtp| &smtp.to[..])
+}
+
 /// What a rule asks for.
 pub(super) fn rule(rule: &NotificationRule) -> Rule {
     let spec = &rule.spec;

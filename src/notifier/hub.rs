@@ -1,25 +1,26 @@
 //! What is to be told, to whom, and what waits. All in memory; see the head of this room for what survives.
 
+mod rule;
+
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use batchyard_core::notification::content::{self, Subject};
-use batchyard_core::notification::delivery::mark;
 use batchyard_core::notification::moment::{Moment, Told, moments};
 use batchyard_core::notification::outbox::{Limits, Outbox};
-use batchyard_core::notification::rule::Rule;
 use jiff::Timestamp;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::Notify;
 
 use super::convert;
-use crate::crd::conditions::{ConditionType, find};
 use crate::crd::notification_rule::Versions;
-use crate::crd::{BatchJob, JobQueue, NotificationRule, NotificationRuleStatus};
+use crate::crd::{BatchJob, JobQueue, NotificationRule};
 use crate::k8s::watch::{Change, key};
 use crate::settings::NotifierSettings;
+use rule::RuleState;
+pub(super) use rule::Tally;
 
 /// The reason in Ready of a rule that is DISABLED.
 pub(super) const DISABLED: &str = "Disabled";
@@ -51,37 +52,6 @@ struct State {
     settled: Versions,
 }
 
-struct RuleState {
-    object: Arc<NotificationRule>,
-    rule: Rule,
-    problem: Option<String>,
-    /// Where it begins: what has not changed since is told already, or is older than the rule.
-    begins: Versions,
-    /// Notifications up to this one are of another object that had its name.
-    strangers: u64,
-    /// And up to this one were taken back: the rule was DISABLED.
-    taken_back: u64,
-    tally: Tally,
-    /// Something happened that its status does not say.
-    dirty: bool,
-    /// And it should not wait for its turn: the rule is new, changed, or begins to fail.
-    urgent: bool,
-    wake: Arc<Notify>,
-}
-
-/// What became of a rule's notifications since this process began.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Tally {
-    pub(super) delivered: i64,
-    pub(super) failures: i64,
-    pub(super) dropped: i64,
-    pub(super) last_delivered_at: Option<Timestamp>,
-    pub(super) last_failed_at: Option<Timestamp>,
-    pub(super) last_failure: Option<String>,
-    /// Why the last try failed, unless one succeeded after it.
-    pub(super) failing: Option<String>,
-}
-
 /// A notification that waits to be delivered.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
@@ -90,7 +60,27 @@ pub(super) struct Waiting {
     pub(super) subject: Arc<Subject>,
     /// Since when it waits.
     pub(super) since: Timestamp,
+    /// The recipients who lack it, once others have it.
+    pub(super) left: Option<BTreeSet<String>>,
     version: u64,
+}
+
+impl Waiting {
+    fn lacks(&self, to: &str) -> bool {
+        self.left.as_ref().is_none_or(|left| left.contains(to))
+    }
+
+    fn is_of_queue(&self) -> bool {
+        matches!(*self.subject, Subject::Queue(..))
+    }
+}
+
+/// What is to be tried next.
+pub(super) struct Next {
+    pub(super) waiting: Waiting,
+    pub(super) rule: Arc<NotificationRule>,
+    /// Those who are to have it, if the sink tells recipients apart.
+    pub(super) to: BTreeSet<String>,
 }
 
 /// A job, and what notifications say of it: made once for all of them, and only if there is one.
@@ -116,6 +106,8 @@ pub(super) struct Report {
     pub(super) tally: Tally,
     pub(super) waiting: usize,
     pub(super) through: Versions,
+    /// Through which versions those have everything who have less.
+    pub(super) behind: BTreeMap<String, Versions>,
 }
 
 impl Hub {
@@ -163,9 +155,11 @@ impl Hub {
     /// Tells a rule that this process has not known what changed since it was last told of something.
     fn catch_up(&self, state: &mut State, name: &str) {
         let Some(rule) = state.rules.get(name) else { return };
-        let (begins, namespace) = (rule.begins, rule.object.namespace());
+        let namespace = rule.object.namespace();
         let mut jobs: Vec<_> = self.jobs.state();
-        jobs.retain(|job| job.namespace() == namespace && version(job.as_ref()) > begins.jobs);
+        jobs.retain(|job| {
+            job.namespace() == namespace && rule.lacking(|has| has.jobs >= version(job.as_ref())).is_some()
+        });
         jobs.sort_by_key(|job| version(job.as_ref()));
         for job in jobs {
             let all = convert::seen(&job).map(moments).unwrap_or_default();
@@ -177,6 +171,7 @@ impl Hub {
         for queue in queues {
             state.tell_of_queue(name, queue, &self.jobs);
         }
+        state.forget_strangers(name);
     }
 
     pub(super) fn hear_job(&self, change: &Change<BatchJob>) {
@@ -243,6 +238,7 @@ impl Hub {
                     known.taken_back = last;
                     state.outbox.forget(&name);
                 }
+                state.forget_strangers(&name);
                 self.urgent.notify_one();
             }
             None => {
@@ -263,11 +259,36 @@ impl Hub {
         state.rules.iter().map(|(name, rule)| (name.clone(), rule.object.uid(), rule.wake.clone())).collect()
     }
 
-    /// The next notification of a rule, and the rule, unless it is wrong or DISABLED.
-    pub(super) fn next(&self, name: &str) -> Option<(Waiting, Arc<NotificationRule>)> {
+    /// A rule that may send: it is neither wrong nor DISABLED.
+    pub(super) fn sending(&self, name: &str) -> Option<Arc<NotificationRule>> {
+        self.lock().sending(name)
+    }
+
+    /// The next notification of a rule that may send, for others than the recipients that are left alone now.
+    pub(super) fn next(&self, name: &str, resting: &BTreeSet<String>) -> Option<Next> {
         let state = self.lock();
-        let rule = state.rules.get(name).filter(|rule| rule.problem.is_none() && rule.is_enabled())?;
-        Some((state.outbox.find(name, |_| true)?.clone(), rule.object.clone()))
+        let rule = state.sending(name)?;
+        let Some(all) = convert::recipients(&rule) else {
+            let waiting = state.outbox.find(name, |_| true)?.clone();
+            return Some(Next { waiting, rule, to: BTreeSet::new() });
+        };
+        let awake: Vec<&String> = all.iter().filter(|to| !resting.contains(*to)).collect();
+        let waiting = state.outbox.find(name, |waiting| awake.iter().any(|to| waiting.lacks(to)))?.clone();
+        let to = awake.into_iter().filter(|to| waiting.lacks(to)).cloned().collect();
+        Some(Next { waiting, rule, to })
+    }
+
+    /// A notification has arrived at some recipients, or never will, and these are left.
+    pub(super) fn keep(&self, name: &str, sequence: u64, left: BTreeSet<String>) {
+        let mut state = self.lock();
+        if let Some(waiting) = state.outbox.find_mut(name, |waiting| waiting.sequence == sequence) {
+            waiting.left = Some(left);
+        }
+        if let Some(rule) = state.rules.get_mut(name) {
+            rule.dirty = true;
+        }
+        // The rule may be another one meanwhile.
+        state.forget_strangers(name);
     }
 
     /// A notification arrived.
@@ -332,26 +353,20 @@ impl Hub {
     pub(super) fn reports(&self, only_urgent: bool) -> Vec<(String, Report)> {
         let mut state = self.lock();
         let State { rules, outbox, settled, .. } = &mut *state;
+        let outbox = &*outbox;
         let report = rules.iter_mut().filter_map(|(name, rule)| {
             if !rule.dirty || only_urgent && !rule.urgent {
                 return None;
             }
             (rule.dirty, rule.urgent) = (false, false);
-            let waiting = |of_queue: bool| {
-                let of_kind =
-                    outbox.iter(name).filter(move |w| matches!(*w.subject, Subject::Queue(..)) == of_queue);
-                of_kind.map(|waiting| waiting.version)
-            };
-            let through = Versions {
-                jobs: mark(settled.jobs, waiting(false)).max(rule.begins.jobs),
-                queues: mark(settled.queues, waiting(true)).max(rule.begins.queues),
-            };
+            let (through, behind) = rule.marks(*settled, || outbox.iter(name));
             let report = Report {
                 object: rule.object.clone(),
                 problem: rule.problem.clone(),
                 tally: rule.tally.clone(),
                 waiting: outbox.len(name),
                 through,
+                behind,
             };
             Some((name.clone(), report))
         });
@@ -366,47 +381,30 @@ impl Hub {
     }
 }
 
-impl RuleState {
-    fn new(object: &Arc<NotificationRule>, strangers: u64) -> Self {
-        let status = object.status.clone().unwrap_or_default();
-        Self {
-            rule: convert::rule(object),
-            problem: convert::problem(object),
-            begins: begins(object, &status),
-            strangers,
-            taken_back: 0,
-            tally: Tally {
-                delivered: status.delivered.unwrap_or_default(),
-                failures: status.failures.unwrap_or_default(),
-                dropped: status.dropped.unwrap_or_default(),
-                last_delivered_at: status.last_delivered_at,
-                last_failed_at: status.last_failed_at,
-                last_failure: status.last_failure,
-                failing: None,
-            },
-            object: object.clone(),
-            dirty: true,
-            urgent: true,
-            wake: Arc::new(Notify::new()),
-        }
-    }
-
-    fn is_enabled(&self) -> bool {
-        self.object.spec.state.unwrap_or_default().is_enabled()
-    }
-}
-
-/// Where a rule begins that this process has not known: where the last one left off, else now. What happened while it was
-/// DISABLED is not told. A mark that is newer than the object that it stands on came from another cluster.
-fn begins(object: &NotificationRule, status: &NotificationRuleStatus) -> Versions {
-    let own = version(object);
-    let now = Versions { jobs: own, queues: own };
-    let was_disabled = find(&status.conditions, ConditionType::Ready).is_some_and(|c| c.reason == DISABLED);
-    let left_off = status.delivered_through.filter(|_| !was_disabled);
-    left_off.filter(|mark| mark.jobs <= own && mark.queues <= own).unwrap_or(now)
-}
-
 impl State {
+    fn sending(&self, name: &str) -> Option<Arc<NotificationRule>> {
+        let rule = self.rules.get(name).filter(|rule| rule.problem.is_none() && rule.is_enabled())?;
+        Some(rule.object.clone())
+    }
+
+    /// Whom a rule does not name any more lacks nothing; a sink of another kind gets what not all had.
+    fn forget_strangers(&mut self, name: &str) {
+        let Some(rule) = self.rules.get_mut(name) else { return };
+        let all = convert::recipients(&rule.object);
+        let complete = self.outbox.retain(name, |waiting| match (all, &mut waiting.left) {
+            (Some(all), Some(left)) => {
+                left.retain(|to| all.contains(to));
+                !left.is_empty()
+            }
+            (Some(_), None) => true,
+            (None, left) => {
+                *left = None;
+                true
+            }
+        });
+        rule.tally.delivered += i64::try_from(complete).unwrap_or_default();
+    }
+
     /// What this process has not seen of a job before.
     fn news(&mut self, job: &BatchJob) -> Vec<Moment> {
         let (Some(uid), Some(seen)) = (job.uid(), convert::seen(job)) else { return Vec::new() };
@@ -436,7 +434,8 @@ impl State {
         let Some(rule) = self.rules.get_mut(name) else { return };
         let (queue, names) = convert::names(job.object);
         let version = version(job.object);
-        if version <= rule.begins.jobs || !rule.rule.is_about(queue, names) {
+        let Some(left) = rule.lacking(|has| has.jobs >= version) else { return };
+        if !rule.rule.is_about(queue, names) {
             return;
         }
         // The next process need not look at this version again.
@@ -446,7 +445,7 @@ impl State {
         }
         let wanted: Vec<_> = moments.iter().filter(|moment| rule.rule.wants(moment)).copied().collect();
         for moment in wanted {
-            self.push(name, version, Subject::Job(job.told(), moment));
+            self.push(name, version, Subject::Job(job.told(), moment), left.clone());
         }
     }
 
@@ -454,10 +453,8 @@ impl State {
         let Some(rule) = self.rules.get_mut(name) else { return };
         let version = version(queue.as_ref());
         let is_about = rule.rule.blocked && rule.rule.is_about_queue(&queue.name_any());
-        let Some(blocked) = convert::blocked(queue).filter(|_| is_about && version > rule.begins.queues)
-        else {
-            return;
-        };
+        let Some(left) = rule.lacking(|has| has.queues >= version) else { return };
+        let Some(blocked) = convert::blocked(queue).filter(|_| is_about) else { return };
         rule.dirty = true;
         let first = queue.status.as_ref().and_then(|status| status.front.first());
         let head = first.and_then(|first| jobs.get(&ObjectRef::new(&first.name).within(&blocked.namespace)));
@@ -465,15 +462,15 @@ impl State {
         let is_job = names.is_none_or(|(_, names)| rule.rule.is_about(&queue.name_any(), names));
         if rule.is_enabled() && is_job && rule.rule.is_since(blocked.since) {
             let head = head.map(|job| Facts::of(&job).told());
-            self.push(name, version, Subject::Queue(blocked, head));
+            self.push(name, version, Subject::Queue(blocked, head), left);
         }
     }
 
-    fn push(&mut self, name: &str, version: u64, subject: Subject) {
+    fn push(&mut self, name: &str, version: u64, subject: Subject, left: Option<BTreeSet<String>>) {
         self.sequence += 1;
         let bytes = size_of::<Waiting>() + subject.bytes();
-        let waiting =
-            Waiting { sequence: self.sequence, version, subject: Arc::new(subject), since: Timestamp::now() };
+        let (sequence, subject, since) = (self.sequence, Arc::new(subject), Timestamp::now());
+        let waiting = Waiting { sequence, version, subject, since, left };
         for (loser, _) in self.outbox.push(name, waiting, bytes) {
             if let Some(rule) = self.rules.get_mut(&loser) {
                 rule.tally.dropped += 1;

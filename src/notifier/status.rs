@@ -15,6 +15,7 @@ use super::Context;
 use super::hub::{DISABLED, Report};
 use crate::crd::conditions::{self, ConditionType, NewCondition};
 use crate::crd::ignored::{Kind, ignored_fields};
+use crate::crd::notification_rule::Behind;
 use crate::crd::{NotificationRule, NotificationRuleStatus};
 use crate::k8s::error::{Error, chain};
 
@@ -79,7 +80,7 @@ async fn write(context: &Context, report: &Report) -> Result<(), Error> {
 
 /// The status that follows from what is known.
 fn status(report: &Report, now: jiff::Timestamp) -> NotificationRuleStatus {
-    let Report { object, problem, tally, waiting, through } = report;
+    let Report { object, problem, tally, waiting, through, behind } = report;
     let old = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation;
     let mut conditions = old.conditions;
@@ -122,6 +123,7 @@ fn status(report: &Report, now: jiff::Timestamp) -> NotificationRuleStatus {
         last_failed_at: tally.last_failed_at,
         last_failure: tally.last_failure.as_deref().map(|why| line(why, LONGEST)),
         delivered_through: Some(*through),
+        behind: behind.iter().map(|(to, through)| Behind { to: to.clone(), through: *through }).collect(),
         conditions,
     }
 }

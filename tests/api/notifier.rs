@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::operator::world::{JobHandle, World, is_condition, job, merge};
 use crate::support::client::apply;
+use crate::support::mail::Server;
 use crate::support::notifier::{Notifier, alone};
 use crate::support::receiver::Receiver;
 use crate::support::{audit, wait};
@@ -195,6 +196,47 @@ async fn a_secret_that_comes_late_and_a_url_that_is_mended() {
     .await;
     let shown = serde_json::to_string(&rule).expect("plain data");
     assert!(!shown.contains("sesame") && !notifier.log().contains("sesame"), "{shown}");
+    notifier.stop().await;
+}
+
+/// A mail server that takes nothing for one recipient delays what is for another neither now nor after a restart, and the
+/// one gets all of it in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_who_is_refused_for_now_delays_no_other() {
+    let Some(mut server) = Server::start("STARTTLS") else { return };
+    let _alone = alone().await;
+    let world = World::with_queue("notify-mail").await;
+    let notifier = Notifier::start().await;
+    let secret =
+        json!({"metadata": {"name": "mail"}, "stringData": {"username": "batch", "password": "sesame"}});
+    apply(&world.api::<Secret>(), &secret).await;
+    let mut spec = server.smtp("STARTTLS", &["later@example.org", "now@example.org"]);
+    merge(&mut spec, json!({"sessionReady": null, "phases": ["SUCCEEDED"]}));
+    world.apply::<NotificationRule>("rule", spec).await;
+    until(&world, "rule", "a look at it", |status| status.observed_generation == Some(1)).await;
+    let next = |server: &Server| {
+        let message = tokio::task::block_in_place(|| server.message());
+        let content = message["content"].as_str().expect("text").to_owned();
+        let job = ["one", "two", "three"]
+            .into_iter()
+            .find(|job| content.contains(&format!("Job {job} is SUCCEEDED")));
+        (message["to"][0].as_str().expect("a recipient").to_owned(), job.expect("a job"))
+    };
+    let now = "now@example.org".to_owned();
+    for name in ["one", "two"] {
+        world.submit(name, job(json!({}))).await.run(0).await;
+        assert_eq!(next(&server), (now.clone(), name));
+    }
+    let behind = |s: &batchyard::crd::NotificationRuleStatus| s.waiting == Some(2) && s.behind.len() == 1;
+    until(&world, "rule", "who is behind", behind).await;
+    notifier.kill();
+    let notifier = Notifier::start().await;
+    world.submit("three", job(json!({}))).await.run(0).await;
+    assert_eq!(next(&server), (now, "three"), "nobody gets anything twice");
+    server.take_all();
+    let late: Vec<_> = (0..3).map(|_| next(&server)).collect();
+    assert_eq!(late, ["one", "two", "three"].map(|job| ("later@example.org".to_owned(), job)));
+    until(&world, "rule", "nothing that waits", |s| s.waiting == Some(0) && s.behind.is_empty()).await;
     notifier.stop().await;
 }
 

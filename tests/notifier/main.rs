@@ -3,6 +3,8 @@
 #![allow(dead_code)] // the receiver is shared with other tests
 
 mod mail;
+#[path = "../support/mail.rs"]
+mod mailer;
 #[path = "../support/receiver.rs"]
 mod receiver;
 mod web;
@@ -66,6 +68,11 @@ fn ready() -> Subject {
     };
     let moment = Moment { what: What::SessionReady, attempt: 1, at, passed: false };
     Subject::Job(Arc::new(job), moment)
+}
+
+/// Tries once, for all recipients.
+async fn deliver(sink: &mut Sink, secrets: &Secrets) -> Result<(), Failure> {
+    sink.deliver(&ready(), &mut sink.recipients(), secrets).await
 }
 
 /// The reason of a failure that may heal.

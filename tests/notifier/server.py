@@ -1,6 +1,7 @@
 """A mail server for tests: TLS, a password, and recipients that are refused.
 
-Prints its port, then each message as a line of JSON. A line on standard input ends it."""
+Prints that it is ready, then each message as a line of JSON. The line "take" on standard input lets it take what is for
+later@ as well, any other ends it."""
 
 import asyncio, json, ssl, sys
 
@@ -13,10 +14,12 @@ context.load_cert_chain(certificate, key)
 
 
 class Handler:
+    takes_all = False
+
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("nobody@"):
             return "550 5.1.1 there is no such user; you said sesame"
-        if address.startswith("later@"):
+        if address.startswith("later@") and not self.takes_all:
             return "451 4.7.1 come back later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
@@ -40,8 +43,9 @@ def authenticate(server, session, envelope, mechanism, data):
 
 
 implicit = tls == "TLS"
+handler = Handler()
 controller = Controller(
-    Handler(),
+    handler,
     hostname="127.0.0.1",
     port=int(port),
     ssl_context=context if implicit else None,
@@ -53,5 +57,6 @@ controller = Controller(
 )
 controller.start()
 print("ready", flush=True)
-sys.stdin.readline()
+while sys.stdin.readline() == "take\n":
+    handler.takes_all = True
 controller.stop()

@@ -6,7 +6,7 @@ use batchyard::notifier::sink::{Failure, Sink, http::sign};
 use serde_json::json;
 
 use super::receiver::Receiver;
-use super::{later, ready, rule, secrets, settings, sink};
+use super::{deliver, later, rule, secrets, settings, sink};
 
 #[tokio::test]
 async fn an_event_arrives_with_its_headers_and_signature() {
@@ -18,7 +18,7 @@ async fn an_event_arrives_with_its_headers_and_signature() {
     }}));
     let secrets = secrets(&[("hook", "token", "Bearer sesame\n"), ("hook", "key", "whsec_c2VzYW1l")]);
     for _ in 0..2 {
-        sink.deliver(&ready(), &secrets).await.expect("it is taken");
+        deliver(&mut sink, &secrets).await.expect("it is taken");
     }
     let received = receiver.received();
     let [one, two] = &received[..] else { panic!("two requests, not {received:?}") };
@@ -49,7 +49,7 @@ async fn redirects_are_not_followed() {
     let mut sink = sink(json!({"phases": ["FAILED"], "http": {"url": receiver.url("/")}}));
     for status in [301, 302, 303, 307, 308] {
         receiver.answer(status, Some(("location", elsewhere.url("/"))));
-        let why = later(sink.deliver(&ready(), &secrets(&[])).await);
+        let why = later(deliver(&mut sink, &secrets(&[])).await);
         assert_eq!(why, format!("127.0.0.1 answered {status}: redirects are not followed"));
     }
     assert_eq!((receiver.received().len(), elsewhere.received().len()), (5, 0));
@@ -76,7 +76,7 @@ async fn forbidden_addresses_are_not_even_connected_to() {
         ("2130706433", &[], "is a loopback address"),
     ] {
         let rule = rule(json!({"phases": ["FAILED"], "http": {"url": format!("http://{host}:{port}")}}));
-        let why = later(Sink::new(&rule, &settings(arguments)).deliver(&ready(), &secrets(&[])).await);
+        let why = later(deliver(&mut Sink::new(&rule, &settings(arguments)), &secrets(&[])).await);
         assert!(why.starts_with("nothing is sent to") && why.ends_with(says), "{host} {arguments:?}: {why}");
     }
     assert_eq!(receiver.received().len(), 0);
@@ -91,7 +91,7 @@ async fn only_trusted_certificates_are_spoken_with() {
         (receiver.url("/").replace("localhost", "127.0.0.2"), Some(receiver.authority())),
     ] {
         let mut sink = sink(json!({"phases": ["FAILED"], "http": {"url": url, "caBundle": bundle}}));
-        let why = later(sink.deliver(&ready(), &secrets(&[])).await);
+        let why = later(deliver(&mut sink, &secrets(&[])).await);
         assert!(why.starts_with("no TLS with") || why.ends_with("cannot be reached"), "{url}: {why}");
     }
     assert_eq!(receiver.received().len(), 0);
@@ -102,11 +102,11 @@ async fn what_may_heal_is_told_from_what_will_not() {
     let receiver = Receiver::plain().await;
     let mut sink = sink(json!({"phases": ["FAILED"], "http": {"url": receiver.url("/")}}));
     receiver.answer(503, Some(("retry-after", "7".to_owned())));
-    let busy = sink.deliver(&ready(), &secrets(&[])).await;
+    let busy = deliver(&mut sink, &secrets(&[])).await;
     let after = Some(Duration::from_secs(7));
     assert_eq!(busy, Err(Failure { after, ..Failure::later("127.0.0.1 answered 503".to_owned()) }));
     receiver.answer(422, None);
-    let refused = sink.deliver(&ready(), &secrets(&[])).await;
+    let refused = deliver(&mut sink, &secrets(&[])).await;
     assert_eq!(refused, Err(Failure::for_good("127.0.0.1 answered 422".to_owned())));
 }
 
@@ -115,11 +115,11 @@ async fn what_may_heal_is_told_from_what_will_not() {
 async fn a_sink_that_was_down_is_spoken_with_again() {
     let mut receiver = Receiver::plain().await;
     let mut sink = sink(json!({"phases": ["FAILED"], "http": {"url": receiver.url("/")}}));
-    sink.deliver(&ready(), &secrets(&[])).await.expect("it is taken");
+    deliver(&mut sink, &secrets(&[])).await.expect("it is taken");
     receiver.down().await;
-    assert_eq!(later(sink.deliver(&ready(), &secrets(&[])).await), "127.0.0.1 cannot be reached");
+    assert_eq!(later(deliver(&mut sink, &secrets(&[])).await), "127.0.0.1 cannot be reached");
     receiver.up().await;
-    sink.deliver(&ready(), &secrets(&[])).await.expect("it is taken again");
+    deliver(&mut sink, &secrets(&[])).await.expect("it is taken again");
     assert_eq!(receiver.taken(), ["job-uid/1/SESSION_READY"; 2]);
 }
 
@@ -133,12 +133,12 @@ async fn what_is_wrong_with_a_secret_is_said_without_it() {
         (Some("sesame"), "Secret hook: url is no https:// URL"),
     ] {
         let known: Vec<_> = value.map(|value| ("hook", "url", value)).into_iter().collect();
-        let why = later(sink_of(json!({"urlFrom": from})).deliver(&ready(), &secrets(&known)).await);
+        let why = later(deliver(&mut sink_of(json!({"urlFrom": from})), &secrets(&known)).await);
         assert_eq!(why, says);
     }
     let header =
         json!({"url": "https://127.0.0.1:1/", "headers": [{"name": "Authorization", "valueFrom": from}]});
-    let why = later(sink_of(header).deliver(&ready(), &secrets(&[("hook", "url", "ses\name")])).await);
+    let why = later(deliver(&mut sink_of(header), &secrets(&[("hook", "url", "ses\name")])).await);
     assert_eq!(why, "Secret hook: url fits no header");
 }
 
@@ -161,13 +161,13 @@ async fn the_host_of_a_url_in_a_secret_is_told_nobody() {
     };
     for (url, arguments, says) in urls {
         let mut sink = Sink::new(&rule(None), &settings(arguments));
-        let why = later(sink.deliver(&ready(), &secrets(&[("hook", "url", &url)])).await);
+        let why = later(deliver(&mut sink, &secrets(&[("hook", "url", &url)])).await);
         assert!(why.starts_with(says), "{url}: {why}");
         assert!(!why.contains("localhost") && !why.contains("sesame"), "{why}");
         assert_eq!(sink.host(), "the sink", "for what is said when it does not answer");
     }
     receiver.answer(503, None);
     let mut sink = Sink::new(&rule(Some(receiver.authority())), &settings(&open));
-    let why = later(sink.deliver(&ready(), &secrets(&[("hook", "url", &receiver.url("/"))])).await);
+    let why = later(deliver(&mut sink, &secrets(&[("hook", "url", &receiver.url("/"))])).await);
     assert_eq!((why.as_str(), sink.host()), ("the sink answered 503", "the sink"));
 }

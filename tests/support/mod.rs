@@ -3,6 +3,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod client;
+pub(crate) mod mail;
 pub(crate) mod nodes;
 pub(crate) mod notifier;
 pub(crate) mod operator;

@@ -131,6 +131,22 @@ impl<E> Outbox<E> {
         Some(event)
     }
 
+    /// Changes all events of a rule, and takes those out for which that says so. Returns how many.
+    pub fn retain(&mut self, rule: &str, mut keep: impl FnMut(&mut E) -> bool) -> usize {
+        let Some(line) = self.lines.get_mut(rule) else { return 0 };
+        let mut gone = Load::default();
+        line.events.retain_mut(|(event, bytes)| {
+            let stays = keep(event);
+            if !stays {
+                gone.add(*bytes);
+            }
+            stays
+        });
+        line.load.take(gone);
+        self.free(rule, gone);
+        gone.events
+    }
+
     /// Takes all of a rule out.
     pub fn forget(&mut self, rule: &str) {
         if let Some(line) = self.lines.remove(rule) {

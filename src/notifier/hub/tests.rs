@@ -52,10 +52,15 @@ impl Stage {
         self.hub.hear_rule(&Change::Applied(Arc::new(serde_json::from_value(rule).expect("a rule"))));
     }
 
+    /// The next notification of the rule.
+    fn next(&self) -> Option<Waiting> {
+        self.hub.next("ns/r", &BTreeSet::new()).map(|next| next.waiting)
+    }
+
     /// All that waits for the rule, which is then delivered.
     fn told(&self) -> String {
         let mut ids = Vec::new();
-        while let Some((waiting, _)) = self.hub.next("ns/r") {
+        while let Some(waiting) = self.next() {
             ids.push(waiting.subject.id());
             self.hub.delivered("ns/r", waiting.sequence, now());
         }
@@ -132,7 +137,7 @@ fn the_next_process_begins_where_this_one_left_off() {
         Versions { jobs: 10, queues: 10 },
         "nothing is delivered"
     );
-    let (first, _) = stage.hub.next("ns/r").expect("an event");
+    let first = stage.next().expect("an event");
     stage.hub.delivered("ns/r", first.sequence, now());
     let through = stage.report().expect("one was delivered").through;
     assert_eq!(through.jobs, 11);
@@ -191,10 +196,8 @@ fn what_is_too_many_is_dropped_and_counted() {
     let mut stage = Stage::new(&["--queue-per-rule", "2"]);
     stage.hub.open();
     stage.rule(10, 1, json!({}), json!({}));
-    let (on_its_way, _) = {
-        stage.job("a", 11, "RUNNABLE");
-        stage.hub.next("ns/r").expect("an event")
-    };
+    stage.job("a", 11, "RUNNABLE");
+    let on_its_way = stage.next().expect("an event");
     stage.job("b", 12, "RUNNABLE");
     stage.job("c", 13, "RUNNABLE");
     assert_eq!(stage.report().expect("one was dropped").tally.dropped, 1);
@@ -211,7 +214,7 @@ fn what_is_taken_back_on_its_way_is_not_counted_as_dropped() {
     stage.hub.open();
     stage.rule(10, 1, json!({}), json!({}));
     stage.job("a", 11, "RUNNABLE");
-    let (on_its_way, _) = stage.hub.next("ns/r").expect("an event");
+    let on_its_way = stage.next().expect("an event");
     stage.rule(12, 2, json!({"state": "DISABLED"}), json!({}));
     stage.rule(13, 3, json!({}), json!({}));
     stage.job("b", 14, "RUNNABLE");
@@ -220,7 +223,7 @@ fn what_is_taken_back_on_its_way_is_not_counted_as_dropped() {
     let tally = stage.report().expect("one was delivered").tally;
     assert_eq!((tally.delivered, tally.dropped), (1, 1), "b made way for c");
 
-    let (on_its_way, _) = stage.hub.next("ns/r").expect("an event");
+    let on_its_way = stage.next().expect("an event");
     stage.rule_of("another", 16, 1, json!({}), json!({}));
     stage.hub.delivered("ns/r", on_its_way.sequence, now());
     let tally = stage.report().expect("it is new").tally;
@@ -245,7 +248,12 @@ fn a_namespace_pushes_out_its_own() {
         stage.job(&version.to_string(), version, "RUNNABLE");
     }
     assert_eq!(stage.told(), "18/1/RUNNABLE 19/1/RUNNABLE");
-    assert!(stage.hub.next("n/r").is_some_and(|(waiting, _)| waiting.subject.id() == "first/1/RUNNABLE"));
+    assert!(
+        stage
+            .hub
+            .next("n/r", &BTreeSet::new())
+            .is_some_and(|next| next.waiting.subject.id() == "first/1/RUNNABLE")
+    );
 }
 
 #[test]
@@ -278,6 +286,45 @@ fn what_is_told_of_a_job_is_held_once() {
     assert!(jobs.iter().all(|job| Arc::ptr_eq(job, jobs[0])));
 }
 
+/// A recipient for whom the server takes nothing now holds up no other, and nobody gets anything twice: not from the next
+/// process either.
+#[test]
+fn a_recipient_who_is_behind_holds_up_no_other() {
+    let smtp = |to: &[&str]| json!({"phases": ["RUNNABLE"], "http": null, "smtp": {"host": "h", "from": "a@h", "to": to}});
+    let only = |to: &str| BTreeSet::from([to.to_owned()]);
+    let mut stage = Stage::new(&[]);
+    stage.hub.open();
+    stage.rule(10, 1, smtp(&["x@h", "y@h"]), json!({}));
+    stage.job("a", 11, "RUNNABLE");
+    stage.job("b", 12, "RUNNABLE");
+    for id in ["a/1/RUNNABLE", "b/1/RUNNABLE"] {
+        let next = stage.hub.next("ns/r", &only("x@h")).expect("one for y");
+        assert_eq!((next.waiting.subject.id().as_str(), next.to), (id, only("y@h")));
+        stage.hub.keep("ns/r", next.waiting.sequence, only("x@h"));
+    }
+    assert!(stage.hub.next("ns/r", &only("x@h")).is_none(), "x is left alone");
+    let first = stage.hub.next("ns/r", &only("y@h")).expect("one for x");
+    stage.hub.delivered("ns/r", first.waiting.sequence, now());
+    let report = stage.report().expect("one was delivered");
+    assert_eq!((report.waiting, report.through.jobs, report.tally.delivered), (1, 12, 1));
+    let through = Versions { jobs: 11, ..report.through };
+    assert_eq!(report.behind, BTreeMap::from([("x@h".to_owned(), through)]));
+
+    let mut next = Stage::new(&[]);
+    next.job("a", 11, "RUNNABLE");
+    next.job("b", 12, "RUNNABLE");
+    let behind = json!([{"to": "x@h", "through": through}]);
+    let status = json!({"deliveredThrough": report.through, "behind": behind});
+    next.rule(20, 1, smtp(&["x@h", "y@h"]), status);
+    next.hub.open();
+    next.job("c", 21, "RUNNABLE");
+    let b = next.hub.next("ns/r", &BTreeSet::new()).expect("one for x");
+    assert_eq!((b.waiting.subject.id().as_str(), b.to), ("b/1/RUNNABLE", only("x@h")));
+    next.rule(22, 2, smtp(&["y@h"]), json!({}));
+    assert_eq!(next.told(), "c/1/RUNNABLE", "nothing waits for whom the rule does not name");
+    assert!(next.report().expect("it changed").behind.is_empty());
+}
+
 #[test]
 fn a_job_that_is_deleted_is_told_as_it_was_last() {
     let stage = Stage::new(&[]);
@@ -305,7 +352,7 @@ fn a_queue_is_told_once_for_each_time_that_it_is_blocked() {
         stage.queues.apply_watcher_event(&Event::Apply(queue.clone()));
         stage.hub.hear_queue(&Change::Applied(Arc::new(queue)));
         let mut ids = Vec::new();
-        while let Some((waiting, _)) = stage.hub.next("ns/r") {
+        while let Some(waiting) = stage.next() {
             ids.push(waiting.subject.id());
             stage.hub.delivered("ns/r", waiting.sequence, now());
         }

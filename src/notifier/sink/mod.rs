@@ -9,6 +9,7 @@ pub mod secret;
 pub mod smtp;
 pub mod trust;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use batchyard_core::notification::content::Subject;
@@ -26,6 +27,8 @@ pub struct Failure {
     pub why: String,
     /// Whether it would fail again.
     pub for_good: bool,
+    /// Whether it is about single recipients: what is for others is taken.
+    pub of_some: bool,
     /// The pause that the sink asks for.
     pub after: Option<Duration>,
 }
@@ -33,12 +36,12 @@ pub struct Failure {
 impl Failure {
     /// Another time it may be taken.
     pub fn later(why: String) -> Self {
-        Self { why, for_good: false, after: None }
+        Self { why, for_good: false, of_some: false, after: None }
     }
 
     /// It never will be.
     pub fn for_good(why: String) -> Self {
-        Self { why, for_good: true, after: None }
+        Self { why, for_good: true, of_some: false, after: None }
     }
 }
 
@@ -100,14 +103,28 @@ impl Sink {
         }
     }
 
-    /// Tries once to deliver.
+    /// All who are to have a notification, if the sink tells them apart.
+    pub fn recipients(&self) -> BTreeSet<String> {
+        match self {
+            Self::Smtp(smtp) => smtp.recipients(),
+            Self::Http(_) | Self::None => BTreeSet::new(),
+        }
+    }
+
+    /// Tries once to deliver, to these recipients if the sink tells them apart. Who has it then, or never will, is taken
+    /// out, also if this is given up halfway.
     ///
     /// # Errors
     /// Why it was not taken, and whether it may be another time.
-    pub async fn deliver(&mut self, subject: &Subject, secrets: &Secrets) -> Result<(), Failure> {
+    pub async fn deliver(
+        &mut self,
+        subject: &Subject,
+        to: &mut BTreeSet<String>,
+        secrets: &Secrets,
+    ) -> Result<(), Failure> {
         match self {
             Self::Http(http) => http.deliver(subject, secrets).await,
-            Self::Smtp(smtp) => smtp.deliver(subject, secrets).await,
+            Self::Smtp(smtp) => smtp.deliver(subject, to, secrets).await,
             Self::None => Err(Failure::for_good("the rule has no sink".to_owned())),
         }
     }

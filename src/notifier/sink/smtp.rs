@@ -38,8 +38,6 @@ pub struct Smtp {
     /// Namespace and name of the rule.
     rule: String,
     uid: String,
-    /// Of the notification that is being sent: its id, and who has it already or is refused for good.
-    sent: (String, BTreeSet<String>),
 }
 
 /// What is wrong with a mail server's members, if anything.
@@ -54,40 +52,38 @@ impl Smtp {
     /// The server that a rule names.
     pub fn new(spec: SmtpSink, guard: Guard, rule: &NotificationRule) -> Self {
         let uid = rule.uid().unwrap_or_default();
-        Self { spec, guard, rule: key(rule), uid, sent: Default::default() }
+        Self { spec, guard, rule: key(rule), uid }
     }
 
     pub(super) fn host(&self) -> &str {
         &self.spec.host
     }
 
-    pub(super) async fn deliver(&mut self, subject: &Subject, secrets: &Secrets) -> Result<(), Failure> {
-        let id = subject.id();
-        if self.sent.0 != id {
-            self.sent = (id, BTreeSet::new());
-        }
+    pub(super) fn recipients(&self) -> BTreeSet<String> {
+        self.spec.to.iter().cloned().collect()
+    }
+
+    pub(super) async fn deliver(
+        &self,
+        subject: &Subject,
+        left: &mut BTreeSet<String>,
+        secrets: &Secrets,
+    ) -> Result<(), Failure> {
         let message = self.message(subject)?.formatted();
         let credentials = self.credentials(secrets).await?;
         let from = self.address(&self.spec.from)?;
         let (mut later, mut refused) = (None, None);
-        for to in self.spec.to.clone() {
-            if self.sent.1.contains(&to) {
-                continue;
-            }
+        for to in left.clone() {
             let envelope = Envelope::new(Some(from.clone()), vec![self.address(&to)?]);
             let envelope = envelope.map_err(|_| Failure::for_good(text::invalid("smtp.to", &to)))?;
             match self.send(&envelope, &message, credentials.as_ref()).await {
-                Ok(()) => drop(self.sent.1.insert(to)),
-                Err(Trouble { failure, .. }) if failure.for_good => {
-                    self.sent.1.insert(to);
+                Ok(()) => drop(left.remove(&to)),
+                Err(failure) if failure.for_good => {
+                    left.remove(&to);
                     refused = Some(failure);
                 }
-                Err(trouble) => {
-                    later = Some(trouble.failure);
-                    if !trouble.of_one {
-                        break;
-                    }
-                }
+                Err(failure) if failure.of_some => later = Some(failure),
+                Err(failure) => return Err(failure),
             }
         }
         later.or(refused).map_or(Ok(()), Err)
@@ -140,7 +136,7 @@ impl Smtp {
         envelope: &Envelope,
         message: &[u8],
         credentials: Option<&Credentials>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Failure> {
         let mut connection = self.connect().await?;
         let failure = |error| self.failure(&error);
         if let Some(credentials) = credentials {
@@ -153,7 +149,7 @@ impl Smtp {
     }
 
     /// A connection with TLS, to the address that was looked at, with a server that proved to have the name.
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Trouble> {
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
         let tls = self.spec.tls.unwrap_or_default();
         let default = if tls == SmtpTls::Tls { 465 } else { 587 };
         let port = self.spec.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(default);
@@ -194,36 +190,26 @@ impl Smtp {
     }
 
     /// Only the code is told: what else the server says may repeat what it was told.
-    fn failure(&self, error: &lettre::transport::smtp::Error) -> Trouble {
+    fn failure(&self, error: &lettre::transport::smtp::Error) -> Failure {
         let host = &self.spec.host;
         let code = error.status().map(u16::from);
         // 421 closes the connection, and 530 to 538 are about who we are.
-        let of_one = code.is_some_and(|code| code != 421 && !(530..=538).contains(&code));
-        let failure = match code {
+        let is_of_all = |code: u16| code == 421 || (530..=538).contains(&code);
+        match code {
             Some(code) if delivery::smtp(code) == Answer::Never => {
                 Failure::for_good(text::smtp_reply(host, Some(code)))
             }
-            Some(code) => Failure::later(text::smtp_reply(host, Some(code))),
+            Some(code) => {
+                let failure = Failure::later(text::smtp_reply(host, Some(code)));
+                Failure { of_some: !is_of_all(code), ..failure }
+            }
             None if error.is_timeout() => Failure::later(text::no_answer(host)),
             None if error.is_tls() => Failure::later(text::tls_failed(host)),
             None if error.is_response() || error.is_client() || is_too_much(error) => {
                 Failure::later(text::smtp_reply(host, None))
             }
             None => Failure::later(text::unreachable(host)),
-        };
-        Trouble { failure, of_one }
-    }
-}
-
-/// What went wrong, and whether it is about one recipient only.
-struct Trouble {
-    failure: Failure,
-    of_one: bool,
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self { failure, of_one: false }
+        }
     }
 }
 
