@@ -6,6 +6,8 @@
 //! the value is missing: the kubelet does not start it, tries again and again, and what it waits for may end as it
 //! likes. Once that has come so far, the value is given ([`due`]). The pod's status is all that must be known for it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -80,9 +82,23 @@ pub(crate) enum Standing {
 
 /// How it stands with a container; `None` for one that waits for no other.
 pub(crate) fn standing(pod: &PodView, container: &ContainerView) -> Option<Standing> {
-    let mut all = container.after.iter().map(|after| one(pod, &container.name, after));
-    let first = all.next()?;
-    Some(all.fold(first, worse))
+    Standings { pod, known: BTreeMap::new() }.of(container)
+}
+
+/// Those that a container waits for and that have not started, and those that these wait for, and so on.
+pub(crate) fn awaited<'p>(pod: &'p PodView, container: &'p ContainerView) -> Vec<&'p ContainerView> {
+    let mut seen = BTreeSet::from([container.name.as_str()]);
+    let (mut found, mut look) = (Vec::new(), vec![container]);
+    while let Some(waits) = look.pop() {
+        for name in waits.after.iter().map(|after| after.container.as_str()) {
+            let Some(other) = find(pod, name).filter(|_| seen.insert(name)) else { continue };
+            if !has_begun(other) && end_code(other).is_none() {
+                found.push(other);
+                look.push(other);
+            }
+        }
+    }
+    found
 }
 
 /// The containers that may start and wait for nothing but our word, if it was not given yet: all that may are named.
@@ -102,32 +118,72 @@ pub fn due(pod: &PodView) -> Vec<String> {
     }
 }
 
-fn one(pod: &PodView, waits: &str, after: &After) -> Standing {
-    let (name, until) = (after.container.as_str(), after.until);
-    let text = match until {
-        Until::Start => reason::waits_for_start(name),
-        Until::Complete | Until::Success => reason::waits_for_end(name),
-    };
-    let Some(other) = pod.containers.iter().find(|other| other.name == name) else {
-        return Standing::Waits { ends: None, text, why: String::new() };
-    };
-    let started = start_of(other);
-    let never = || {
-        Standing::Never(
-            stopped_at(other),
-            reason::container_dependency_failed(waits, name, end_code(other).flatten()),
-        )
-    };
-    match (until, end_code(other)) {
-        (Until::Start, _) if started.is_some() => Standing::Open(started),
-        (Until::Complete, Some(_)) | (Until::Success, Some(Some(0))) => Standing::Open(stopped_at(other)),
-        (Until::Start | Until::Success, Some(_)) => never(),
-        (_, None) => {
-            let seconds = after.seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds)));
-            let ends = started.zip(seconds).and_then(|(from, limit)| from.checked_add(limit).ok());
-            let why = reason::container_dependency_late(waits, name, after.seconds.unwrap_or_default());
-            Standing::Waits { ends, text, why }
+fn find<'p>(pod: &'p PodView, name: &str) -> Option<&'p ContainerView> {
+    pod.containers.iter().find(|container| container.name == name)
+}
+
+/// How it stands with containers, each looked at once: what they wait for stands on the pod, where users can write, too.
+struct Standings<'p> {
+    pod: &'p PodView,
+    /// `None` while it is being looked at: who meets it again waits for itself.
+    known: BTreeMap<&'p str, Option<Standing>>,
+}
+
+impl<'p> Standings<'p> {
+    fn of(&mut self, container: &'p ContainerView) -> Option<Standing> {
+        self.known.insert(&container.name, None);
+        let found = container.after.iter().map(|after| self.one(&container.name, after)).reduce(worse);
+        // One that waits for nothing is open.
+        self.known.insert(&container.name, Some(found.clone().unwrap_or(Standing::Open(None))));
+        found
+    }
+
+    fn one(&mut self, waits: &str, after: &'p After) -> Standing {
+        let (name, until) = (after.container.as_str(), after.until);
+        let never =
+            |since, code| Standing::Never(since, reason::container_dependency_failed(waits, name, code));
+        let Some(other) = find(self.pod, name) else { return never(None, None) };
+        let started = start_of(other);
+        match (until, end_code(other)) {
+            (Until::Start, _) if has_begun(other) => Standing::Open(started),
+            (Until::Complete, Some(_)) | (Until::Success, Some(Some(0))) => Standing::Open(stopped_at(other)),
+            (Until::Start | Until::Success, Some(code)) => never(stopped_at(other), code),
+            (_, None) if has_begun(other) => running(waits, after, started),
+            (_, None) => match self.behind(other) {
+                // It waits in turn, and if that ends badly it has no start that could be waited for.
+                Some(Standing::Never(since, why)) => Standing::Never(since, why),
+                Some(Standing::Waits { ends, why, .. }) => Standing::Waits { ends, why, text: text(after) },
+                Some(Standing::Open(_)) => running(waits, after, None),
+                None => never(None, None),
+            },
         }
+    }
+
+    /// How it stands with one that has not begun; `None` if it waits for the one that is asked about.
+    fn behind(&mut self, other: &'p ContainerView) -> Option<Standing> {
+        if !self.known.contains_key(other.name.as_str()) {
+            self.of(other);
+        }
+        self.known.get(other.name.as_str()).cloned().flatten()
+    }
+}
+
+fn has_begun(container: &ContainerView) -> bool {
+    start_of(container).is_some() || matches!(container.state, ContainerState::Running { .. })
+}
+
+/// The other has not come so far, and nothing of its own keeps it.
+fn running(waits: &str, after: &After, started: Option<Timestamp>) -> Standing {
+    let seconds = after.seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds)));
+    let ends = started.zip(seconds).and_then(|(from, limit)| from.checked_add(limit).ok());
+    let why = reason::container_dependency_late(waits, &after.container, after.seconds.unwrap_or_default());
+    Standing::Waits { ends, text: text(after), why }
+}
+
+fn text(after: &After) -> String {
+    match after.until {
+        Until::Start => reason::waits_for_start(&after.container),
+        Until::Complete | Until::Success => reason::waits_for_end(&after.container),
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::host::Host;
-use super::{Class, Ending};
+use super::{Class, Ending, waiting};
 use crate::job::record::NamedOutcome;
 use crate::pod::{ContainerRole, ContainerState, ContainerView, PodPhase, PodView};
 use crate::reason;
@@ -115,15 +115,16 @@ pub(super) fn last_end(pod: &PodView) -> Option<Timestamp> {
 /// others, and the others.
 pub(super) fn outcomes(pod: &PodView) -> (Vec<NamedOutcome>, Vec<NamedOutcome>) {
     let inits = pod.init_containers.iter().filter(|c| c.role == ContainerRole::Init);
+    let of = |container| outcome(pod, container);
     let (inits, others): (Vec<_>, Vec<_>) =
-        (inits.map(outcome).collect(), pod.containers.iter().map(outcome).collect());
+        (inits.map(of).collect(), pod.containers.iter().map(of).collect());
     match inits.len() + others.len() > 1 {
         true => (inits, others),
         false => (Vec::new(), Vec::new()),
     }
 }
 
-fn outcome(container: &ContainerView) -> NamedOutcome {
+fn outcome(pod: &PodView, container: &ContainerView) -> NamedOutcome {
     let end = end_of(container);
     let why = match (&end, &container.state) {
         (Some(end), _) => match (end.how, end.word) {
@@ -134,7 +135,7 @@ fn outcome(container: &ContainerView) -> NamedOutcome {
             (How::Exited(_), word) => Some(reason::kubelet(word, "")),
         },
         (None, ContainerState::Running { .. }) => Some(reason::STOPPED_WITH_THE_ATTEMPT.to_owned()),
-        (None, _) => Some(reason::NEVER_STARTED.to_owned()),
+        (None, _) => waiting::obstacle(pod, container).or_else(|| Some(reason::NEVER_STARTED.to_owned())),
     };
     NamedOutcome {
         name: container.name.clone(),

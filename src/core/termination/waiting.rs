@@ -45,7 +45,11 @@ pub(super) fn dwell(pod: &PodView, tolerances: &Tolerances) -> Option<Dwell> {
     if let Some(dwell) = scene.init().filter(|_| initializing) {
         return Some(dwell);
     }
-    scene.essentials().min_by_key(|dwell| (dwell.ends.is_none(), dwell.ends))
+    scene.essentials().min_by_key(soonest)
+}
+
+fn soonest(dwell: &Dwell) -> (bool, Option<Timestamp>) {
+    (dwell.ends.is_none(), dwell.ends)
 }
 
 struct Scene<'a> {
@@ -103,34 +107,60 @@ impl<'a> Scene<'a> {
 
     /// What each container of the job waits for.
     fn essentials(&self) -> impl Iterator<Item = Dwell> {
-        let pod = self.pod;
-        let initialized = since(pod, "Initialized");
-        pod.containers.iter().enumerate().filter_map(move |(at, container)| {
-            let waits = matches!(container.state, ContainerState::Waiting { .. } | ContainerState::Unknown);
-            let is_the_jobs = matches!(container.role, ContainerRole::Essential | ContainerRole::Joint);
-            if !is_the_jobs || !waits {
-                return None;
-            }
-            let before = pod.init_containers.iter().chain(pod.containers.iter().take(at));
-            let clock = self.clock(before).map(|clock| clock.max(initialized.unwrap_or(clock)));
-            Some(match order::standing(pod, container) {
-                Some(standing) if words(&container.state).0 == CONFIG => {
-                    self.in_line(clock, standing, &container.state)
-                }
-                _ => self.waits(clock, &container.state),
-            })
+        let is_the_jobs =
+            |c: &&ContainerView| matches!(c.role, ContainerRole::Essential | ContainerRole::Joint);
+        self.pod.containers.iter().filter(is_the_jobs).filter_map(|container| self.of(container))
+    }
+
+    /// What a container waits for that has not started.
+    fn of(&self, container: &ContainerView) -> Option<Dwell> {
+        if !matches!(container.state, ContainerState::Waiting { .. } | ContainerState::Unknown) {
+            return None;
+        }
+        let is_held = words(&container.state).0 == CONFIG;
+        Some(match order::standing(self.pod, container).filter(|_| is_held) {
+            Some(standing) => self.in_line(container, standing),
+            None => self.waits(self.turn_of(container), &container.state),
         })
     }
 
+    /// When the kubelet could turn to one of the containers.
+    fn turn_of(&self, container: &ContainerView) -> Option<Timestamp> {
+        let earlier = self.pod.containers.iter().take_while(|other| !std::ptr::eq(*other, container));
+        let clock = self.clock(self.pod.init_containers.iter().chain(earlier))?;
+        Some(since(self.pod, "Initialized").map_or(clock, |initialized| clock.max(initialized)))
+    }
+
     /// A container that others have to let start: what the kubelet misses is our word.
-    fn in_line(&self, clock: Option<Timestamp>, standing: Standing, state: &ContainerState) -> Dwell {
+    fn in_line(&self, container: &ContainerView, standing: Standing) -> Dwell {
         let rule = |why| Rule { tolerance: None, class: Class::Configuration, reason: why };
+        let clock = self.turn_of(container);
         match standing {
-            Standing::Open(since) => self.waits(clock.map(|clock| clock.max(since.unwrap_or(clock))), state),
-            Standing::Waits { ends, text, why } => Dwell { ends, ..self.dwell(None, rule(why), &text) },
+            Standing::Open(since) => {
+                self.waits(clock.map(|clock| clock.max(since.unwrap_or(clock))), &container.state)
+            }
+            Standing::Waits { ends, text, why } => {
+                let own = Dwell { ends, ..self.dwell(None, rule(why), &text) };
+                self.with_others(container, own)
+            }
             Standing::Never(since, why) => {
                 Dwell { ends: since.or(clock), ..self.dwell(None, rule(why.clone()), &why) }
             }
+        }
+    }
+
+    /// A wait for others lasts no longer than they have to start: an auxiliary container that cannot ends nothing by
+    /// itself, but what waits for it never starts.
+    fn with_others(&self, container: &ContainerView, own: Dwell) -> Dwell {
+        let waits = |other: &&ContainerView| {
+            let held = || matches!(order::standing(self.pod, other), Some(Standing::Waits { .. }));
+            words(&other.state).0 != CONFIG || !held()
+        };
+        let others = order::awaited(self.pod, container).into_iter().filter(waits);
+        let first = others.filter_map(|other| self.of(other)).min_by_key(soonest);
+        match first.filter(|first| soonest(first) < soonest(&own)) {
+            Some(first) => Dwell { text: own.text, ..first },
+            None => own,
         }
     }
 
@@ -148,6 +178,18 @@ impl<'a> Scene<'a> {
             Address::NotNeeded | Address::Awaited | Address::Since(_) => self.dwell(clock, rule, &text),
         }
     }
+}
+
+/// Why a container has not started, where somebody says so: it is in the way of those that wait for it only.
+pub(super) fn obstacle(pod: &PodView, container: &ContainerView) -> Option<String> {
+    let (word, message) = words(&container.state);
+    match order::standing(pod, container).filter(|_| word == CONFIG) {
+        Some(Standing::Never(_, why)) => return Some(why),
+        Some(Standing::Waits { .. }) => return None,
+        Some(Standing::Open(_)) if !pod.opened.contains(&container.name) => return None,
+        Some(Standing::Open(_)) | None => {}
+    }
+    (!message.is_empty()).then(|| rule(word, message, true, &Tolerances::default()).reason)
 }
 
 /// When the pod's containers could first be begun, as far as its conditions tell.

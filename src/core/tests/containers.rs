@@ -1,5 +1,8 @@
 //! Pods of several containers: whose end is the attempt's, which of them wait for which, and what is recorded of each.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use batchyard_core::job::decide::{Action, Job, Readiness, Seen, decide};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{NamedOutcome, Record};
@@ -277,6 +280,150 @@ fn one_that_waits_for_two_waits_for_both() {
         (running(1), ended(0, 1, 2), "starting: CreateContainerConfigError"),
     ] {
         assert_eq!(told(&see(&app(a, b), 20)), want);
+    }
+}
+
+/// A container in whose way something is, in the kubelet's words.
+fn stuck(word: &str, message: &str) -> ContainerState {
+    ContainerState::Waiting { reason: Some(word.to_owned()), message: Some(message.to_owned()) }
+}
+
+const NO_IMAGE: &str = "Back-off pulling image \"x\": ErrImagePull: not found";
+
+/// An essential container waits for `b`, which waits for `a`.
+#[test]
+fn nobody_waits_for_what_can_never_start() {
+    use Until::{Complete, Start, Success};
+    let image = || stuck("ImagePullBackOff", NO_IMAGE);
+    let secret = || stuck(CONFIG, "secret \"s\" not found");
+    let no_image = "Image none at 20: CannotPullContainerError: not found";
+    let no_secret = "Configuration none at 120: ResourceInitializationError: secret \"s\" not found";
+    let failed = |waits: &str, other: &str, at: i64, how: &str| {
+        format!(
+            "Configuration none at {at}: DependencyError: container {waits} depends on {other}, which {how}"
+        )
+    };
+    let late = "did not end within 10 s";
+    for (name, app, b, a, b_waits, want) in [
+        ("no image", Success, image(), running(0), None, no_image.to_owned()),
+        ("no image, to its end", Complete, image(), running(0), None, no_image.to_owned()),
+        ("no image, to its start", Start, image(), running(0), None, no_image.to_owned()),
+        ("no Secret", Success, secret(), running(0), None, no_secret.to_owned()),
+        ("no image behind", Start, waiting(CONFIG), image(), Some((Success, None)), no_image.to_owned()),
+        ("no Secret behind", Start, waiting(CONFIG), secret(), Some((Complete, None)), no_secret.to_owned()),
+        (
+            "it failed behind",
+            Start,
+            waiting(CONFIG),
+            ended(5, 1, 2),
+            Some((Success, None)),
+            failed("b", "a", 2, "exited with 5"),
+        ),
+        (
+            "too late behind",
+            Start,
+            waiting(CONFIG),
+            running(0),
+            Some((Success, Some(10))),
+            failed("b", "a", 10, late),
+        ),
+        ("opened behind, but no Secret", Start, secret(), ended(0, 1, 7), Some((Success, None)), {
+            no_secret.replace("120", "127")
+        }),
+    ] {
+        let after_a: Vec<_> =
+            b_waits.into_iter().map(|(until, seconds)| after("a", until, seconds)).collect();
+        let app = behind("app", Essential, waiting(CONFIG), &[after("b", app, None)]);
+        let pod =
+            pod(PodPhase::Pending, vec![one("a", Auxiliary, a), behind("b", Auxiliary, b, &after_a), app]);
+        let early = told(&see(&pod, 1));
+        let told_early = match want.contains("exited with") {
+            true => "starting: DependencyError: container b depends on a",
+            false => "starting: Waiting for container b to",
+        };
+        assert!(early.starts_with(told_early), "{name}: {early}");
+        assert_eq!(told(&see(&pod, 600)), want, "{name}");
+    }
+}
+
+/// What users write onto a pod may make no sense.
+#[test]
+fn nobody_waits_for_itself_or_for_what_is_not_there() {
+    for (name, a, b, want) in [
+        ("each other", "b", "a", "container b depends on a, which could not start"),
+        ("itself", "a", "a", "container a depends on a, which could not start"),
+        ("nobody", "x", "a", "container a depends on x, which could not start"),
+    ] {
+        let held =
+            |name, role, other| behind(name, role, waiting(CONFIG), &[after(other, Until::Start, None)]);
+        let pod = pod(PodPhase::Pending, vec![held("a", Essential, a), held("b", Auxiliary, b)]);
+        assert_eq!(
+            told(&see(&pod, 9)),
+            format!("Configuration none at 0: DependencyError: {want}"),
+            "{name}"
+        );
+    }
+}
+
+/// As on ECS, what is not essential and cannot start is nobody's business but of those that wait for it. It is told.
+#[test]
+fn an_auxiliary_container_without_an_image_ends_nothing_and_is_told() {
+    let log = || one("log", Auxiliary, stuck("ImagePullBackOff", NO_IMAGE));
+    let runs = pod(PodPhase::Pending, vec![one("app", Essential, running(1)), log()]);
+    assert_eq!(told(&see(&runs, 600)), "running since 1");
+    let late = behind("late", Auxiliary, stuck(CONFIG, "x"), &[after("log", Until::Start, None)]);
+    let never = behind("never", Auxiliary, stuck(CONFIG, "x"), &[after("app", Until::Success, None)]);
+    let over = pod(PodPhase::Pending, vec![one("app", Essential, ended(3, 1, 9)), log(), late, never]);
+    let Sight::Ended(ending) = see(&over, 20) else { panic!("an end") };
+    let why: Vec<_> = ending.containers.iter().map(|o| o.reason.as_deref().unwrap_or("-")).collect();
+    let never = "DependencyError: container never depends on app, which exited with 3";
+    assert_eq!(
+        why,
+        ["-", "CannotPullContainerError: not found", "Not started: the attempt of the job ended", never]
+    );
+}
+
+mod property {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn not_running() -> impl Strategy<Value = ContainerState> {
+        prop_oneof![
+            3 => Just(waiting(CONFIG)),
+            1 => Just(ContainerState::Unknown),
+            1 => Just(waiting("ContainerCreating")),
+            1 => Just(stuck("ImagePullBackOff", NO_IMAGE)),
+            1 => Just(stuck("CreateContainerError", "no")),
+            2 => prop_oneof![Just(0), Just(5)].prop_map(|code| ended(code, 1, 2)),
+        ]
+    }
+
+    fn waits() -> impl Strategy<Value = Vec<After>> {
+        let name = proptest::sample::select(vec!["a", "b", "c", "d", "nobody"]);
+        let until = proptest::sample::select(vec![Until::Start, Until::Complete, Until::Success]);
+        vec((name, until, option::of(0_u32..60)), 0..3).prop_map(|all| {
+            all.into_iter().map(|(name, until, seconds)| after(name, until, seconds)).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(cases::config(2000))]
+
+        /// A pod that starts and of which nothing runs has an end, whatever its containers wait for.
+        #[test]
+        fn no_pod_waits_for_ever(containers in vec((any::<bool>(), not_running(), waits()), 1..4)) {
+            let one = |(at, (essential, state, after)): (usize, (bool, ContainerState, Vec<After>))| {
+                let role = if essential || at == 0 { Essential } else { Auxiliary };
+                behind(["a", "b", "c", "d"][at], role, state, &after)
+            };
+            let mut pod = pod(PodPhase::Pending, containers.into_iter().enumerate().map(one).collect());
+            pod.opened = due(&pod);
+            let sight = see(&pod, 100 * 24 * 3600);
+            prop_assert!(matches!(sight, Sight::Ended(_)), "{:?}", sight);
+        }
     }
 }
 
