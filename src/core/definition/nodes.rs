@@ -150,6 +150,12 @@ pub fn gang(stated: &Stated, changes: &Changes) -> Result<Gang, String> {
     let ranges = targets(stated.ranges.iter().map(|range| range.target.as_str()))?;
     let overrides = targets(changes.ranges.iter().map(|range| range.target.as_str()))?;
     let nodes = count(stated, changes, &ranges)?;
+    if let Some(at) = overrides.iter().position(|target| target.width(nodes) == 0) {
+        return Err(format!(
+            "nodePropertyOverrides: targetNodes: {:?} holds no node of the job: it has {nodes}",
+            changes.ranges[at].target
+        ));
+    }
     let main = stated.main;
     let mut alike: BTreeMap<(usize, Vec<usize>, bool), Vec<u32>> = BTreeMap::new();
     for node in 0..nodes {
@@ -393,6 +399,25 @@ mod tests {
         assert_eq!(gang.vcpus_milli(), 2000 + 3 * 4000 + 8000);
         let by = |node| properties(&gang, node).environment[0].1.clone();
         assert_eq!((by(3), by(4)), ("3".to_owned(), "1:".to_owned()), "the narrower one counts");
+    }
+
+    #[test]
+    fn an_override_of_no_node_is_refused() {
+        let change = |target: &str| Change { target: target.to_owned(), ..Change::default() };
+        for (target, nodes, want) in [
+            ("1:", None, Ok(())),
+            ("1:9", None, Ok(())),
+            ("2", None, Err("\"2\" holds no node of the job: it has 2")),
+            ("2:", None, Err("\"2:\" holds no node of the job: it has 2")),
+            ("4:6", None, Err("\"4:6\" holds no node of the job: it has 2")),
+            ("4:6", Some(5), Ok(())),
+            ("4:6", Some(4), Err("\"4:6\" holds no node of the job: it has 4")),
+        ] {
+            let changes = Changes { nodes, ranges: vec![change("0"), change(target)] };
+            let got = gang(&stated(2, 0, &[("0:", "a")]), &changes).map(drop);
+            let want = want.map_err(|why| format!("nodePropertyOverrides: targetNodes: {why}"));
+            assert_eq!(got, want, "{target} {nodes:?}");
+        }
     }
 
     #[test]
