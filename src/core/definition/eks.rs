@@ -1,10 +1,13 @@
 //! `eksProperties` as plain data: a pod in terms of Kubernetes
 //! (<https://docs.aws.amazon.com/batch/latest/APIReference/API_EksPodProperties.html>).
 
+mod resources;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::requirements::Amounts;
-use super::{container_name, merge};
+use super::{container_name, merge, metadata};
+pub use resources::Resources;
 
 /// The most containers, and the most init containers, of a pod.
 pub const MAX_CONTAINERS: usize = 10;
@@ -12,21 +15,6 @@ pub const MAX_CONTAINERS: usize = 10;
 /// The name of a container that is given none
 /// (<https://docs.aws.amazon.com/batch/latest/APIReference/API_EksContainer.html>).
 pub const DEFAULT_NAME: &str = "Default";
-
-/// What AWS counts GPUs by.
-const GPU: &str = "nvidia.com/gpu";
-
-/// Labels and annotations that are the operator's own, or speak to autoscalers in its name.
-const OURS: [&str; 3] = [
-    "app.kubernetes.io/managed-by",
-    "karpenter.sh/do-not-disrupt",
-    "cluster-autoscaler.kubernetes.io/safe-to-evict",
-];
-/// The domain of all others that are the operator's.
-const OUR_DOMAIN: &str = "batchyard.io";
-/// Domains of labels and annotations by which Kubernetes itself is steered, security profiles among them: a job cannot
-/// add them to what its definition says.
-const KUBERNETES_DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
 
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,15 +66,6 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// `securityContext`.
     pub security: Option<Security>,
-}
-
-/// Amounts by name, as Kubernetes writes them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
-    /// `limits`.
-    pub limits: BTreeMap<String, String>,
-    /// `requests`.
-    pub requests: BTreeMap<String, String>,
 }
 
 /// Where a volume appears in a container.
@@ -267,70 +246,19 @@ impl Pod {
     }
 }
 
-impl Resources {
-    /// A resource that is stated anew is stated anew altogether: what the definition has as its limit or request goes.
-    fn change(&mut self, changes: &Self) {
-        for name in changes.limits.keys().chain(changes.requests.keys()) {
-            self.limits.remove(name);
-            self.requests.remove(name);
-        }
-        self.limits.extend(changes.limits.clone());
-        self.requests.extend(changes.requests.clone());
-    }
-
-    /// What counts: a request, or the limit if there is none
-    /// (<https://docs.aws.amazon.com/batch/latest/APIReference/API_EksContainerResourceRequirements.html>).
-    fn request(&self, name: &str) -> Option<&str> {
-        self.requests.get(name).or_else(|| self.limits.get(name)).map(String::as_str)
-    }
-
-    fn amounts(&self) -> Result<Amounts, String> {
-        let cpu = self.request("cpu").ok_or("resources: cpu is required in limits or requests")?;
-        let memory = self.request("memory").ok_or("resources: memory is required in limits or requests")?;
-        let amounts = Amounts {
-            vcpus_milli: cpu_milli(cpu)?,
-            memory_mib: memory_mib(memory)?,
-            gpus: self.request(GPU).map_or(Ok(0), gpus)?,
-        };
-        for name in ["memory", GPU] {
-            match (self.limits.get(name), self.requests.get(name)) {
-                (Some(limit), Some(request)) if limit != request => {
-                    return Err(format!("resources: {name} must be the same in limits and requests"));
-                }
-                _ => {}
-            }
-        }
-        if let Some(limit) = self.limits.get("cpu")
-            && amounts.vcpus_milli > cpu_milli(limit)?
-        {
-            return Err("resources: the cpu of requests must not be greater than that of limits".to_owned());
-        }
-        Ok(amounts)
-    }
-}
-
 /// Applies a job's changes, in order.
 pub(super) fn effective(pod: &Pod, changes: &Changes) -> Result<(Pod, Amounts), String> {
     pod.check()?;
     let mut pod = pod.clone();
     change_all("containers", &mut pod.containers, &changes.containers)?;
     change_all("initContainers", &mut pod.init_containers, &changes.init_containers)?;
-    for key in changes.labels.keys().chain(changes.annotations.keys()) {
-        if let Some(domain) = KUBERNETES_DOMAINS.into_iter().find(|domain| is_in(key, domain)) {
-            return Err(format!(
-                "eksPropertiesOverride: metadata: {key}: a job cannot set what is in the domain {domain}"
-            ));
-        }
-    }
+    metadata::check_change(&changes.labels, &changes.annotations)?;
     pod.labels.extend(changes.labels.clone());
     pod.annotations.extend(changes.annotations.clone());
     if changes.namespace.is_some() {
         pod.namespace.clone_from(&changes.namespace);
     }
-    let is_ours = |key: &&String| OURS.contains(&key.as_str()) || is_in(key, OUR_DOMAIN);
-    if let Some(key) = pod.labels.keys().chain(pod.annotations.keys()).find(is_ours) {
-        return Err(format!("eksProperties: metadata: {key} is the operator's own and cannot be set"));
-    }
+    metadata::check(pod.labels.keys().chain(pod.annotations.keys()))?;
     let amounts = pod.amounts()?;
     Ok((pod, amounts))
 }
@@ -354,13 +282,16 @@ fn change_all(member: &str, containers: &mut [Container], changes: &[Change]) ->
                 }
             },
         };
-        container.change(change);
+        let name = container.name.clone();
+        container
+            .change(change)
+            .map_err(|why| format!("eksPropertiesOverride: {member}: container {name}: {why}"))?;
     }
     Ok(())
 }
 
 impl Container {
-    fn change(&mut self, change: &Change) {
+    fn change(&mut self, change: &Change) -> Result<(), String> {
         let Change { name: _, image, command, args, environment, resources } = change;
         if let Some(image) = image {
             self.image.clone_from(image);
@@ -372,44 +303,13 @@ impl Container {
             self.args.clone_from(args);
         }
         merge(&mut self.environment, environment);
-        self.resources.change(resources);
+        self.resources.change(resources)
     }
-}
-
-/// True if a key of a label or annotation is in a domain, or in one below it.
-fn is_in(key: &str, domain: &str) -> bool {
-    let Some((prefix, _)) = key.split_once('/') else { return false };
-    prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
-
-/// `0.25` and its multiples; AWS has no other way to write them.
-fn cpu_milli(text: &str) -> Result<i64, String> {
-    let wrong = || format!("resources: cpu must be a multiple of 0.25, such as 0.5 or 2, not {text:?}");
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let quarters = text.parse::<f64>().ok().filter(|_| is_plain).ok_or_else(wrong)? * 4.0;
-    if !(1.0..=4_000_000.0).contains(&quarters) || quarters.fract() != 0.0 {
-        return Err(wrong());
-    }
-    // At most 4,000,000 and whole, as just checked.
-    Ok(quarters as i64 * 250)
-}
-
-fn memory_mib(text: &str) -> Result<i64, String> {
-    let number = text.strip_suffix("Mi").and_then(|mib| mib.parse::<i64>().ok());
-    number.filter(|mib| (4..=1_000_000_000).contains(mib)).ok_or_else(|| {
-        format!(
-            "resources: memory must be a whole number of MiB with the suffix Mi, at least 4Mi, not {text:?}"
-        )
-    })
-}
-
-fn gpus(text: &str) -> Result<i64, String> {
-    let number = text.parse::<i64>().ok().filter(|gpus| (0..=1_000_000).contains(gpus));
-    number.ok_or_else(|| format!("resources: {GPU} must be a whole number, not {text:?}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::resources::GPU;
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -13,6 +13,7 @@ pub mod docker_options;
 pub mod ecs;
 pub mod eks;
 pub mod fargate;
+mod metadata;
 pub mod nodes;
 pub mod parameters;
 pub mod requirements;
@@ -20,6 +21,8 @@ pub mod revision;
 pub mod secrets;
 
 use container::{Linux, Mount, Platform, SecretVariable, Ulimit, User, Volume};
+use std::collections::BTreeMap;
+
 use parameters::{Parameters, substitute};
 use requirements::{Amounts, Stated};
 
@@ -204,6 +207,15 @@ impl Effective {
     }
 
     /// Whether its pod may run where the job is.
+    /// How many GPUs its pod takes where they are counted by a resource that it names itself: see
+    /// [`eks::Pod::gpus_by_name`].
+    pub fn gpus_by_name(&self) -> BTreeMap<String, i64> {
+        match &self.work {
+            Work::Pod(pod) => pod.gpus_by_name(),
+            Work::Container(_) | Work::Task(_) => BTreeMap::new(),
+        }
+    }
+
     ///
     /// # Errors
     /// A sentence that names the member.
