@@ -274,16 +274,36 @@ pub fn gpus_named(node: &core::Node, resource: &str) -> i64 {
     list.and_then(|list| list.get(resource)).map_or(0, |amount| quantity::whole(&amount.0))
 }
 
-/// The same, that a pod requests. Kubernetes wants requests and limits of them to be equal.
+/// The same, that a pod requests, counted as by [`requests`]. Kubernetes wants requests and limits of them to be equal.
 pub fn other_requests(pod: &core::Pod) -> BTreeMap<String, i64> {
-    let mut sum = BTreeMap::new();
-    for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
+    let add = |sum: &mut BTreeMap<String, i64>, container: &core::Container| {
         let resources = container.resources.as_ref();
         for (name, amount) in others(resources.and_then(|r| r.requests.as_ref().or(r.limits.as_ref()))) {
-            *sum.entry(name).or_default() += amount;
+            let known = sum.entry(name).or_default();
+            *known = known.saturating_add(amount);
+        }
+    };
+    let Some(spec) = &pod.spec else { return BTreeMap::new() };
+    let (mut total, mut peak) = (BTreeMap::new(), BTreeMap::new());
+    for init in spec.init_containers.iter().flatten() {
+        let mut with_init = total.clone();
+        add(&mut with_init, init);
+        larger(&mut peak, &with_init);
+        if init.restart_policy.as_deref() == Some("Always") {
+            total = with_init;
         }
     }
-    sum
+    spec.containers.iter().for_each(|container| add(&mut total, container));
+    larger(&mut total, &peak);
+    total
+}
+
+/// Makes each amount at least as large as the other.
+fn larger(amounts: &mut BTreeMap<String, i64>, others: &BTreeMap<String, i64>) {
+    for (name, amount) in others {
+        let known = amounts.entry(name.clone()).or_default();
+        *known = (*known).max(*amount);
+    }
 }
 
 fn others(list: Option<&BTreeMap<String, Quantity>>) -> impl Iterator<Item = (String, i64)> {
@@ -323,5 +343,36 @@ fn amounts(list: Option<&BTreeMap<String, Quantity>>, pods: i64) -> Resources {
         memory: amount("memory").map_or(0, |q| quantity::whole(&q.0)),
         gpus: amount(GPU).map_or(0, |q| quantity::whole(&q.0)),
         pods: amount("pods").map_or(pods, |q| quantity::whole(&q.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const AMD: &str = "amd.com/gpu";
+
+    #[test]
+    fn other_resources_are_counted_as_the_scheduler_does() {
+        let with = |amount: u32| json!({"name": "c", "resources": {"requests": {AMD: amount.to_string()}}});
+        let sidecar = |amount: u32| {
+            let mut container = with(amount);
+            container["restartPolicy"] = json!("Always");
+            container
+        };
+        for (name, inits, containers, want) in [
+            ("containers together", vec![], vec![with(1), with(2)], 3),
+            ("a larger init container", vec![with(7)], vec![with(1), with(2)], 7),
+            ("init containers one by one", vec![with(2), with(2)], vec![with(3)], 3),
+            ("a sidecar goes on", vec![sidecar(1)], vec![with(2)], 3),
+            ("a sidecar beside a larger init container", vec![sidecar(1), with(4)], vec![with(2)], 5),
+        ] {
+            let pod = json!({"spec": {"initContainers": inits, "containers": containers}});
+            let pod: core::Pod = serde_json::from_value(pod).expect("a pod");
+            assert_eq!(other_requests(&pod).get(AMD), Some(&want), "{name}");
+        }
+        assert!(other_requests(&core::Pod::default()).is_empty());
     }
 }

@@ -84,6 +84,8 @@ pub struct Candidate {
     pub gang: Option<Arc<[Group]>>,
     /// Its pod requests the CPU that is stated, whatever share of it the environment has others request.
     pub cpu_as_stated: bool,
+    /// The GPUs that its pod takes where they are counted by one of these resources, which it names itself.
+    pub gpus_by_name: BTreeMap<String, i64>,
     /// The port of an interactive session.
     pub port: Option<SessionPort>,
 }
@@ -117,12 +119,14 @@ pub struct Group {
     pub instance_type: Option<String>,
     /// Their pods request the CPU that is stated.
     pub cpu_as_stated: bool,
+    /// As [`Candidate::gpus_by_name`].
+    pub gpus_by_name: BTreeMap<String, i64>,
 }
 
 impl Group {
     fn need_in(&self, environment: &Environment) -> Need<'_> {
         let instance_type = self.instance_type.as_deref();
-        let pod = environment.requests(self.pod, self.cpu_as_stated);
+        let pod = environment.requests(self.pod, self.cpu_as_stated, &self.gpus_by_name);
         Need { count: self.count, pod, instance_type, port: None }
     }
 }
@@ -162,7 +166,7 @@ impl Candidate {
 
     /// What its pod requests in an environment.
     pub fn requests_in(&self, environment: &Environment) -> Resources {
-        environment.requests(self.pod, self.cpu_as_stated)
+        environment.requests(self.pod, self.cpu_as_stated, &self.gpus_by_name)
     }
 
     /// The port of a node that it takes in an environment.
@@ -215,9 +219,15 @@ pub struct Environment {
 
 impl Environment {
     /// What a pod requests here.
-    fn requests(&self, pod: Resources, cpu_as_stated: bool) -> Resources {
+    fn requests(
+        &self,
+        pod: Resources,
+        cpu_as_stated: bool,
+        gpus_by_name: &BTreeMap<String, i64>,
+    ) -> Resources {
         let percent = self.cpu_percent.filter(|_| !cpu_as_stated).unwrap_or(100);
-        Resources { cpu_milli: pod.cpu_milli * percent / 100, ..pod }
+        let named = self.gpu.as_ref().and_then(|name| gpus_by_name.get(name)).copied();
+        Resources { cpu_milli: pod.cpu_milli * percent / 100, gpus: named.unwrap_or(pod.gpus), ..pod }
     }
 
     /// The priority that a queue has here.

@@ -3,7 +3,7 @@
 #[path = "support/stage.rs"]
 mod stage;
 
-use batchyard_core::queue::schedule;
+use batchyard_core::queue::{Group, schedule};
 use batchyard_core::waits::Kind;
 use stage::Stage;
 
@@ -70,4 +70,27 @@ fn another_environment_that_has_some_takes_the_job() {
     let full = stage.taken(1, 0, 0, 1).candidate("j", true, 1, 1, 1);
     full.clone().says("j", "Waiting for GPUs in ComputeEnvironment gpu");
     assert_eq!(schedule(full.snapshot).fronts["q"], ["j"]);
+}
+
+/// A pod in terms of Kubernetes may name the resource itself.
+#[test]
+fn what_a_pod_names_counts_where_gpus_are_counted_by_it() {
+    let named = |count: i64| [(MIG.to_owned(), count)].into();
+    let two = |environment: &str| {
+        let stage = two_kinds().queue("q", 1, &[environment]);
+        let stage = stage.candidate("a", true, 1, 1, 0).edit(|job| job.gpus_by_name = named(2));
+        stage.candidate("b", true, 1, 1, 2)
+    };
+    two("parts").places(&[("a", Some("parts")), ("b", None)]);
+    two("whole").places(&[("a", Some("whole")), ("b", Some("whole"))]);
+    for (nodes, place) in [(1, Some("parts")), (2, None)] {
+        let group = Group {
+            count: nodes,
+            pod: stage::amounts(1, 1, 0, 1),
+            gpus_by_name: named(2),
+            ..Group::default()
+        };
+        let stage = two_kinds().queue("q", 1, &["parts"]).candidate("g", true, 1, 1, 0);
+        stage.edit(|job| job.gang = Some([group].into())).places(&[("g", place)]);
+    }
 }

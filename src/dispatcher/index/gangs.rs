@@ -34,6 +34,7 @@ pub(super) fn groups(gang: &Gang) -> (Arc<[Group]>, Resources) {
         pod: requests(&nodes.effective.amounts),
         instance_type: nodes.instance_type.clone(),
         cpu_as_stated: nodes.effective.cpu_as_stated(),
+        gpus_by_name: nodes.effective.gpus_by_name(),
     };
     let groups: Arc<[Group]> = gang.groups.iter().map(group).collect();
     let largest = groups.iter().fold(Resources::default(), |largest, group| largest.max(&group.pod));
@@ -51,6 +52,7 @@ pub fn nodes(waiting: &Waiting, gang: &Gang, caches: &Caches) -> Vec<Waiting> {
             tokens: tokens::of(&group.tokens, &namespace, caches),
             gang: None,
             cpu_as_stated: group.effective.cpu_as_stated(),
+            gpus_by_name: group.effective.gpus_by_name(),
             ..waiting.candidate.clone()
         };
         nodes.extend(group.nodes.iter().map(|node| Waiting {

@@ -330,6 +330,7 @@ fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> 
 }
 
 /// The rank of a job in its queue.
+        gpus_by_name: effective.gpus_by_name(),
 pub(super) fn rank(job: &BatchJob, uid: &str) -> Rank {
     let record = job.status.as_ref().map(|status| &status.record);
     let has_run = record.is_some_and(Record::has_had_a_node);

@@ -1,4 +1,5 @@
-//! The pod that `eksProperties` describes. Amounts and texts are Kubernetes' own and pass as they are written.
+//! The pod that `eksProperties` describes. Amounts and texts are Kubernetes' own and pass as they are written, but for
+//! GPUs, which are what the environment says that they are.
 
 use batchyard_core::definition::container_name;
 use batchyard_core::definition::eks::{
@@ -14,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Attempt, container, some};
 use crate::crd::compute_environment::PodDefaults;
-use crate::k8s::meta;
+use crate::k8s::{gpu, meta};
 
 /// The annotation by which the attempt ends with the last container.
 pub(super) fn roles(pod: &Pod) -> Vec<(String, String)> {
@@ -57,7 +58,7 @@ fn one(attempt: &Attempt<'_>, stated: &Stated, defaults: &PodDefaults) -> Contai
         command: some(stated.command.clone()),
         args: some(stated.args.clone()),
         env: Some(theirs.chain(container::aws_variables(attempt)).collect()),
-        resources: Some(resources(&stated.resources)),
+        resources: Some(resources(&stated.resources.counted_by(gpu::resource(attempt.environment_spec)))),
         volume_mounts: some(stated.mounts.iter().map(mount).collect()),
         security_context: stated.security.as_ref().map(security),
         termination_message_policy: attempt.log_tail.then(|| "FallbackToLogsOnError".to_owned()),
