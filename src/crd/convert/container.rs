@@ -11,12 +11,15 @@ use crate::crd::container::{self as wire, KeyValuePair, ResourceRequirement, Res
 use crate::crd::overrides::ContainerOverrides;
 
 /// `containerOverrides`.
-pub(super) fn overrides(wire: &ContainerOverrides) -> Overrides {
-    Overrides {
+///
+/// # Errors
+/// A sentence that names the member.
+pub(super) fn overrides(wire: &ContainerOverrides) -> Result<Overrides, String> {
+    Ok(Overrides {
         command: Some(wire.command.clone()).filter(|command| !command.is_empty()),
-        environment: environment(&wire.environment),
+        environment: environment(&wire.environment)?,
         resources: stated(wire.vcpus, wire.memory, &wire.resource_requirements),
-    }
+    })
 }
 
 /// `containerProperties`.
@@ -27,15 +30,15 @@ pub(super) fn properties(wire: &wire::ContainerProperties) -> Result<Properties,
     Ok(Properties {
         image: wire.image.clone(),
         command: wire.command.clone(),
-        environment: environment(&wire.environment),
+        environment: environment(&wire.environment)?,
         secrets: secret_variables(&wire.secrets)?,
         resources: stated(wire.vcpus, wire.memory, &wire.resource_requirements),
         job_role: wire.job_role_arn.clone().filter(|arn| !arn.is_empty()),
         user: wire.user.as_deref().and_then(User::parse),
         readonly_root: wire.readonly_root_filesystem.unwrap_or(false),
         privileged: wire.privileged.unwrap_or(false),
-        volumes: wire.volumes.iter().filter_map(volume).collect(),
-        mounts: wire.mount_points.iter().filter_map(mount).collect(),
+        volumes: volumes(&wire.volumes)?,
+        mounts: mounts(&wire.mount_points)?,
         linux: linux(wire.linux_parameters.as_ref(), &wire.ulimits),
         platform: wire.runtime_platform.as_ref().map(platform).unwrap_or_default(),
         ephemeral_storage_gib: wire.ephemeral_storage.as_ref().map(|storage| i64::from(storage.size_in_gi_b)),
@@ -43,10 +46,24 @@ pub(super) fn properties(wire: &wire::ContainerProperties) -> Result<Properties,
     })
 }
 
-/// Names and values; a variable without a name is none.
-fn environment(wire: &[KeyValuePair]) -> Vec<(String, String)> {
-    let pair = |pair: &KeyValuePair| Some((pair.name.clone()?, pair.value.clone().unwrap_or_default()));
-    wire.iter().filter_map(pair).collect()
+/// Names and values.
+///
+/// # Errors
+/// A sentence that names the member.
+fn environment(wire: &[KeyValuePair]) -> Result<Vec<(String, String)>, String> {
+    let pair = |(at, pair): (usize, &KeyValuePair)| {
+        Ok((member(&pair.name, at, "environment", "name")?, pair.value.clone().unwrap_or_default()))
+    };
+    wire.iter().enumerate().map(pair).collect()
+}
+
+/// A member that AWS's model lets people leave out, and without which an element of a list says nothing.
+///
+/// # Errors
+/// A sentence that names the member.
+pub(super) fn member(stated: &Option<String>, at: usize, list: &str, name: &str) -> Result<String, String> {
+    let stated = stated.clone().filter(|text| !text.is_empty());
+    stated.ok_or_else(|| format!("{list}[{at}]: {name} is required"))
 }
 
 /// `secrets`.
@@ -91,11 +108,21 @@ fn stated(vcpus: Option<i32>, memory: Option<i32>, requirements: &[ResourceRequi
     }
 }
 
-/// A volume; one without a name cannot be mounted.
-pub(super) fn volume(wire: &wire::Volume) -> Option<Volume> {
+/// `volumes`.
+///
+/// # Errors
+/// A sentence that names the member.
+pub(super) fn volumes(wire: &[wire::Volume]) -> Result<Vec<Volume>, String> {
+    let volume = |(at, wire): (usize, &wire::Volume)| {
+        Ok(Volume { name: member(&wire.name, at, "volumes", "name")?, source: source(wire) })
+    };
+    wire.iter().enumerate().map(volume).collect()
+}
+
+fn source(wire: &wire::Volume) -> Source {
     let folder = |root: Option<&String>| root.map_or("", |root| root.trim_matches('/')).to_owned();
     let host = wire.host.as_ref().and_then(|host| host.source_path.clone()).filter(|path| !path.is_empty());
-    let source = if let Some(path) = host {
+    if let Some(path) = host {
         Source::Host(path)
     } else if let Some(efs) = &wire.efs_volume_configuration {
         let point = efs.authorization_config.as_ref().and_then(|config| config.access_point_id.as_deref());
@@ -108,17 +135,22 @@ pub(super) fn volume(wire: &wire::Volume) -> Option<Volume> {
         Source::Claim { name: claim(&s3.file_system_arn, point), folder: folder(s3.root_directory.as_ref()) }
     } else {
         Source::Empty
-    };
-    Some(Volume { name: wire.name.clone()?, source })
+    }
 }
 
-/// Where a volume is mounted.
-pub(super) fn mount(wire: &wire::MountPoint) -> Option<Mount> {
-    Some(Mount {
-        volume: wire.source_volume.clone()?,
-        path: wire.container_path.clone()?,
-        read_only: wire.read_only.unwrap_or(false),
-    })
+/// `mountPoints`.
+///
+/// # Errors
+/// A sentence that names the member.
+pub(super) fn mounts(wire: &[wire::MountPoint]) -> Result<Vec<Mount>, String> {
+    let mount = |(at, wire): (usize, &wire::MountPoint)| {
+        Ok(Mount {
+            volume: member(&wire.source_volume, at, "mountPoints", "sourceVolume")?,
+            path: member(&wire.container_path, at, "mountPoints", "containerPath")?,
+            read_only: wire.read_only.unwrap_or(false),
+        })
+    };
+    wire.iter().enumerate().map(mount).collect()
 }
 
 /// `linuxParameters` and `ulimits`, if they say anything.

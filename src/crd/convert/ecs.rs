@@ -3,7 +3,7 @@
 use batchyard_core::definition::ecs::{Change, Container, Task};
 use batchyard_core::order::Until;
 
-use super::container::{overrides, properties, volume};
+use super::container::{member, overrides, properties, volumes};
 use crate::crd::container::{ContainerProperties, FargatePlatformConfiguration};
 use crate::crd::ecs::{EcsProperties, EcsTaskProperties, TaskContainerDependency, TaskContainerProperties};
 use crate::crd::overrides::{ContainerOverrides, EcsPropertiesOverride, TaskContainerOverrides};
@@ -20,7 +20,7 @@ pub(super) fn task(wire: &EcsProperties) -> Result<Task, String> {
     containers.iter_mut().skip(1).for_each(|one| one.properties.ephemeral_storage_gib = None);
     Ok(Task {
         containers,
-        volumes: task.volumes.iter().filter_map(volume).collect(),
+        volumes: volumes(&task.volumes)?,
         host_ipc: is(&task.ipc_mode, "host"),
         host_pid: is(&task.pid_mode, "host"),
         shared_pids: is(&task.pid_mode, "task"),
@@ -30,14 +30,25 @@ pub(super) fn task(wire: &EcsProperties) -> Result<Task, String> {
 
 fn container(wire: &TaskContainerProperties, task: &EcsTaskProperties) -> Result<Container, String> {
     let seconds = |stated: Option<i32>| stated.and_then(|seconds| u32::try_from(seconds).ok());
-    let depends_on = |wire: &TaskContainerDependency| {
-        Some((wire.container_name.clone()?, Until::parse(wire.condition.as_deref())))
+    let depends_on = |(at, wire): (usize, &TaskContainerDependency)| {
+        let name = member(&wire.container_name, at, "dependsOn", "containerName")?;
+        Ok((name, Until::parse(wire.condition.as_deref())))
+    };
+    let named = |why: String| match wire.name.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => format!("container {name}: {why}"),
+        None => why,
     };
     Ok(Container {
         name: wire.name.clone().unwrap_or_default(),
         essential: wire.essential.unwrap_or(true),
-        properties: properties(&as_one(wire, task))?,
-        depends_on: wire.depends_on.iter().filter_map(depends_on).collect(),
+        properties: properties(&as_one(wire, task)).map_err(named)?,
+        depends_on: wire
+            .depends_on
+            .iter()
+            .enumerate()
+            .map(depends_on)
+            .collect::<Result<_, _>>()
+            .map_err(named)?,
         start_timeout: seconds(wire.start_timeout),
         stop_timeout: seconds(wire.stop_timeout),
         ..Container::default()
@@ -78,17 +89,21 @@ fn as_one(wire: &TaskContainerProperties, task: &EcsTaskProperties) -> Container
 }
 
 /// What a job changes of it.
-pub(super) fn changes(wire: &EcsPropertiesOverride) -> Vec<Change> {
+///
+/// # Errors
+/// A sentence that names the member.
+pub(super) fn changes(wire: &EcsPropertiesOverride) -> Result<Vec<Change>, String> {
     let containers = wire.task_properties.iter().flat_map(|task| &task.containers);
     containers.map(change).collect()
 }
 
-fn change(wire: &TaskContainerOverrides) -> Change {
+fn change(wire: &TaskContainerOverrides) -> Result<Change, String> {
     let as_one = ContainerOverrides {
         command: wire.command.clone(),
         environment: wire.environment.clone(),
         resource_requirements: wire.resource_requirements.clone(),
         ..ContainerOverrides::default()
     };
-    Change { name: wire.name.clone(), overrides: overrides(&as_one) }
+    let overrides = overrides(&as_one).map_err(|why| format!("ecsPropertiesOverride: {why}"))?;
+    Ok(Change { name: wire.name.clone(), overrides })
 }

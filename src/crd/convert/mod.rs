@@ -32,7 +32,7 @@ use crate::crd::overrides::{
 use crate::crd::session::Session;
 use crate::crd::shared;
 use crate::crd::{BatchJobSpec, JobDefinitionSpec};
-use container::{overrides, properties};
+use container::{member, overrides, properties};
 
 /// What a job runs and how it is retried: its definition with its overrides applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,14 +89,10 @@ impl Plan {
 
 /// Applies a job to its definition.
 pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
-    let tokens = tokens(
-        job.consumable_resource_properties_override
-            .as_ref()
-            .or(definition.consumable_resource_properties.as_ref()),
-    );
+    let tokens = tokens_of_job(job, definition);
     let host_network = interactive::options_of(definition).is_some_and(|options| options.host_network);
     let all = tags::propagated(job, definition).and_then(|tags| {
-        let runs = runs(job, definition, &tokens)?;
+        let runs = runs(job, definition, tokens.as_deref().map_err(String::clone)?)?;
         let network = runs.0.work.network(host_network);
         Ok((tags, interactive::session(job, definition, network == Some(true))?, runs))
     });
@@ -105,7 +101,7 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
         Err(why) => (None, None, Err(why), None),
     };
     let tokens = match &gang {
-        None => tokens,
+        None => tokens.unwrap_or_default(),
         Some(gang) => gang.groups.iter().flat_map(tokens_of).collect(),
     };
     let timeout = job.timeout.as_ref().or(definition.timeout.as_ref());
@@ -134,7 +130,7 @@ fn runs(
         job.container_overrides.as_deref(),
         job.ecs_properties_override.as_deref(),
         job.eks_properties_override.as_deref(),
-    );
+    )?;
     let parameters = parameters::merge(&definition.parameters, &job.parameters);
     let Some(wire) = &definition.node_properties else {
         let work = work(
@@ -158,7 +154,7 @@ fn runs(
     if let Some(member) = overrides.stated() {
         return Err(format!("{member}: a multi-node job takes nodeOverrides"));
     }
-    let changes = job.node_overrides.as_deref().map(changes).unwrap_or_default();
+    let changes = job.node_overrides.as_deref().map(changes).transpose()?.unwrap_or_default();
     let mut gang = nodes::gang(&stated_nodes(wire, tokens)?, &changes)?;
     for group in &mut gang.groups {
         group.effective = std::mem::take(&mut group.effective).with_parameters(&parameters)?;
@@ -187,12 +183,15 @@ fn work_overrides(
     container: Option<&ContainerOverrides>,
     task: Option<&EcsPropertiesOverride>,
     pod: Option<&EksPropertiesOverride>,
-) -> WorkOverrides {
-    WorkOverrides {
-        container: container.map(overrides).unwrap_or_default(),
-        task: task.map(ecs::changes).unwrap_or_default(),
+) -> Result<WorkOverrides, String> {
+    Ok(WorkOverrides {
+        container: container
+            .map(|wire| overrides(wire).map_err(|why| format!("containerOverrides: {why}")))
+            .transpose()?
+            .unwrap_or_default(),
+        task: task.map(ecs::changes).transpose()?.unwrap_or_default(),
         pod: pod.map(eks::changes).unwrap_or_default(),
-    }
+    })
 }
 
 /// What all nodes of a group take together.
@@ -215,41 +214,42 @@ fn range(wire: &NodeRangeProperty) -> Result<nodes::Range, String> {
     let target = wire.target_nodes.clone();
     let container = wire.container.as_ref();
     let work = work("container", container, wire.ecs_properties.as_ref(), wire.eks_properties.as_ref());
-    let work = work.map_err(|why| format!("nodeRangeProperties {target}: {why}"))?;
+    let named = |why: String| format!("nodeRangeProperties {target}: {why}");
+    let work = work.map_err(named)?;
+    let tokens = tokens(TOKENS, wire.consumable_resource_properties.as_ref()).map_err(named)?;
     let of_container = || container.and_then(|container| container.instance_type.clone());
     let instance_type = wire.instance_types.first().cloned().or_else(of_container);
-    Ok(nodes::Range {
-        work,
-        tokens: tokens(wire.consumable_resource_properties.as_ref()),
-        instance_type: instance_type.filter(|name| !name.is_empty()),
-        target,
-    })
+    Ok(nodes::Range { work, tokens, instance_type: instance_type.filter(|name| !name.is_empty()), target })
 }
 
-fn changes(wire: &NodeOverrides) -> nodes::Changes {
+fn changes(wire: &NodeOverrides) -> Result<nodes::Changes, String> {
     let change = |wire: &NodePropertyOverride| {
+        let named = |why: String| format!("nodePropertyOverrides {}: {why}", wire.target_nodes);
         let container = wire.container_overrides.as_ref();
         let of_container = || container.and_then(|container| container.instance_type.clone());
-        nodes::Change {
+        let overrides = work_overrides(
+            container,
+            wire.ecs_properties_override.as_ref(),
+            wire.eks_properties_override.as_ref(),
+        );
+        let stated = wire.consumable_resource_properties_override.as_ref();
+        let tokens = stated.map(|stated| tokens(TOKENS_OVERRIDE, Some(stated))).transpose();
+        Ok(nodes::Change {
             target: wire.target_nodes.clone(),
-            overrides: work_overrides(
-                container,
-                wire.ecs_properties_override.as_ref(),
-                wire.eks_properties_override.as_ref(),
-            ),
-            tokens: wire.consumable_resource_properties_override.as_ref().map(|wire| tokens(Some(wire))),
+            overrides: overrides.map_err(named)?,
+            tokens: tokens.map_err(named)?,
             instance_type: wire
                 .instance_types
                 .first()
                 .cloned()
                 .or_else(of_container)
                 .filter(|name| !name.is_empty()),
-        }
+        })
     };
-    nodes::Changes {
+    Ok(nodes::Changes {
         nodes: wire.num_nodes.map(|nodes| u32::try_from(nodes).unwrap_or(0)),
-        ranges: wire.node_property_overrides.iter().map(change).collect(),
-    }
+        ranges: wire.node_property_overrides.iter().map(change).collect::<Result<_, String>>()?,
+    })
 }
 
 /// The jobs that a job depends on.
@@ -266,11 +266,29 @@ pub fn dependencies(job: &BatchJobSpec) -> Vec<Dependency> {
     job.depends_on.iter().map(|wire| Dependency { on: reference(wire), how: how(wire) }).collect()
 }
 
-fn tokens(wire: Option<&shared::ConsumableResourceProperties>) -> Vec<(String, i64)> {
+/// Where a definition, or a group of its nodes, states its tokens; and where a job states others.
+const TOKENS: &str = "consumableResourceProperties";
+const TOKENS_OVERRIDE: &str = "consumableResourcePropertiesOverride";
+
+/// The job's tokens, else the definition's.
+fn tokens_of_job(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Result<Vec<(String, i64)>, String> {
+    match &job.consumable_resource_properties_override {
+        Some(wire) => tokens(TOKENS_OVERRIDE, Some(wire)),
+        None => tokens(TOKENS, definition.consumable_resource_properties.as_ref()),
+    }
+}
+
+fn tokens(
+    place: &str,
+    wire: Option<&shared::ConsumableResourceProperties>,
+) -> Result<Vec<(String, i64)>, String> {
     let list = wire.map(|wire| wire.consumable_resource_list.as_slice()).unwrap_or_default();
-    list.iter()
-        .filter_map(|entry| Some((entry.consumable_resource.clone()?, entry.quantity.unwrap_or(1))))
-        .collect()
+    let token = |(at, entry): (usize, &shared::ConsumableResourceRequirement)| {
+        let name = member(&entry.consumable_resource, at, "consumableResourceList", "consumableResource");
+        let name = name.map_err(|why| format!("{place}: {why}"))?;
+        Ok((name, entry.quantity.unwrap_or(1)))
+    };
+    list.iter().enumerate().map(token).collect()
 }
 
 /// True unless a job can be seen to take no tokens.

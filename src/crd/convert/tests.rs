@@ -112,3 +112,68 @@ fn groups_of_nodes_have_tasks_and_pods_and_their_overrides() {
             .to_owned())
     );
 }
+
+fn with(mut base: Value, more: Value) -> Value {
+    more.as_object().into_iter().flatten().for_each(|(name, value)| base[name] = value.clone());
+    base
+}
+
+fn definition_of_one(more: Value) -> Value {
+    let one = json!({"image": "a", "vcpus": 1, "memory": 64, "volumes": [{"name": "v"}]});
+    json!({"type": "container", "containerProperties": with(one, more)})
+}
+
+#[track_caller]
+fn refuses(definition: &Value, job: &Value, want: &str) {
+    let found = plan_of(definition, job);
+    assert_eq!(found.effective, Err(want.to_owned()), "{definition} {job}");
+    assert!(found.tokens.is_empty() && found.gang.is_none(), "nothing of it is carried out");
+}
+
+/// AWS's model lets people leave out what an element of a list is nothing without.
+#[test]
+fn an_element_that_says_nothing_is_refused_by_name() {
+    let mounts = json!([{"sourceVolume": "v", "containerPath": "/a"}, {"sourceVolume": "v"}]);
+    for (member, value, want) in [
+        ("mountPoints", json!([{"containerPath": "/a"}]), "mountPoints[0]: sourceVolume is required"),
+        ("mountPoints", mounts, "mountPoints[1]: containerPath is required"),
+        ("volumes", json!([{}]), "volumes[0]: name is required"),
+        ("volumes", json!([{"name": ""}]), "volumes[0]: name is required"),
+        ("environment", json!([{"value": "x"}]), "environment[0]: name is required"),
+    ] {
+        refuses(&definition_of_one(json!({ member: value })), &json!({}), want);
+    }
+    let job = json!({"containerOverrides": {"environment": [{"value": "x"}]}});
+    let want = "containerOverrides: environment[0]: name is required";
+    refuses(&definition_of_one(json!({})), &job, want);
+    for (member, value, want) in [
+        ("dependsOn", json!([{"condition": "START"}]), "dependsOn[0]: containerName is required"),
+        ("mountPoints", json!([{"containerPath": "/a"}]), "mountPoints[0]: sourceVolume is required"),
+    ] {
+        let mut task = task("1");
+        task["taskProperties"][0]["containers"][1][member] = value;
+        let definition = json!({"type": "container", "ecsProperties": task});
+        refuses(&definition, &json!({}), &format!("container log: {want}"));
+    }
+}
+
+#[test]
+fn tokens_of_no_resource_are_refused_by_name() {
+    let list = json!({"consumableResourceList": [{"consumableResource": "a"}, {"quantity": 2}]});
+    let stated = json!({ "consumableResourceProperties": list });
+    let instead = json!({ "consumableResourcePropertiesOverride": list });
+    let one = || definition_of_one(json!({}));
+    let group =
+        |more: Value| nodes(json!([with(json!({"targetNodes": "0:", "ecsProperties": task("1")}), more)]));
+    let change = with(json!({"targetNodes": "1:"}), instead.clone());
+    let changes = json!({"nodeOverrides": {"nodePropertyOverrides": [change]}});
+    for (definition, job, place) in [
+        (with(one(), stated.clone()), json!({}), "consumableResourceProperties"),
+        (one(), instead, "consumableResourcePropertiesOverride"),
+        (group(stated), json!({}), "nodeRangeProperties 0:: consumableResourceProperties"),
+        (group(json!({})), changes, "nodePropertyOverrides 1:: consumableResourcePropertiesOverride"),
+    ] {
+        let want = format!("{place}: consumableResourceList[1]: consumableResource is required");
+        refuses(&definition, &job, &want);
+    }
+}
