@@ -46,7 +46,9 @@ pub(super) fn spec(attempt: &Attempt<'_>, task: &Task, defaults: &PodDefaults, s
         containers.push(container);
         made.extend(own);
     }
+    // A pod has either one of its own or the node's, where the node's init reaps orphans.
     let shared_pids = task.shared_pids.then_some(true).or(spec.share_process_namespace);
+    let shared_pids = shared_pids.filter(|_| !task.host_pid);
     PodSpec {
         containers,
         volumes: some(made),

@@ -3,6 +3,7 @@
 
 mod members;
 mod overrides;
+mod pods;
 
 use batchyard_core::definition::container::{Linux, Mount, Source, Tmpfs, User, Volume};
 use batchyard_core::definition::requirements::Amounts;
