@@ -112,6 +112,7 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
     };
     if let Some(plan) = plan {
         world.job.strategy = plan.strategy;
+        plan.tell_roles(&mut world.seen.pods);
         if has(Bug::LastRuleWins) {
             world.job.strategy.evaluate_on_exit.reverse();
         }

@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod parameters;
 pub mod requirements;
 pub mod revision;
+pub mod roles;
 pub mod secrets;
 
 use container::{Linux, Mount, Platform, SecretVariable, Ulimit, User, Volume};

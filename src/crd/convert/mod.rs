@@ -16,6 +16,7 @@ use batchyard_core::definition::{self, Effective, Work, WorkOverrides, fargate};
 use batchyard_core::dependency::{Dependency, How, Reference};
 use batchyard_core::job::record::RetryAction;
 use batchyard_core::job::retry::{self, RetryStrategy};
+use batchyard_core::pod::PodView;
 use batchyard_core::queue::SessionPort;
 use jiff::SignedDuration;
 
@@ -78,6 +79,19 @@ impl Plan {
     pub fn check_namespace(&self, own: &str) -> Result<(), String> {
         let groups = self.gang.iter().flat_map(|gang| &gang.groups).map(|group| &group.effective);
         groups.chain(self.effective.as_ref().ok()).try_for_each(|effective| effective.check_namespace(own))
+    }
+
+    /// Says of the containers of each pod what they are for: users can edit what stands on the pods.
+    pub fn tell_roles(&self, pods: &mut [PodView]) {
+        for pod in pods {
+            let effective = match &self.gang {
+                None => self.effective.as_ref().ok(),
+                Some(gang) => pod.index.and_then(|node| gang.group_of(node)).map(|group| &group.effective),
+            };
+            if let Some(effective) = effective {
+                effective.tell_roles(pod);
+            }
+        }
     }
 
     /// The vCPUs of all pods together, in thousandths.

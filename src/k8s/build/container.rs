@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use batchyard_core::definition::Properties;
 use batchyard_core::definition::container::SecretVariable;
 use batchyard_core::definition::requirements::Amounts;
+use batchyard_core::definition::roles::ALONE;
 use batchyard_core::name;
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector, SecurityContext,
@@ -15,8 +16,8 @@ use super::{Attempt, cpu_request_milli, devices, some, volumes};
 use crate::crd::compute_environment::{ImagePullPolicy, PodDefaults};
 use crate::k8s::{gangs, gpu};
 
-/// The name of the job's container, as ECS and EKS have it.
-pub(super) const CONTAINER: &str = "default";
+/// The name of the job's container.
+pub(super) const CONTAINER: &str = ALONE;
 
 /// The container of an attempt that has one.
 pub(super) fn only(attempt: &Attempt<'_>, properties: &Properties, defaults: &PodDefaults) -> Container {

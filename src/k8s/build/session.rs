@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::crd::session::{Scheme, Session, SessionProbe};
 use crate::k8s::observe::first_own;
+use crate::k8s::sessions::PORT;
 
 /// Gives the pod of a session its port and probes: they are of the first container that is the job's own work.
 pub(super) fn give(session: &Session, auxiliary: &str, spec: &mut PodSpec) {
@@ -23,7 +24,7 @@ pub(super) fn give(session: &Session, auxiliary: &str, spec: &mut PodSpec) {
     let own = first_own(spec, auxiliary);
     let Some(container) = own.and_then(|own| spec.containers.get_mut(own)) else { return };
     let port = ContainerPort {
-        name: Some("session".to_owned()),
+        name: Some(PORT.to_owned()),
         container_port: session.port,
         host_port: at_node.then_some(session.port),
         protocol: Some("TCP".to_owned()),

@@ -8,15 +8,18 @@
 mod tests;
 
 use batchyard_core::session::{self, Progress};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
 
-use super::{meta, observe};
+use super::meta;
 use crate::crd::ComputeEnvironmentSpec;
 use crate::crd::session::{Scheme, ServiceType, Session, SessionAddress, SessionAddressType};
+
+/// The name of a session's port.
+pub const PORT: &str = "session";
 
 /// The group of routes.
 pub const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -30,14 +33,13 @@ pub struct Sight {
     pub connected: bool,
 }
 
-/// What the pod tells of the session in the first container that is the job's own work.
+/// What the pod tells of the session in the container that has the session's port.
 pub fn sight(pod: &Pod, session: &Session) -> Sight {
     let status = pod.status.clone().unwrap_or_default();
-    let own = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.containers.get(observe::first_own(spec, observe::auxiliary(pod))?));
-    let name = own.map(|container| container.name.as_str());
+    // By what nobody can edit: of a container without the probes it would be said that somebody is always connected.
+    let has_port = |c: &&Container| c.ports.iter().flatten().any(|port| port.name.as_deref() == Some(PORT));
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let name = containers.find(has_port).map(|container| container.name.as_str());
     let statuses = status.container_statuses.unwrap_or_default();
     let Some(container) = statuses.iter().find(|status| Some(status.name.as_str()) == name) else {
         return Sight::default();

@@ -14,7 +14,8 @@ fn pod(container: Value) -> Pod {
     let pod = json!({
         "metadata": {"name": "desk-0f8b3c1a-1", "namespace": "team", "uid": "11aa", "labels": {
             "batchyard.io/job-id": "0f8b", "batchyard.io/attempt": "1", "batchyard.io/job-name": "desk"}},
-        "spec": {"containers": [{"name": "default"}], "nodeName": "n1"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "log"},
+            {"name": "default", "ports": [{"name": "session", "containerPort": 8443}]}]},
         "status": {"podIP": "10.1.0.7", "containerStatuses": [container]},
     });
     serde_json::from_value(pod).expect("a pod")
@@ -28,6 +29,22 @@ fn running(ready: bool, started: bool) -> Value {
 fn node(addresses: Value) -> Node {
     serde_json::from_value(json!({"metadata": {"name": "n1"}, "status": {"addresses": addresses}}))
         .expect("a node")
+}
+
+/// Of a container without the probes it would be said that somebody is connected, for ever.
+#[test]
+fn an_annotation_does_not_say_which_container_is_asked() {
+    let idle = session(json!({"idleTimeoutSeconds": 60, "idleProbe": {"tcpSocket": {}}}));
+    let mut pod = pod(running(false, true));
+    let log = json!({"name": "log", "image": "", "imageID": "", "restartCount": 0, "ready": true, "started": true,
+        "state": {"running": {}}});
+    let log = serde_json::from_value(log).expect("a status");
+    pod.status.as_mut().and_then(|status| status.container_statuses.as_mut()).expect("statuses").push(log);
+    for forged in ["", "log", "default", "default,log"] {
+        pod.metadata.annotations = Some([(meta::AUXILIARY.to_owned(), forged.to_owned())].into());
+        let sight = sight(&pod, &idle);
+        assert_eq!((sight.progress, sight.connected), (Progress::Passing, false), "{forged}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use batchyard_core::job::record::{Record, RetryAction};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::world::{World, job};
@@ -229,6 +229,23 @@ async fn a_job_that_takes_too_long_is_ended_and_not_retried() {
     assert_eq!(record.attempts.len(), 1, "{record:#?}");
     assert_eq!(record.is_terminated, None);
     pod.is_released().await;
+}
+
+/// Who may edit pods does not get around the timeout by what stands on the pod.
+#[tokio::test]
+async fn a_job_times_out_whatever_its_pod_says_of_its_containers() {
+    let world = World::with_queue("timeout-forged").await;
+    let job = world.submit("job", job(json!({"timeout": {"attemptDurationSeconds": 60}}))).await;
+    let pod = job.pod(1).await;
+    let forged = json!({"metadata": {"annotations": {"batchyard.io/auxiliary-containers": "default"}}});
+    let pods: Api<Pod> = world.api();
+    pods.patch(&pod.name, &PatchParams::default(), &Patch::Merge(forged)).await.expect("a pod");
+    pod.bind().await;
+    pod.started_at(Timestamp::now() - SignedDuration::from_secs(58)).await;
+    job.reaches(Phase::Running).await;
+    pod.dies_when_deleted(137).await;
+    let record = job.reaches(Phase::Failed).await;
+    assert_eq!(record.status_reason.as_deref(), Some("Job attempt duration exceeded timeout"));
 }
 
 #[tokio::test]

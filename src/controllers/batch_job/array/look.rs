@@ -92,6 +92,7 @@ pub(super) struct Seeing {
 /// Looks at the pods of the children, and at their nodes: of all children, or of those that are marked.
 pub(super) async fn see(
     job: &BatchJob,
+    plan: &Plan,
     children: &Children,
     only: Option<&mut RoaringBitmap>,
     context: &Context,
@@ -118,7 +119,8 @@ pub(super) async fn see(
     let mut seeing = Seeing { sights: Sights::new(), pods: Vec::new() };
     let mut nodes = Nodes { context, known: HashMap::new(), asked: HashSet::new() };
     for (index, pod) in pods {
-        let Some(view) = observe::pod(&pod) else { continue };
+        let Some(mut view) = observe::pod(&pod) else { continue };
+        plan.tell_roles(std::slice::from_mut(&mut view));
         let Sight { seen, tolerances } = seeing.sights.entry(index).or_default();
         *tolerances = tolerances_in(view.compute_environment.as_deref(), context);
         if let Some(name) = &view.node_name {

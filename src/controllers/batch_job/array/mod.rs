@@ -32,6 +32,7 @@ use super::dereference::{self, Dereferenced};
 use super::{carry_out, dependencies, tell};
 use crate::controllers::{Context, Outcome, Wake};
 use crate::crd::batch_job::{ArrayProperties, ArrayStatus};
+use crate::crd::convert::Plan;
 use crate::crd::{BatchJob, BatchJobRecord, convert};
 use crate::dispatcher::cycle::DWELL;
 use crate::k8s::arrays::{Known, Whole};
@@ -140,7 +141,7 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
     let mut work = Work::begin(&job, known.as_ref().clone(), context).await?;
     let mut only = work.marked(now);
     work.publish();
-    let seeing = look::see(&job, &work.known.children, only.as_mut(), context).await?;
+    let seeing = look::see(&job, &work.plan, &work.known.children, only.as_mut(), context).await?;
     let mut pass = decide(now, &work.array, &work.known.children, &work.gate, &seeing.sights, only.as_ref());
     let (wake, unreachable, is_cut) = (pass.wake, pass.unreachable, pass.cut(STEPS));
     let actions = work.store(pass, now).await?;
@@ -219,6 +220,7 @@ struct Work<'a> {
     context: &'a Context,
     uid: String,
     wishes: Job,
+    plan: Plan,
     array: Array,
     gate: Gate,
     known: Known,
@@ -242,7 +244,7 @@ impl<'a> Work<'a> {
         };
         let gate = look::gates(job, &known.children, &notes, context).await?;
         let uid = job.uid().unwrap_or_default();
-        Ok(Self { job, context, uid, wishes, array, gate, known, notes, whole_before: None })
+        Ok(Self { job, context, uid, wishes, plan, array, gate, known, notes, whole_before: None })
     }
 
     /// The children that have to be looked at: those about which something changed, or `None` for all. Until this look
