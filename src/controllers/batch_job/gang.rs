@@ -14,6 +14,7 @@ use batchyard_core::job::gang::{Decision, Gang, decide};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Attempt, Record};
 use batchyard_core::reason;
+use batchyard_core::reason::clean::shorten;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -34,8 +35,15 @@ use crate::k8s::watch::key;
 
 /// Pods of one job that are looked after at a time.
 const AT_A_TIME: usize = 16;
-/// Nodes whose end in one attempt is told in one record, which stays well below 100 KiB with them.
-const NODES_PER_RECORD: usize = 100;
+/// No record is larger, in bytes: what an object's owners and labels take comes on top.
+const RECORD: usize = 98 << 10;
+/// What the end of a node takes in a record at most, and what each of several containers adds, where texts are as short
+/// as they can be: names have up to 253 characters.
+const NODE: usize = 1500;
+/// See [`NODE`].
+const CONTAINER: usize = 300;
+/// How long texts are, in characters, in a record that would be too large with longer ones.
+const TEXTS: [usize; 4] = [120, 60, 20, 0];
 /// After the address was written the other nodes get the usual time to start: it is counted from the next look.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -66,7 +74,8 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
         {
             return Ok(Wake::After(pause));
         }
-        for record in ended(&job, &gang, &decision.ended) {
+        let containers = world.gang.as_deref().map_or(nodes::MAX_CONTAINERS, nodes::Gang::containers);
+        for record in ended(&job, (&gang, containers), &decision.ended) {
             remember(&record, context).await?;
         }
         let mut wanted = job.as_ref().clone();
@@ -182,10 +191,42 @@ fn pause_of_nodes(job: &BatchJob, next: &BatchJobStatus, context: &Context) -> O
     PROGRESS.checked_sub(since).filter(|pause| counted == *known && !pause.is_zero())
 }
 
-/// What is remembered of an attempt that ended, by node. Each attempt has records of its own, which are written once.
-fn ended(job: &BatchJob, gang: &Gang, ended: &[(u32, Attempt)]) -> Vec<BatchJobRecord> {
+/// Nodes whose end is told in one record, each of so many containers at most. It follows from the job alone: after a
+/// crash the same nodes are told of in the same record.
+fn nodes_per_record(containers: usize) -> usize {
+    // Of one container nothing is told beside the end of the attempt.
+    let told = if containers > 1 { containers } else { 0 };
+    (RECORD / (NODE + told * CONTAINER)).max(1)
+}
+
+/// Texts are shortened, of all nodes alike, until the record is no larger than it may be.
+fn bounded(mut record: BatchJobRecordSpec) -> BatchJobRecordSpec {
+    for limit in TEXTS {
+        if records::bytes(&record) <= RECORD {
+            break;
+        }
+        for child in &mut record.children {
+            let of_attempts = child.attempts.iter_mut().flat_map(|attempt| {
+                let outcomes = attempt.containers.iter_mut().chain(&mut attempt.init_containers);
+                let reasons = outcomes.filter_map(|outcome| outcome.reason.as_mut());
+                reasons.chain([&mut attempt.status_reason]).chain(attempt.container.reason.as_mut())
+            });
+            of_attempts.chain(child.status_reason.as_mut()).for_each(|text| *text = shorten(text, limit));
+        }
+    }
+    record
+}
+
+/// What is remembered of an attempt that ended, by node, each of so many containers at most. Each attempt has records of
+/// its own, which are written once.
+fn ended(
+    job: &BatchJob,
+    (gang, containers): (&Gang, usize),
+    ended: &[(u32, Attempt)],
+) -> Vec<BatchJobRecord> {
     let Some((_, main)) = ended.iter().find(|(node, _)| *node == gang.main) else { return Vec::new() };
-    let parts = (gang.nodes as usize).div_ceil(NODES_PER_RECORD).max(1);
+    let at_a_time = nodes_per_record(containers);
+    let parts = (gang.nodes as usize).div_ceil(at_a_time).max(1);
     let mut by_part: BTreeMap<usize, Vec<ChildRecord>> = BTreeMap::new();
     for (node, attempt) in ended {
         let record = Record {
@@ -196,13 +237,13 @@ fn ended(job: &BatchJob, gang: &Gang, ended: &[(u32, Attempt)]) -> Vec<BatchJobR
             attempts: vec![attempt.clone()],
             ..Record::default()
         };
-        by_part.entry(*node as usize / NODES_PER_RECORD).or_default().push(ChildRecord::new(*node, &record));
+        by_part.entry(*node as usize / at_a_time).or_default().push(ChildRecord::new(*node, &record));
     }
     let first = (main.attempt.saturating_sub(1) as usize) * parts;
     let record = |(part, mut children): (usize, Vec<ChildRecord>)| {
         children.sort_by_key(|child| child.index);
         let empty = records::empty(job, u32::try_from(first + part).unwrap_or(u32::MAX));
-        records::object(job, BatchJobRecordSpec { sealed: Some(true), children, ..empty }, None)
+        records::object(job, bounded(BatchJobRecordSpec { sealed: Some(true), children, ..empty }), None)
     };
     by_part.into_iter().map(record).collect()
 }
@@ -226,6 +267,7 @@ async fn remember(record: &BatchJobRecord, context: &Context) -> Result<(), Erro
 
 #[cfg(test)]
 mod tests {
+    use batchyard_core::job::record::NamedOutcome;
     use jiff::Timestamp;
 
     use super::*;
@@ -247,22 +289,63 @@ mod tests {
         attempt
     }
 
+    /// How large a record is with the metadata of its object.
+    fn size(record: &BatchJobRecord) -> usize {
+        serde_json::to_vec(record).expect("plain data").len()
+    }
+
     #[test]
     fn each_attempt_has_records_of_its_own_and_none_is_large() {
         let gang = Gang { nodes: 1000, main: 7, ..Gang::default() };
         let nodes = |number| {
             let each = |node| (node, attempt(number, (node == 7).then_some(0), reason::NODE_STOPPED));
-            ended(&BatchJob::default(), &gang, &(0..1000).map(each).collect::<Vec<_>>())
+            ended(&BatchJob::default(), (&gang, 1), &(0..1000).map(each).collect::<Vec<_>>())
         };
         let (first, second) = (nodes(1), nodes(2));
         let segments =
             |records: &[BatchJobRecord]| records.iter().map(|r| r.spec.segment).collect::<Vec<_>>();
-        assert_eq!((segments(&first), segments(&second)), ((0..10).collect(), (10..20).collect()));
+        assert_eq!((segments(&first), segments(&second)), ((0..16).collect(), (16..32).collect()));
         for record in &first {
-            let size = serde_json::to_vec(record).expect("plain data").len();
-            assert!(record.spec.children.len() == 100 && size < 100 << 10, "{size}");
+            assert!(record.spec.children.len() <= 66 && size(record) < 100 << 10, "{}", size(record));
+            let told = record.spec.children[0].attempts[0].status_reason.as_str();
+            assert_eq!(told, reason::NODE_STOPPED, "short texts stay");
         }
-        assert!(ended(&BatchJob::default(), &gang, &[]).is_empty());
+        assert!(ended(&BatchJob::default(), (&gang, 1), &[]).is_empty());
+    }
+
+    /// The longest names and texts that there can be, of characters of four bytes and of such as JSON escapes.
+    #[test]
+    fn no_record_is_large_whatever_its_nodes_tell() {
+        let gang = Gang { nodes: 70, main: 7, ..Gang::default() };
+        let mut job = BatchJob::default();
+        (job.metadata.name, job.metadata.uid) = (Some("j".repeat(253)), Some("u".repeat(36)));
+        job.metadata.namespace = Some("n".repeat(63));
+        for containers in [1, 2, 10, 20] {
+            for text in ["\u{1F980}", "\"", "a"] {
+                let outcome = |at: usize| NamedOutcome {
+                    name: format!("{at:063}"),
+                    container_id: Some(format!("containerd://{}", "f".repeat(64))),
+                    exit_code: Some(255),
+                    reason: Some(text.repeat(255)),
+                };
+                let each = |node| {
+                    let mut attempt = attempt(10, Some(255), &text.repeat(512));
+                    attempt.container.reason = Some(text.repeat(255));
+                    for place in
+                        [&mut attempt.compute_environment, &mut attempt.node_name, &mut attempt.instance]
+                    {
+                        *place = Some("n".repeat(253));
+                    }
+                    attempt.containers = (0..containers).filter(|_| containers > 1).map(outcome).collect();
+                    (node, attempt)
+                };
+                let records = ended(&job, (&gang, containers), &(0..70).map(each).collect::<Vec<_>>());
+                let told: usize = records.iter().map(|record| record.spec.children.len()).sum();
+                let largest = records.iter().map(size).max();
+                assert_eq!(told, 70, "each node once");
+                assert!(largest.is_some_and(|size| size < 100 << 10), "{containers} {text}: {largest:?}");
+            }
+        }
     }
 
     #[test]

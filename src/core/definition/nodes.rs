@@ -10,6 +10,8 @@ use super::{Effective, Work, WorkOverrides, effective};
 pub const MAX_NODES: u32 = 1000;
 /// See [`MAX_NODES`].
 pub const MAX_GROUPS: usize = 5;
+/// The most containers of a node.
+pub const MAX_CONTAINERS: usize = 2 * super::eks::MAX_CONTAINERS;
 
 /// `targetNodes`: a node, or a range of them that may be open at either end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +132,11 @@ impl Gang {
     /// The group of a node.
     pub fn group_of(&self, node: u32) -> Option<&Group> {
         self.groups.iter().find(|group| group.nodes.binary_search(&node).is_ok())
+    }
+
+    /// How many containers a node has at most, those that run before the others among them.
+    pub fn containers(&self) -> usize {
+        self.groups.iter().map(|group| group.effective.containers()).max().unwrap_or(1)
     }
 
     /// The vCPUs of all nodes together, in thousandths.

@@ -141,7 +141,8 @@ impl Entry {
     }
 }
 
-fn bytes(value: &impl serde::Serialize) -> usize {
+/// How long something is as JSON.
+pub(in super::super) fn bytes(value: &impl serde::Serialize) -> usize {
     // What cannot be told is written alone.
     serde_json::to_vec(value).map_or(SEALED_AT, |json| json.len() + 1)
 }
