@@ -169,7 +169,7 @@ pub struct TaskContainerProperties {
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Seconds that a container may take to start before those that depend on it give up; at least 2.
+    /// Seconds from its start for which those that depend on its end wait for it; at least 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeout: Option<i32>,
     /// Seconds between SIGTERM and SIGKILL; at least 2, default 30.

@@ -130,7 +130,7 @@ pub struct EksPodPropertiesOverride {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EksContainerOverride {
-    /// Name of the container; default: the first one.
+    /// Name of the container; may be left out if there is only one.
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
