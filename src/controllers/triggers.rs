@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
 use batchyard_core::name::{self, DefinitionRef};
+use batchyard_core::waits::Kind;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -342,7 +343,10 @@ impl Wires {
         let name = environment.name_any();
         let queues = self.caches.queues.state_filter(|queue| names_environment(queue, &name));
         queues.iter().for_each(|queue| wake_object(&self.queues, queue.as_ref()));
-        self.wake_jobs(|job| waits_for_acceptance(job) && queues.iter().any(|queue| names_queue(job, queue)));
+        self.wake_jobs(|job| {
+            let waits = waits_for_acceptance(job) || waits_for_environment(job);
+            waits && queues.iter().any(|queue| names_queue(job, queue))
+        });
         // How long a lost node is waited for is the environment's word.
         for attempt in self.caches.pods.attempts().iter().filter(|attempt| attempt.environment == name) {
             if let Some(job) = self.caches.job_ref(&attempt.job_uid) {
@@ -481,6 +485,12 @@ fn is_finished(job: &BatchJob) -> bool {
 /// True while what the job names may be missing.
 fn waits_for_acceptance(job: &BatchJob) -> bool {
     phase(job) == Phase::Submitted
+}
+
+/// A job that says that it waits for an environment, of which one kind may be that on which it can never run.
+fn waits_for_environment(job: &BatchJob) -> bool {
+    let waiting = job.status.as_ref().and_then(|status| status.record.waiting);
+    waiting.is_some_and(|waiting| waiting.kind == Kind::ComputeEnvironment)
 }
 
 fn names_environment(queue: &JobQueue, environment: &str) -> bool {

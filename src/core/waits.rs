@@ -233,6 +233,16 @@ pub fn no_environment(queue: &str) -> Wait {
     )
 }
 
+/// RUNNABLE: no environment of the queue that exists is of a kind that the job can run on, such as `EC2`.
+pub fn capability(queue: &str, kind: &str) -> Wait {
+    wait(
+        Kind::ComputeEnvironment,
+        format!(
+            "Waiting for a ComputeEnvironment of JobQueue {queue} that can run jobs with capability {kind}"
+        ),
+    )
+}
+
 /// RUNNABLE: `allowedNamespaces` of the environment does not select the job's namespace.
 pub fn namespace_not_allowed(environment: &str, namespace: &str) -> Wait {
     wait(

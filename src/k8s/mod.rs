@@ -7,6 +7,7 @@ pub mod arrays;
 pub mod backoff;
 pub mod build;
 pub mod caches;
+pub mod capability;
 pub mod dependents;
 pub mod error;
 pub mod events;

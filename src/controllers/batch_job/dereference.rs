@@ -20,13 +20,14 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use super::{array, capability, dependencies, identity, session};
+use super::{array, dependencies, identity, session};
 use crate::controllers::{Context, job_queue};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, JobDefinition, JobDefinitionSpec};
 use crate::dispatcher::cycle::DWELL;
 use crate::dispatcher::index::closed;
+use crate::k8s::capability;
 use crate::k8s::error::Error;
 use crate::k8s::observe;
 use crate::k8s::read::read;
@@ -111,8 +112,8 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
         }
     };
     if let Some(plan) = plan {
-        world.job.strategy = plan.strategy;
         plan.tell_roles(&mut world.seen.pods);
+        world.job.strategy = plan.strategy;
         if has(Bug::LastRuleWins) {
             world.job.strategy.evaluate_on_exit.reverse();
         }
@@ -135,7 +136,9 @@ pub(super) async fn dereference(job: &BatchJob, context: &Context) -> Result<Der
 /// somebody have deleted it, what the job itself states still counts, and it starts no more.
 pub(super) async fn plan_of(job: &BatchJob, context: &Context) -> Result<(Plan, Option<String>), Error> {
     if let Some(definition) = context.caches.definition_of(job) {
-        return Ok((convert::plan(&job.spec, &definition), None));
+        let plan = convert::plan(&job.spec, &definition);
+        let refused = wrong_platform(job, &plan, context);
+        return Ok((plan, refused));
     }
     let status = job.status.clone().unwrap_or_default();
     let resolved = status.record.job_definition.unwrap_or_default();
@@ -147,6 +150,12 @@ pub(super) async fn plan_of(job: &BatchJob, context: &Context) -> Result<(Plan, 
     let missing = || reason::invalid_job_definition(&waits::definition_missing(&resolved).text);
     let refused = definition.is_none().then(missing);
     Ok((convert::plan(&job.spec, &definition.unwrap_or_default()), refused))
+}
+
+/// Why a job cannot run on any environment of its queue, if that is so. While it has no pod it is refused for that.
+fn wrong_platform(job: &BatchJob, plan: &Plan, context: &Context) -> Option<String> {
+    let queue = context.caches.queue_of(job)?;
+    capability::obstacle(plan, &queue, &context.caches)?.refused
 }
 
 async fn live_revision(
@@ -326,10 +335,10 @@ async fn readiness(
     if let Some(refusal) = unsupported(Kind::JobDefinition, &definition) {
         return Ok(Err(refusal.into()));
     }
-    if let Some(refusal) = capability::refusal(job, &definition, context) {
-        return Ok(Err(refusal.into()));
-    }
     let plan = convert::plan(&job.spec, &definition);
+    if let Some(why) = wrong_platform(job, &plan, context) {
+        return Ok(Err(Readiness::Refused(why).into()));
+    }
     let effective = match &plan.effective {
         Ok(effective) => effective,
         Err(why) => return Ok(Err(Readiness::Refused(reason::cannot_run(why)).into())),

@@ -5,7 +5,6 @@
 //! The pods themselves are made by the dispatcher.
 
 pub mod array;
-mod capability;
 mod dependencies;
 mod dereference;
 mod gang;

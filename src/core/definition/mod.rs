@@ -21,9 +21,9 @@ pub mod revision;
 pub mod roles;
 pub mod secrets;
 
-use container::{Linux, Mount, Platform, SecretVariable, Ulimit, User, Volume};
 use std::collections::BTreeMap;
 
+use container::{Linux, Mount, Platform, SecretVariable, Ulimit, User, Volume};
 use parameters::{Parameters, substitute};
 use requirements::{Amounts, Stated};
 
@@ -207,7 +207,6 @@ impl Effective {
         matches!(self.work, Work::Pod(_))
     }
 
-    /// Whether its pod may run where the job is.
     /// How many GPUs its pod takes where they are counted by a resource that it names itself: see
     /// [`eks::Pod::gpus_by_name`].
     pub fn gpus_by_name(&self) -> BTreeMap<String, i64> {
@@ -217,6 +216,7 @@ impl Effective {
         }
     }
 
+    /// Whether its pod may run where the job is.
     ///
     /// # Errors
     /// A sentence that names the member.

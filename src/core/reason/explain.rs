@@ -265,6 +265,12 @@ const TABLE: &[Explanation] = &[
         "Make one: NAMESPACE.NAME is tried before NAME.",
     ),
     entry(
+        "Waiting for a ComputeEnvironment of JobQueue … that can run jobs with capability …",
+        "The environments of the queue that exist are of another kind than the job, and the first one does not exist yet.",
+        "platformCapabilities of the definition, which are EC2 if it says nothing.",
+        "Make the environment, or submit the job to another queue.",
+    ),
+    entry(
         "Waiting for ComputeEnvironment …: its allowedNamespaces do not select …",
         "The environment is not for this namespace.",
         "Its allowedNamespaces.",
@@ -481,6 +487,7 @@ mod tests {
             waits::behind_head("q"),
             waits::queue_at_max_running("q", 3),
             waits::no_environment("q"),
+            waits::capability("q", "EC2"),
             waits::namespace_not_allowed("e", "n"),
             waits::name_taken("p"),
             waits::api_refuses("x"),

@@ -51,6 +51,9 @@ pub struct Plan {
     /// The tokens that it takes, by reference to their ConsumableResource: the job's, else the definition's; of a
     /// multi-node job those of all its nodes.
     pub tokens: Vec<(String, i64)>,
+    /// The kinds of environments that it can run on; none if its definition says nothing of that: one that stands in the
+    /// job itself, or a pod.
+    pub capabilities: Vec<PlatformCapability>,
     /// The tags that its pods bear, if it hands them on.
     pub tags: Option<BTreeMap<String, String>>,
     /// Its definition's parameter `command` gives its pods their node's network, unless they say otherwise:
@@ -128,9 +131,20 @@ pub fn plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
             .map(|s| SignedDuration::from_secs(i64::from(s))),
         scheduling_priority: definition.scheduling_priority.map_or(0, i64::from),
         tokens,
+        capabilities: capabilities(job, definition),
         tags,
         host_network,
         session,
+    }
+}
+
+fn capabilities(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Vec<PlatformCapability> {
+    if job.job_definition.is_none() || definition.eks_properties.is_some() {
+        return Vec::new();
+    }
+    match definition.platform_capabilities.as_slice() {
+        [] => vec![PlatformCapability::Ec2],
+        stated => stated.to_vec(),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::crd::convert::Plan;
 use crate::crd::{BatchJob, JobQueue};
 use crate::dispatcher::Dispatch;
 use crate::k8s::caches::Caches;
+use crate::k8s::capability;
 use crate::k8s::pods::AttemptPod;
 use crate::k8s::watch::key;
 use crate::k8s::{meta, observe};
@@ -271,6 +272,10 @@ pub(super) fn standing(
         let name = job.status.as_ref().and_then(|status| status.record.job_definition.clone());
         return Standing::Other { wait: waits::definition_missing(&name.unwrap_or_default()), passing: true };
     };
+    if let Some(obstacle) = queue.and_then(|queue| capability::obstacle(&plan, queue, world.caches)) {
+        // Where that is certain the job's controller, which hears of it, refuses the job.
+        return Standing::Other { wait: obstacle.wait, passing: false };
+    }
     match candidate(job, &plan, world.caches) {
         Some(candidate) => Standing::InLine { plan, candidate },
         None => Standing::Never,
@@ -325,12 +330,12 @@ fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> 
         children: None,
         gang,
         cpu_as_stated: effective.cpu_as_stated(),
+        gpus_by_name: effective.gpus_by_name(),
         port: plan.port(),
     })
 }
 
 /// The rank of a job in its queue.
-        gpus_by_name: effective.gpus_by_name(),
 pub(super) fn rank(job: &BatchJob, uid: &str) -> Rank {
     let record = job.status.as_ref().map(|status| &status.record);
     let has_run = record.is_some_and(Record::has_had_a_node);

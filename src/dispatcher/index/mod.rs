@@ -31,6 +31,7 @@ use crate::controllers::job_queue::is_failing_jobs;
 use crate::crd::convert::Plan;
 use crate::crd::{BatchJob, JobQueue};
 use crate::k8s::caches::Caches;
+use crate::k8s::capability;
 use crate::k8s::notices::Notices;
 use crate::k8s::pool::is_serverless;
 use crate::k8s::watch::key;
@@ -57,6 +58,8 @@ struct QueueTerms {
     uid: Option<String>,
     is_failing_jobs: bool,
     closed: Option<String>,
+    /// Which of its environments are serverless, as far as they exist.
+    kinds: Vec<Option<bool>>,
     /// The policy that it names, and whether that exists.
     policy: Option<(String, bool)>,
 }
@@ -170,6 +173,7 @@ impl Terms {
                 uid: queue.uid(),
                 is_failing_jobs: is_failing_jobs(queue),
                 closed: closed(queue, "").map(|wait| wait.text),
+                kinds: capability::kinds(queue, caches),
                 policy: policy.map(|policy| {
                     let exists = caches.policy(&namespace, &policy).is_some();
                     (policy, exists)

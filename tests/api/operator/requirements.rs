@@ -47,6 +47,34 @@ async fn a_job_runs_where_its_definition_can() {
     inline.waits(Phase::Runnable, "Waiting for a node in ComputeEnvironment").await;
 }
 
+/// A job that came before the environments of its queue ends up as one that came after them.
+#[tokio::test]
+async fn a_job_that_comes_first_runs_where_its_definition_can() {
+    let world = World::empty("capability-first").await;
+    world.definition("definition", json!({})).await;
+    let order = |names: [&str; 2]| {
+        let entry = |(at, name): (usize, &str)| json!({"order": at, "computeEnvironment": name});
+        let list: Vec<_> = names.into_iter().enumerate().map(entry).collect();
+        json!({ "computeEnvironmentOrder": list })
+    };
+    world.queue("wrong", order(["later", "serverless"])).await;
+    world.queue("right", order(["pool", "serverless"])).await;
+    let wrong = world.submit("wrong", defined(json!({"jobQueue": "wrong"}))).await;
+    let right = world.submit("right", defined(json!({"jobQueue": "right"}))).await;
+    wrong.waits(Phase::Runnable, "none of them exists").await;
+    right.waits(Phase::Runnable, "none of them exists").await;
+    world.environment("serverless", json!({"computeResources": {"type": "FARGATE"}})).await;
+    // What exists is not for them, and what comes first in the order may be.
+    wrong.waits(Phase::Runnable, "that can run jobs with capability EC2").await;
+    right.waits(Phase::Runnable, "that can run jobs with capability EC2").await;
+    world.environment("later", json!({"computeResources": {"type": "FARGATE"}})).await;
+    let why = "Job Queue is attached to Compute Environment that can not run Jobs with capability EC2";
+    assert_eq!(wrong.reaches(Phase::Failed).await.status_reason.as_deref(), Some(why));
+    world.node("node", "pool", 4).await;
+    world.environment("pool", json!({})).await;
+    right.pod(1).await;
+}
+
 #[tokio::test]
 async fn a_queue_has_environments_of_one_kind() {
     let world = World::with_queue("kinds").await;
