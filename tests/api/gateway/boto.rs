@@ -180,34 +180,3 @@ async fn the_model_is_covered() {
     let docs = format!("{}/docs/aws-api.md", env!("CARGO_MANIFEST_DIR"));
     script("model.py", &[&docs], &door, None, &key).await;
 }
-
-/// The retry post's commands, run by the real aws CLI; it says that it is skipped where there is none.
-#[tokio::test]
-async fn the_retry_posts_commands_run_as_printed() {
-    let is_there =
-        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
-    if !is_there("aws") || !is_there("jq") {
-        println!("SKIPPED: the retry post's commands need the aws CLI and jq");
-        return;
-    }
-    let world = World::empty("door-post").await;
-    let door = Door::open(&[]).await;
-    let key = caller(&world.user, &world.namespace, "caller", everything()).await;
-    known(&door, &key).await;
-    let mut bash = Command::new("bash");
-    bash.arg(format!("{}/examples/posts/retry.sh", env!("CARGO_MANIFEST_DIR")))
-        .env("AWS_ENDPOINT_URL_BATCH", format!("http://{}", door.address))
-        .env("AWS_DEFAULT_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", &key.id)
-        .env("AWS_SECRET_ACCESS_KEY", key.secret.reveal())
-        .env("AWS_PAGER", "");
-    let output =
-        tokio::task::spawn_blocking(move || bash.output()).await.expect("no panic").expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    for told in ["\"jobQueueName\": \"queue-0\"", "job-definition/randomEC:1", "noContainer\t", "spot\t"] {
-        assert!(said.contains(told), "{told} is not in\n{said}");
-    }
-    let queue: batchyard::crd::JobQueue = world.api().get("queue-0").await.expect("kubectl sees it, too");
-    assert_eq!(queue.spec.priority, 1);
-}

@@ -5,5 +5,6 @@ mod boto;
 mod door;
 mod jobs;
 mod keys;
+mod posts;
 mod security;
 mod tls;
