@@ -20,7 +20,7 @@ fn typed(stage: Stage, groups: &[(usize, i64, Option<&str>)]) -> Stage {
         count: *count,
         pod: amounts(*vcpus, 1, 0, 1),
         instance_type: instance_type.map(str::to_owned),
-        cpu_as_stated: false,
+        ..Group::default()
     };
     let groups: Vec<Group> = groups.iter().map(group).collect();
     stage.edit(|job| {
