@@ -52,6 +52,11 @@ impl Account {
         format!("{}{what}", self.begin("ecs"))
     }
 
+    /// The ARN of a log group.
+    pub(super) fn log_group(&self, name: &str) -> String {
+        format!("{}log-group:{name}", self.begin("logs"))
+    }
+
     fn begin(&self, service: &str) -> String {
         format!("arn:{}:{service}:{}:{}:", self.partition, self.region, self.id)
     }

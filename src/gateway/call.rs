@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::account::{Account, derived_id};
 use super::failure::Failure;
 use super::jobs::LookedUp;
+use super::limits::Turns;
 use super::settings::{Settings, is_account_id};
 use super::world::World;
 use crate::crd::BatchJob;
@@ -29,11 +30,16 @@ const BELIEVED: Duration = Duration::from_secs(5);
 /// So many answers are kept.
 const ANSWERS: usize = 10_000;
 
+/// So many outputs of containers are read at a time, and of one key.
+const LOG_READS: usize = 64;
+const LOG_READS_OF_A_KEY: usize = 16;
+
 /// What every call shares.
 pub(super) struct Gateway {
     pub(super) settings: Settings,
     pub(super) world: World,
     pub(super) writer: Writer,
+    pub(super) log_reads: Turns,
     /// Rights that were granted, and when.
     granted: Mutex<HashMap<Right, Instant>>,
 }
@@ -42,13 +48,16 @@ pub(super) struct Gateway {
 struct Right {
     user: String,
     verb: &'static str,
+    group: &'static str,
     resource: &'static str,
+    subresource: Option<&'static str>,
     name: Option<String>,
 }
 
 impl Gateway {
     pub(super) fn new(settings: Settings, world: World, writer: Writer) -> Self {
-        Self { settings, world, writer, granted: Mutex::default() }
+        let log_reads = Turns::new(LOG_READS, LOG_READS_OF_A_KEY);
+        Self { settings, world, writer, log_reads, granted: Mutex::default() }
     }
 
     /// The account that a namespace is.
@@ -118,27 +127,45 @@ impl Call {
         resource: &'static str,
         name: Option<&str>,
     ) -> Result<(), Failure> {
-        let person = self.key.person();
-        let right = Right { user: person.user.clone(), verb, resource, name: name.map(str::to_owned) };
+        let name = name.map(str::to_owned);
+        let user = self.key.person().user;
+        let right = Right { user, verb, group: GROUP, resource, subresource: None, name };
+        self.has(right, "batch", &format!("{resource}.{GROUP}")).await
+    }
+
+    /// The same for what jobs of the namespace wrote.
+    ///
+    /// # Errors
+    /// When it may not be read, or the API server does not answer.
+    pub(super) async fn may_read_logs(&self) -> Result<(), Failure> {
+        let user = self.key.person().user;
+        let (group, resource, subresource) = ("", "pods", Some("log"));
+        let right = Right { user, verb: "get", group, resource, subresource, name: None };
+        self.has(right, "logs", "pods/log").await
+    }
+
+    async fn has(&self, right: Right, service: &str, shown: &str) -> Result<(), Failure> {
         let now = Instant::now();
         let is_known = |at: &Instant| now.duration_since(*at) < BELIEVED;
         if self.granted().get(&right).is_some_and(is_known) {
             return Ok(());
         }
         let what = ResourceAttributes {
-            group: Some(GROUP.to_owned()),
-            resource: Some(resource.to_owned()),
-            verb: Some(verb.to_owned()),
+            group: Some(right.group.to_owned()),
+            resource: Some(right.resource.to_owned()),
+            subresource: right.subresource.map(str::to_owned),
+            verb: Some(right.verb.to_owned()),
             namespace: Some(self.namespace().to_owned()),
-            name: name.map(str::to_owned),
+            name: right.name.clone(),
             ..ResourceAttributes::default()
         };
-        if access::review(&self.world().client, &person, what).await?.is_err() {
+        if access::review(&self.world().client, &self.key.person(), what).await?.is_err() {
             return Err(Failure::denied(format!(
-                "User: {} is not authorized to perform: batch:{} because no Kubernetes role allows it to {verb} \
-                 {resource}.{GROUP} in namespace {}",
-                person.user,
+                "User: {} is not authorized to perform: {service}:{} because no Kubernetes role allows it to {} \
+                 {shown} in namespace {}",
+                right.user,
                 self.operation,
+                right.verb,
                 self.namespace()
             )));
         }

@@ -1,6 +1,7 @@
 //! What runs, as DescribeJobs tells it: the definition's properties with the job's changes, and how each container fared
 //! (<https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerDetail.html>).
 
+use batchyard_core::definition::container_name;
 use batchyard_core::job::record::{Attempt, NamedOutcome, Record};
 use serde_json::{Map, Value, json};
 
@@ -9,6 +10,7 @@ use super::call::millis;
 use super::definitions::with_empty_lists;
 use super::names::members;
 use crate::crd::children::Part;
+use crate::crd::node::NodeRangeProperty;
 use crate::crd::{BatchJob, JobDefinitionSpec};
 
 /// How the pod of an attempt is known by names that AWS has for tasks.
@@ -28,20 +30,40 @@ struct Pod<'a> {
 
 /// So much of a definition's name begins a log stream's.
 const STREAM: usize = 200;
+/// What AWS calls the only container of a job in the name of its stream.
+pub(super) const ONLY: &str = "default";
+
+/// The name of a container's log stream. `definition` may have a revision, which does not count
+/// (<https://docs.aws.amazon.com/batch/latest/userguide/using_awslogs.html>).
+pub(super) fn stream_name(definition: Option<&str>, container: &str, pod: &str) -> String {
+    let definition =
+        definition.map(|name| name.split(':').next().unwrap_or(name)).filter(|name| !name.is_empty());
+    // A job with an inline definition has no name but its own, and that is in the pod's.
+    let start: String = definition.unwrap_or("job").chars().take(STREAM).collect();
+    format!("{start}/{container}/{pod}")
+}
+
+/// The name of the stream of another container of the same pod.
+fn stream_beside(stream: &str, container: &str) -> String {
+    match stream.rsplitn(3, '/').collect::<Vec<_>>()[..] {
+        [pod, _, start] => format!("{start}/{}/{pod}", container_name(container)),
+        _ => stream.to_owned(),
+    }
+}
+
+/// The range of nodes that a node has its container from.
+pub(super) fn of_node(spec: &JobDefinitionSpec, index: u32) -> Option<NodeRangeProperty> {
+    let nodes = spec.node_properties.as_ref()?;
+    serde_json::from_value(range_of(&members(nodes), index)?).ok()
+}
 
 impl Placed {
     fn of(account: &Account, definition: Option<&str>, pod: &Pod<'_>) -> Self {
         let environment = pod.environment.unwrap_or("default");
-        let definition = definition.map_or("", |name| name.split(':').next().unwrap_or(name));
-        let definition: String = definition.chars().take(STREAM).collect();
         Self {
             task: account.ecs(&format!("task/{environment}/{}", pod.uid)),
             instance: pod.instance.map(|id| account.ecs(&format!("container-instance/{environment}/{id}"))),
-            stream: format!(
-                "{}/default/{}",
-                if definition.is_empty() { "job" } else { &definition },
-                pod.name
-            ),
+            stream: stream_name(definition, ONLY, pod.name),
         }
     }
 
@@ -248,8 +270,11 @@ impl Told<'_> {
             all.iter().position(|container| container["essential"].as_bool().unwrap_or(true))
         });
         self.how_each(&mut task["containers"], essential.unwrap_or(0));
-        if let Some(main) = essential.and_then(|at| task["containers"][at].as_object_mut()) {
-            main.extend(self.placed().map(|placed| ("logStreamName".into(), json!(placed.stream))));
+        if let Some(placed) = self.placed() {
+            for container in task["containers"].as_array_mut().into_iter().flatten() {
+                let stream = stream_beside(&placed.stream, container["name"].as_str().unwrap_or("Default"));
+                container["logStreamName"] = json!(stream);
+            }
         }
         if let (Some(task), Some(placed)) = (task.as_object_mut(), self.placed()) {
             task.insert("taskArn".into(), json!(placed.task));
@@ -283,6 +308,7 @@ impl Told<'_> {
             let containers: Value = match attempt.containers.as_slice() {
                 [] => {
                     let (main, how) = (self.main_container(), &attempt.container);
+                    let stream = stream_beside(&stream, main.as_deref().unwrap_or("Default"));
                     json!([{"name": main, "exitCode": how.exit_code, "reason": how.reason,
                         "logStreamName": stream, "networkInterfaces": []}])
                 }
@@ -308,6 +334,7 @@ impl Told<'_> {
 
 /// How a container of a task ended.
 fn of_task(outcome: &NamedOutcome, stream: &str) -> Value {
+    let stream = stream_beside(stream, &outcome.name);
     json!({"name": outcome.name, "exitCode": outcome.exit_code, "reason": outcome.reason, "logStreamName": stream,
         "networkInterfaces": []})
 }

@@ -7,6 +7,7 @@ use kube::core::Status;
 use serde_json::json;
 use tracing::warn;
 
+use super::service::Service;
 use crate::k8s::error::{Error, chain};
 
 /// The header by which SDKs tell errors apart; the body says the same for those who read only that.
@@ -50,9 +51,34 @@ impl Failure {
         Self { status: StatusCode::FORBIDDEN, kind, message: message.into() }
     }
 
+    /// What is not there, to CloudWatch Logs.
+    pub(super) fn absent(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: "ResourceNotFoundException", message: message.into() }
+    }
+
+    /// An operation that CloudWatch Logs has and this door has not.
+    pub(super) fn unknown(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: "UnknownOperationException", message: message.into() }
+    }
+
     /// A request that is larger than any of ours.
     pub(super) fn too_large(limit: usize) -> Self {
         Self::client(format!("Request must be smaller than {limit} bytes"))
+    }
+
+    /// The same in a service's words. What is written here is AWS Batch's; CloudWatch Logs has other names
+    /// (<https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/CommonErrors.html>).
+    pub(super) fn to(self, service: Service) -> Self {
+        if service == Service::Batch {
+            return self;
+        }
+        let (status, kind) = match self.kind {
+            "ClientException" => (StatusCode::BAD_REQUEST, "InvalidParameterException"),
+            "ServerException" => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+            "TooManyRequestsException" => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),
+            kind => (StatusCode::BAD_REQUEST, kind),
+        };
+        Self { status, kind, message: self.message }
     }
 
     /// AWS's name of it.
@@ -66,11 +92,12 @@ impl Failure {
     }
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
+impl Failure {
+    /// The answer, as a service gives it.
+    pub(super) fn into_answer(self, service: Service) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(ERROR_TYPE, HeaderValue::from_static(self.kind));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, service.content_type());
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -203,8 +230,25 @@ mod tests {
 
     #[test]
     fn an_error_says_what_it_is_twice() {
-        let response = Failure::throttled("slowly").into_response();
+        let response = Failure::throttled("slowly").into_answer(Service::Batch);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[ERROR_TYPE], "TooManyRequestsException");
+    }
+
+    #[test]
+    fn each_service_has_its_own_words() {
+        for (failure, status, kind) in [
+            (Failure::client("x"), 400, "InvalidParameterException"),
+            (Failure::server("x"), 503, "ServiceUnavailableException"),
+            (Failure::throttled("x"), 429, "ThrottlingException"),
+            (Failure::denied("x"), 400, "AccessDeniedException"),
+            (Failure::absent("x"), 400, "ResourceNotFoundException"),
+        ] {
+            assert_eq!(failure.clone().to(Service::Batch), failure);
+            let answer = failure.to(Service::Logs).into_answer(Service::Logs);
+            assert_eq!(answer.status().as_u16(), status);
+            assert_eq!(answer.headers()[ERROR_TYPE], kind);
+            assert_eq!(answer.headers()["content-type"], "application/x-amz-json-1.1");
+        }
     }
 }

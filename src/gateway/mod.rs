@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/batch/latest/APIReference/Welcome.html>).
 //!
 //! A request goes through `server` (limits, `sigv4`, `limits`) to `routes`, which names the operation, and to a file for
-//! each family of operations. A namespace is an account (`account`); what the caller may do in it is what the
+//! each family of operations; those of CloudWatch Logs are in `logs`, and `service` says how the two differ. A namespace is an account (`account`); what the caller may do in it is what the
 //! ServiceAccount of its access key may do (`call`). Reads come from caches (`world`), writes are objects; nothing is kept
 //! here, so that any number of replicas can serve.
 
@@ -18,6 +18,7 @@ mod failure;
 mod jobs;
 mod limits;
 mod list;
+mod logs;
 mod names;
 mod page;
 mod policies;
@@ -25,6 +26,7 @@ mod queues;
 mod resources;
 mod routes;
 mod server;
+mod service;
 pub mod settings;
 mod sigv4;
 mod submit;

@@ -47,11 +47,13 @@ impl Wanted {
     }
 }
 
-fn seal(list: &str, key: &str) -> String {
+/// A token that says where a list goes on.
+pub(super) fn seal(list: &str, key: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{list}\n{key}"))
 }
 
-fn open(list: &str, token: &str) -> Option<String> {
+/// Where a list goes on, if the token is one of its own.
+pub(super) fn open(list: &str, token: &str) -> Option<String> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
     let (of, key) = text.split_once('\n')?;
     (of == list).then(|| key.to_owned())

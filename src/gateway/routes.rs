@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::call::{Call, without_nulls};
 use super::failure::Failure;
 use super::tags::{Change, tags};
-use super::{definitions, describe, end, environments, list, policies, queues, resources, submit};
+use super::{definitions, describe, end, environments, list, logs, policies, queues, resources, submit};
 
 /// The operations that there are, with their paths.
 pub(super) const OPERATIONS: &[&str] = &[
@@ -95,6 +95,23 @@ impl Route {
         })
     }
 
+    /// Reads the header by which CloudWatch Logs names an operation.
+    ///
+    /// # Errors
+    /// When there is no such operation.
+    pub(super) fn of_logs(target: &str) -> Result<Self, Failure> {
+        let named = target.strip_prefix(logs::TARGET);
+        match logs::OPERATIONS.iter().find(|operation| Some(**operation) == named) {
+            Some(operation) => Ok(Self { operation, arn: None, keys: Vec::new() }),
+            None => Err(Failure::unknown(match named {
+                Some(_) => {
+                    format!("Of CloudWatch Logs only these are supported: {}", logs::OPERATIONS.join(", "))
+                }
+                None => "There is no such operation.".to_owned(),
+            })),
+        }
+    }
+
     fn of_tags(method: &Method, uri: &Uri, arn: &str) -> Result<Self, Failure> {
         let operation = match *method {
             Method::GET => "ListTagsForResource",
@@ -118,7 +135,7 @@ impl Route {
 
     /// True for what changes nothing.
     pub(super) fn only_reads(&self) -> bool {
-        ["Describe", "List", "Get"].iter().any(|begin| self.operation.starts_with(begin))
+        ["Describe", "List", "Get", "Filter"].iter().any(|begin| self.operation.starts_with(begin))
     }
 
     /// True for what is carried out once however often it comes: an SDK names the call, or the caller the change.
@@ -192,6 +209,7 @@ impl Route {
             "UpdateConsumableResource" => resources::update_consumable_resource(call, body).await,
             "UpdateJobQueue" => queues::update_job_queue(call, body).await,
             "UpdateSchedulingPolicy" => policies::update_scheduling_policy(call, body).await,
+            _ if logs::OPERATIONS.contains(&self.operation) => logs::serve(call, body).await,
             _ => Err(Failure::client("There is no such operation.")),
         }
     }
@@ -223,6 +241,26 @@ mod tests {
         ] {
             let failure = operation(method, uri).expect_err(uri);
             assert!(failure.message().contains(says) && failure.kind() == "ClientException", "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn operations_of_logs_are_named_by_a_header() {
+        for name in logs::OPERATIONS {
+            let route = Route::of_logs(&format!("Logs_20140328.{name}")).expect("a route");
+            assert!(route.operation == *name && route.only_reads());
+        }
+        for (target, says) in [
+            ("Logs_20140328.PutLogEvents", "only these are supported: DescribeLogGroups"),
+            ("Logs_20140328.getlogevents", "only these"),
+            ("AmazonSSM.GetLogEvents", "no such operation"),
+            ("", "no such operation"),
+        ] {
+            let failure = Route::of_logs(target).expect_err(target);
+            assert!(
+                failure.message().contains(says) && failure.kind() == "UnknownOperationException",
+                "{failure:?}"
+            );
         }
     }
 

@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::jobs::LookedUp;
 use super::limits::{Permits, Rates, Seen};
 use super::routes::Route;
+use super::service::Service;
 use super::sigv4::{Claim, Signed};
 use super::tls;
 use crate::k8s::access_key::AccessKey;
@@ -115,12 +116,16 @@ fn patient<A: Address, S>(server: Server<A, S>) -> Server<A, S> {
 async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
     let (id, start) = (Uuid::new_v4().to_string(), Instant::now());
     let (parts, body) = request.into_parts();
-    let route = Route::read(&parts.method, &parts.uri);
+    let service = Service::of(&parts.method, &parts.uri, &parts.headers);
+    let route = match service {
+        Service::Batch => Route::read(&parts.method, &parts.uri),
+        Service::Logs => Route::of_logs(Service::target(&parts.headers)),
+    };
     let operation = route.as_ref().map_or("Unknown", |route| route.operation);
     let served = async {
         let now = Timestamp::now();
         // Whoever names no key that works is not listened to any longer.
-        let (claim, key) = door.caller(&parts.headers, now)?;
+        let (claim, key) = door.caller(&parts.headers, service, now)?;
         let body = read(&parts.headers, body).await?;
         let request = Signed { method: &parts.method, uri: &parts.uri, headers: &parts.headers, body: &body };
         claim.verify(request, &key.secret, &door.gateway.settings.region)?;
@@ -130,16 +135,16 @@ async fn answer(State(door): State<Arc<Door>>, request: Request) -> Response {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::server("The operation took too long.")),
     };
+    let outcome = outcome.map_err(|failure: Failure| failure.to(service));
     let code = outcome.as_ref().err().map_or("ok", Failure::kind);
     door.metrics.answered(operation, code, start.elapsed());
     let mut response = match outcome {
         Ok(value) => {
-            let json = HeaderValue::from_static("application/json");
-            (StatusCode::OK, [(header::CONTENT_TYPE, json)], shown(value)).into_response()
+            (StatusCode::OK, [(header::CONTENT_TYPE, service.content_type())], shown(value)).into_response()
         }
         Err(failure) => {
             info!(operation, request = id, kind = failure.kind(), why = failure.message(), "refused");
-            failure.into_response()
+            failure.into_answer(service)
         }
     };
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -171,8 +176,13 @@ async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Bytes, Fail
 
 impl Door {
     /// Who says that the request is theirs; nothing of it is proved yet.
-    fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<(Claim, Arc<AccessKey>), Failure> {
-        let claim = Claim::read(headers, &self.gateway.settings.region, now)?;
+    fn caller(
+        &self,
+        headers: &HeaderMap,
+        service: Service,
+        now: Timestamp,
+    ) -> Result<(Claim, Arc<AccessKey>), Failure> {
+        let claim = Claim::read(headers, service, &self.gateway.settings.region, now)?;
         match self.gateway.world.key(&claim.key).filter(|key| key.works(now)) {
             Some(key) => Ok((claim, key)),
             None => Err(Failure::auth(

@@ -43,6 +43,9 @@ pub struct Settings {
     /// How many requests may be under way at a time.
     #[arg(long, env = "BATCHYARD_GATEWAY_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
+    /// Serve what jobs wrote as CloudWatch Logs does; the gateway then needs the right to read logs of pods.
+    #[arg(long, env = "BATCHYARD_GATEWAY_LOGS", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub logs: bool,
 }
 
 impl Settings {

@@ -17,10 +17,10 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq as _;
 
 use super::failure::Failure;
+use super::service::Service;
 use crate::k8s::access_key::Hidden;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const SERVICE: &str = "batch";
 const DATE: &str = "x-amz-date";
 const TOKEN: &str = "x-amz-security-token";
 /// By how much a caller's clock may differ from ours.
@@ -33,6 +33,7 @@ pub(super) struct Claim {
     pub(super) key: String,
     /// When it was signed.
     pub(super) signed_at: Timestamp,
+    service: Service,
     headers: Vec<String>,
     /// In hexadecimal digits.
     pub(super) signature: String,
@@ -61,7 +62,12 @@ impl Claim {
     /// # Errors
     /// When there is none, when something is missing in it, when it is for another service or region, or when it was
     /// signed too long ago.
-    pub(super) fn read(headers: &HeaderMap, region: &str, now: Timestamp) -> Result<Self, Failure> {
+    pub(super) fn read(
+        headers: &HeaderMap,
+        service: Service,
+        region: &str,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (all.next(), all.next()) else {
             return Err(Failure::auth("MissingAuthenticationTokenException", "Missing Authentication Token"));
@@ -75,14 +81,17 @@ impl Claim {
             found.ok_or_else(|| incomplete(&format!("{name} is missing")))
         };
         let scope: Vec<&str> = part("Credential")?.split('/').collect();
-        let [key, day, in_region, service, "aws4_request"] = scope[..] else {
+        let [key, day, in_region, for_service, "aws4_request"] = scope[..] else {
             return Err(incomplete("Credential must be KEY/DATE/REGION/SERVICE/aws4_request"));
         };
         if in_region != region {
             return Err(invalid(format!("Credential should be scoped to a valid region: {region}.")));
         }
-        if service != SERVICE {
-            return Err(invalid("Credential should be scoped to correct service: 'batch'."));
+        if for_service != service.name() {
+            return Err(invalid(format!(
+                "Credential should be scoped to correct service: '{}'.",
+                service.name()
+            )));
         }
         let stamp = headers.get(DATE).and_then(|value| value.to_str().ok());
         let stamp = stamp.ok_or_else(|| incomplete("the header X-Amz-Date is missing"))?;
@@ -93,7 +102,7 @@ impl Claim {
         in_time(stamp, signed_at, now)?;
         let headers = signed_headers(part("SignedHeaders")?, headers)?;
         let signature = part("Signature")?.to_owned();
-        Ok(Self { key: key.to_owned(), signed_at, headers, signature })
+        Ok(Self { key: key.to_owned(), signed_at, service, headers, signature })
     }
 
     /// True if the signature covers the header of this name.
@@ -119,7 +128,7 @@ impl Claim {
             key: &self.key,
             secret,
             region,
-            service: SERVICE,
+            service: self.service.name(),
             at: self.signed_at,
         });
         let expected =
@@ -285,7 +294,7 @@ pub(super) mod tests {
 
     fn outcome(headers: &HeaderMap, uri: &str, body: &[u8], secret: &Hidden) -> Result<(), Failure> {
         let uri: Uri = uri.parse().expect("a URI");
-        let claim = Claim::read(headers, REGION, now())?;
+        let claim = Claim::read(headers, Service::Batch, REGION, now())?;
         claim.verify(Signed { method: &Method::POST, uri: &uri, headers, body }, secret, REGION)
     }
 
@@ -332,11 +341,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_signature_is_for_one_service() {
+        let request = signed("/", b"{}");
+        assert_eq!(outcome(&request, "/", b"{}", &secret()), Ok(()));
+        let failure = Claim::read(&request, Service::Logs, REGION, now()).expect_err("it is for AWS Batch");
+        assert!(failure.message().contains("correct service: 'logs'"), "{failure:?}");
+    }
+
+    #[test]
     fn clocks_may_differ_by_five_minutes() {
         let request = signed("/", b"");
         for (seconds, fine) in [(299, true), (301, false), (-299, true), (-301, false)] {
             let then = now() + SignedDuration::from_secs(seconds);
-            assert_eq!(Claim::read(&request, REGION, then).is_ok(), fine, "{seconds}");
+            assert_eq!(Claim::read(&request, Service::Batch, REGION, then).is_ok(), fine, "{seconds}");
         }
     }
 }

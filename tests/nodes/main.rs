@@ -7,6 +7,7 @@
 mod absences;
 mod arrays;
 mod changes;
+mod cloudwatch;
 mod cluster;
 mod containers;
 mod definitions;
@@ -180,6 +181,7 @@ fn all() -> Vec<Case> {
         absences::cases(),
         view::cases(),
         notifications::cases(),
+        cloudwatch::cases(),
         removal::cases(),
     ];
     shared.into_iter().chain(alone).flatten().collect()

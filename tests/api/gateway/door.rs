@@ -40,12 +40,13 @@ async fn restricted() -> &'static PathBuf {
         let subjects = json!([{"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}]);
         let reference =
             |kind: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": USER});
-        let role = json!({"metadata": {"name": USER}, "rules": rules("ClusterRole")});
+        let both = [rules("ClusterRole", 1), rules("ClusterRole", 2)].concat();
+        let role = json!({"metadata": {"name": USER}, "rules": both});
         apply(&Api::<ClusterRole>::all(user.clone()), &role).await;
         let binding =
             json!({"metadata": {"name": USER}, "roleRef": reference("ClusterRole"), "subjects": subjects});
         apply(&Api::<ClusterRoleBinding>::all(user.clone()), &binding).await;
-        let role = json!({"metadata": {"name": USER}, "rules": rules("Role")});
+        let role = json!({"metadata": {"name": USER}, "rules": rules("Role", 1)});
         apply(&Api::<Role>::namespaced(user.clone(), SYSTEM), &role).await;
         let binding = json!({"metadata": {"name": USER}, "roleRef": reference("Role"), "subjects": subjects});
         apply(&Api::<RoleBinding>::namespaced(user, SYSTEM), &binding).await;
@@ -62,10 +63,10 @@ async fn restricted() -> &'static PathBuf {
     .await
 }
 
-/// The rules that the chart states for a kind of role.
-fn rules(kind: &str) -> Value {
+/// The rules that the chart states for a role: the first of its kind, or a later one.
+fn rules(kind: &str, number: usize) -> Vec<Value> {
     let chart = include_str!("../../../charts/batchyard/templates/gateway.yaml");
-    let part = chart.split(&format!("\nkind: {kind}\n")).nth(1).expect("the chart has it");
+    let part = chart.split(&format!("\nkind: {kind}\n")).nth(number).expect("the chart has it");
     let rules = part.split("\nrules:\n").nth(1).and_then(|rules| rules.split("\n---").next()).expect("rules");
     serde_saphyr::from_str(rules).expect("YAML without templates")
 }
@@ -140,29 +141,54 @@ impl Door {
         body: &str,
         at: SystemTime,
     ) -> String {
+        self.signed(key, (method, path), body, at, ("batch", None))
+    }
+
+    /// Asks CloudWatch Logs for an operation.
+    pub(crate) fn logs(&self, key: &AccessKey, operation: &str, body: &Value) -> Answer {
+        let target = format!("Logs_20140328.{operation}");
+        self.send(self.to_logs(key, &target, body, "logs").as_bytes())
+    }
+
+    /// The same as a request, signed for some service.
+    pub(crate) fn to_logs(&self, key: &AccessKey, target: &str, body: &Value, service: &str) -> String {
+        self.signed(key, ("POST", "/"), &body.to_string(), SystemTime::now(), (service, Some(target)))
+    }
+
+    fn signed(
+        &self,
+        key: &AccessKey,
+        (method, path): (&str, &str),
+        body: &str,
+        at: SystemTime,
+        (service, target): (&str, Option<&str>),
+    ) -> String {
         let host = self.address.to_string();
         let credentials = Credentials::new(&key.id, key.secret.reveal(), None, None, "test");
         let identity = credentials.into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(REGION)
-            .name("batch")
+            .name(service)
             .time(at)
             .settings(SigningSettings::default())
             .build()
             .expect("parameters")
             .into();
-        let headers = [("host", host.as_str()), ("content-type", "application/json")];
+        let target = target.map(|target| ("x-amz-target", target));
+        let headers =
+            [("host", host.as_str()), ("content-type", "application/json")].into_iter().chain(target);
         let uri = format!("http://{host}{path}");
         let request =
-            SignableRequest::new(method, uri, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))
+            SignableRequest::new(method, uri, headers.clone(), SignableBody::Bytes(body.as_bytes()))
                 .expect("a request");
         let (instructions, _) = sign(request, &params).expect("a signature").into_parts();
+        let target = target.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
         let signed: String =
             instructions.headers().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n{signed}\r\n{body}",
+             Content-Length: {}\r\nConnection: close\r\n{target}{signed}\r\n{body}",
             body.len()
         )
     }

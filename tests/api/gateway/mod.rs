@@ -5,6 +5,7 @@ mod boto;
 mod door;
 mod jobs;
 mod keys;
+mod logs;
 mod posts;
 mod security;
 mod tls;
