@@ -3,6 +3,7 @@
 //! A manifest is `spec:` plus the JSON of the AWS Batch API unchanged; what AWS does not have stands beside it.
 #![deny(missing_docs)]
 
+pub mod aws;
 pub mod aws_compute;
 pub mod batch_job;
 pub mod batch_job_record;

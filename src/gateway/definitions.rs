@@ -19,8 +19,9 @@ use uuid::Uuid;
 use super::account::Kind;
 use super::call::{Call, input};
 use super::failure::Failure;
-use super::names::{self, members, text};
+use super::names::{self, text};
 use super::page::Wanted;
+use crate::crd::aws::{JOB_DEFINITION as MEMBERS, common};
 use crate::crd::{JobDefinition, JobDefinitionSpec};
 use crate::k8s::meta;
 use crate::k8s::read::read;
@@ -31,23 +32,6 @@ const MAX_BYTES: usize = 24 * 1024;
 /// How often somebody else may have changed the definition meanwhile.
 const TRIES: usize = 10;
 const RESOURCE: &str = "jobdefinitions";
-
-const MEMBERS: &[&str] = &[
-    "jobDefinitionName",
-    "type",
-    "parameters",
-    "schedulingPriority",
-    "containerProperties",
-    "nodeProperties",
-    "retryStrategy",
-    "propagateTags",
-    "timeout",
-    "tags",
-    "platformCapabilities",
-    "eksProperties",
-    "ecsProperties",
-    "consumableResourceProperties",
-];
 
 pub(super) async fn register_job_definition(call: &Call, body: Value) -> Result<Value, Failure> {
     let aws_name = text(&body, "jobDefinitionName")?.to_owned();
@@ -361,9 +345,8 @@ fn status(revision: &Listed) -> &'static str {
 /// A JobDefinition of AWS's API.
 fn detail(call: &Call, revision: &Listed) -> Option<Value> {
     let spec = revision.spec()?;
-    let mut detail = members(&spec);
+    let mut detail = common(&spec, MEMBERS);
     let name = &revision.name;
-    detail.remove("session");
     detail.insert("jobDefinitionName".into(), json!(name));
     let arn = call.account.arn(Kind::Definition, &format!("{name}:{}", revision.number));
     detail.insert("jobDefinitionArn".into(), json!(arn));

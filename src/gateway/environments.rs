@@ -14,6 +14,7 @@ use super::call::{Call, input};
 use super::failure::Failure;
 use super::names::{self, members, text};
 use super::page::Wanted;
+use crate::crd::aws::{self, COMPUTE_ENVIRONMENT as CREATE, common};
 use crate::crd::shared::{ResourceStatus, State};
 use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec};
 use crate::k8s::read::read;
@@ -21,18 +22,6 @@ use crate::k8s::read::read;
 const RESOURCE: &str = "computeenvironments";
 const TRIES: usize = 10;
 
-const CREATE: &[&str] = &[
-    "computeEnvironmentName",
-    "type",
-    "state",
-    "unmanagedvCpus",
-    "computeResources",
-    "serviceRole",
-    "tags",
-    "eksConfiguration",
-    "context",
-    "ecsSettings",
-];
 const UPDATE: &[&str] = &[
     "state",
     "unmanagedvCpus",
@@ -42,18 +31,6 @@ const UPDATE: &[&str] = &[
     "context",
     "eksConfiguration",
     "ecsSettings",
-];
-/// What an environment has here and not at AWS.
-const OURS: &[&str] = &[
-    "provisioner",
-    "podDefaults",
-    "network",
-    "logging",
-    "nodeLostTimeoutSeconds",
-    "capacityTimeoutSeconds",
-    "vcpuRequestPercent",
-    "cpuLimit",
-    "allowedNamespaces",
 ];
 
 fn api(call: &Call) -> Api<ComputeEnvironment> {
@@ -65,7 +42,7 @@ pub(super) async fn create_compute_environment(call: &Call, body: Value) -> Resu
     let mut spec: ComputeEnvironmentSpec = names::spec("ComputeEnvironment", CREATE, &body)?;
     call.may("create", RESOURCE, None).await?;
     spec.state = spec.state.or(Some(State::Enabled));
-    let name = format!("{}.{}", call.namespace(), name::slug(&aws_name));
+    let name = aws::environment_object(call.namespace(), &aws_name);
     let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
     let object = ComputeEnvironment { metadata, spec, status: None };
     let stored = call.writer().create_object(&api(call), &object).await?;
@@ -149,7 +126,8 @@ fn changed(
             }
         }
     }
-    let known: Vec<&str> = CREATE.iter().chain(UPDATE).chain(OURS).copied().collect();
+    let known: Vec<String> = all.keys().cloned().collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     names::spec("ComputeEnvironment", &known, &Value::Object(all))
 }
 
@@ -225,10 +203,7 @@ pub(super) async fn describe_compute_environments(call: &Call, body: Value) -> R
 fn detail(call: &Call, environment: &ComputeEnvironment) -> Value {
     let spec = &environment.spec;
     let status = environment.status.as_ref();
-    let mut detail = members(spec);
-    for ours in OURS {
-        detail.remove(*ours);
-    }
+    let mut detail = common(spec, &[CREATE, &["updatePolicy"]].concat());
     let name = names::environment(environment, call.namespace());
     detail.insert("computeEnvironmentArn".into(), json!(call.account.arn(Kind::Environment, &name)));
     detail.insert("computeEnvironmentName".into(), json!(name));

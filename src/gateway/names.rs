@@ -7,41 +7,15 @@ use batchyard_core::name;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::account::Kind;
 use super::call::{Call, needed};
 use super::failure::Failure;
+pub(super) use crate::crd::aws::{environment, members, policy, queue, resource, shown};
 use crate::crd::structure;
-use crate::crd::{self, ComputeEnvironment, ConsumableResource, JobQueue, SchedulingPolicy};
+use crate::crd::{self, ComputeEnvironment};
 use crate::k8s::meta;
-
-/// The name that callers know an object by: AWS's, where the object is named by its slug, else the object's own.
-pub(super) fn shown(object: &str, aws: Option<&str>) -> String {
-    aws.filter(|aws| name::slug(aws) == object).unwrap_or(object).to_owned()
-}
-
-/// The name of a queue.
-pub(super) fn queue(queue: &JobQueue) -> String {
-    shown(&queue.name_any(), queue.spec.job_queue_name.as_deref())
-}
-
-/// The name of a policy.
-pub(super) fn policy(policy: &SchedulingPolicy) -> String {
-    shown(&policy.name_any(), policy.spec.name.as_deref())
-}
-
-/// The name of a consumable resource.
-pub(super) fn resource(resource: &ConsumableResource) -> String {
-    shown(&resource.name_any(), resource.spec.consumable_resource_name.as_deref())
-}
-
-/// The name of an environment in a namespace: without the namespace that stands before it.
-pub(super) fn environment(environment: &ComputeEnvironment, namespace: &str) -> String {
-    let object = environment.name_any();
-    let own = object.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.')).unwrap_or(&object);
-    shown(own, environment.spec.compute_environment_name.as_deref())
-}
 
 impl Call {
     /// The environments that callers of this namespace know of: its own, and those of the whole cluster that it may use
@@ -133,14 +107,6 @@ fn schema(kind: &'static str) -> &'static Value {
     schemas.get(kind).unwrap_or(&NONE)
 }
 
-/// The members of a value; none if it is no object.
-pub(super) fn members(value: impl serde::Serialize) -> Map<String, Value> {
-    match serde_json::to_value(value) {
-        Ok(Value::Object(members)) => members,
-        _ => Map::new(),
-    }
-}
-
 /// A member that must be a text with something in it.
 ///
 /// # Errors
@@ -160,20 +126,6 @@ mod tests {
     use super::*;
     use crate::crd::JobQueueSpec;
     use serde_json::json;
-
-    #[test]
-    fn awss_names_come_back() {
-        for name in ["randomEC", "DCV-GPU-JD", "queue-0", "a_b"] {
-            assert_eq!(shown(&name::slug(name), Some(name)), name);
-        }
-        assert_eq!(shown("plain", None), "plain");
-        assert_eq!(shown("plain", Some("Other")), "plain", "a name that leads nowhere");
-        let object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "ComputeEnvironment",
-            "metadata": {"name": "team.compute-0"}, "spec": {"type": "UNMANAGED"}});
-        let found: ComputeEnvironment = serde_json::from_value(object).expect("an environment");
-        assert_eq!(environment(&found, "team"), "compute-0");
-        assert_eq!(environment(&found, "tea"), "team.compute-0");
-    }
 
     #[test]
     fn what_is_wrong_is_told_by_its_member() {

@@ -14,11 +14,11 @@ use super::call::{Call, input};
 use super::failure::Failure;
 use super::names::{self, members, text};
 use super::page::Wanted;
+use crate::crd::aws::SCHEDULING_POLICY as CREATE;
 use crate::crd::{SchedulingPolicy, SchedulingPolicySpec};
 
 const RESOURCE: &str = "schedulingpolicies";
 const TRIES: usize = 10;
-const CREATE: &[&str] = &["name", "fairsharePolicy", "quotaSharePolicy", "tags"];
 const UPDATE: &[&str] = &["fairsharePolicy", "quotaSharePolicy"];
 
 pub(super) async fn create_scheduling_policy(call: &Call, body: Value) -> Result<Value, Failure> {

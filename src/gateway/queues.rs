@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 use super::account::Kind;
 use super::call::{Call, input, millis};
 use super::failure::Failure;
-use super::names::{self, members, text};
+use super::names::{self, text};
 use super::page::Wanted;
+use crate::crd::aws::{JOB_QUEUE as CREATE, common};
 use crate::crd::convert;
 use crate::crd::shared::{ResourceStatus, State};
 use crate::crd::{JobQueue, JobQueueSpec};
@@ -24,17 +25,6 @@ const TRIES: usize = 10;
 /// Shares that a snapshot tells of.
 const TOP_SHARES: usize = 20;
 
-const CREATE: &[&str] = &[
-    "jobQueueName",
-    "state",
-    "schedulingPolicyArn",
-    "priority",
-    "computeEnvironmentOrder",
-    "serviceEnvironmentOrder",
-    "jobQueueType",
-    "tags",
-    "jobStateTimeLimitActions",
-];
 const UPDATE: &[&str] = &[
     "state",
     "schedulingPolicyArn",
@@ -212,10 +202,7 @@ pub(super) async fn describe_job_queues(call: &Call, body: Value) -> Result<Valu
 fn detail(call: &Call, queue: &JobQueue) -> Value {
     let spec = &queue.spec;
     let status = queue.status.as_ref();
-    let mut detail = members(spec);
-    for ours in ["maxRunning", "finishedJobsLimit", "strictFencing", "logging"] {
-        detail.remove(ours);
-    }
+    let mut detail = common(spec, CREATE);
     let name = names::queue(queue);
     detail.insert("jobQueueArn".into(), json!(call.account.arn(Kind::Queue, &name)));
     detail.insert("jobQueueName".into(), json!(name));

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::list::Filter;
 use super::names::{self, text};
 use super::page::Wanted;
+use crate::crd::aws::CONSUMABLE_RESOURCE as CREATE;
 use crate::crd::{ConsumableResource, ConsumableResourceSpec};
 use crate::k8s::meta;
 
@@ -22,7 +23,6 @@ const TRIES: usize = 10;
 /// So many changes are remembered by their clientToken, for so long.
 const TOKENS: usize = 32;
 const TOKEN_HOURS: i64 = 8;
-const CREATE: &[&str] = &["consumableResourceName", "totalQuantity", "resourceType", "tags"];
 
 pub(super) async fn create_consumable_resource(call: &Call, body: Value) -> Result<Value, Failure> {
     let aws_name = text(&body, "consumableResourceName")?.to_owned();
