@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use batchyard_core::name;
 use batchyard_core::queue::Resources;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec};
 use kube::ResourceExt;
 use roaring::RoaringBitmap;
 
@@ -20,7 +20,7 @@ use super::marks::Marks;
 use super::own_writes::version;
 use super::placeholder::is_placeholder;
 use super::watch::Change;
-use super::{meta, observe, tokens};
+use super::{meta, observe, sessions, tokens};
 
 /// A shared, always current index of pods.
 #[derive(Clone, Debug, Default)]
@@ -412,12 +412,15 @@ pub fn is_orphan(pod: &Pod) -> bool {
 /// requests.
 pub fn trim(pod: &mut Pod) {
     let ours = owner(pod).is_some() || is_held(pod) || is_placeholder(pod);
+    let counts = |port: &&ContainerPort| {
+        port.host_port.is_some() || (ours && port.name.as_deref() == Some(sessions::PORT))
+    };
     if let Some(spec) = &mut pod.spec {
         let small = |container: &Container| Container {
             name: container.name.clone(),
             resources: container.resources.clone(),
             restart_policy: container.restart_policy.clone(),
-            ports: container.ports.clone().filter(|ports| ports.iter().any(|port| port.host_port.is_some())),
+            ports: container.ports.as_ref().map(|ports| ports.iter().filter(counts).cloned().collect()),
             ..Container::default()
         };
         *spec = PodSpec {

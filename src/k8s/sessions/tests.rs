@@ -1,4 +1,5 @@
 use super::*;
+use crate::k8s::pods;
 
 fn session(patch: Value) -> Session {
     let mut all = json!({"port": 8443});
@@ -10,15 +11,19 @@ fn at(address: Value) -> Session {
     session(json!({"address": address}))
 }
 
+/// As the operator's cache has it.
 fn pod(container: Value) -> Pod {
     let pod = json!({
-        "metadata": {"name": "desk-0f8b3c1a-1", "namespace": "team", "uid": "11aa", "labels": {
+        "metadata": {"name": "desk-0f8b3c1a-1", "namespace": "team", "uid": "11aa",
+            "finalizers": [meta::ATTEMPT_FINALIZER], "labels": {
             "batchyard.io/job-id": "0f8b", "batchyard.io/attempt": "1", "batchyard.io/job-name": "desk"}},
         "spec": {"nodeName": "n1", "containers": [{"name": "log"},
             {"name": "default", "ports": [{"name": "session", "containerPort": 8443}]}]},
         "status": {"podIP": "10.1.0.7", "containerStatuses": [container]},
     });
-    serde_json::from_value(pod).expect("a pod")
+    let mut pod = serde_json::from_value(pod).expect("a pod");
+    pods::trim(&mut pod);
+    pod
 }
 
 fn running(ready: bool, started: bool) -> Value {
