@@ -9,6 +9,7 @@ mod cases;
 pub mod definition;
 pub mod dependency;
 pub mod job;
+pub mod logging;
 pub mod name;
 pub mod notification;
 pub mod order;

@@ -1,0 +1,197 @@
+//! `awsfirelens`: an output of Fluent Bit by its name, and its properties
+//! (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_firelens.html>).
+//!
+//! Properties are those of Fluent Bit's own list ([`facts`]); what would reach into the sidecar's files, or is the
+//! sidecar's own business, is refused.
+
+use super::super::fluent_bit::facts::{self, Kind};
+use super::super::options::{COMMON, DOCKER, Entry, Options, Rule};
+use super::super::route::Firelens;
+use super::super::value::Literal;
+use super::super::{Configuration, Refusal};
+
+const FLUENTD: &str = "it is an option of fluentd; here Fluent Bit runs, whose outputs are named by Name";
+
+pub(super) const TABLES: &[&[Entry]] = &[
+    COMMON,
+    &[
+        ("Name", Rule::Honoured),
+        ("include-pattern", Rule::Honoured),
+        ("exclude-pattern", Rule::Honoured),
+        ("@type", Rule::Refused(FLUENTD)),
+        (
+            "log-driver-buffer-limit",
+            Rule::Refused("there is no log driver before the sidecar; max-buffer-size bounds its buffer"),
+        ),
+        ("fluentd-address", Rule::Refused("the sidecar reads the container's own log")),
+    ],
+    DOCKER,
+];
+
+/// Properties that the sidecar sets itself, or that say how it works.
+const SIDECARS: [&str; 10] = [
+    "match",
+    "match_regex",
+    "alias",
+    "workers",
+    "retry_limit",
+    "storage.total_limit_size",
+    "log_level",
+    "log_suppress_interval",
+    "tls.debug",
+    "trace_output",
+];
+const OF_THE_SIDECAR: &str = "it is the sidecar's own; mode and max-buffer-size are options of every driver";
+const FILES: &str = "the sidecar has no files of yours";
+
+/// Where the text of a property names a file or a folder.
+fn names_files(output: &str, name: &str) -> bool {
+    match name {
+        // A label, and a part of a URL.
+        "file" => output != "logdna",
+        "path" => !matches!(output, "es" | "opensearch"),
+        // A yes or no, a number, a part of a URL.
+        "static_file_path"
+        | "total_file_size"
+        | "upload_file_size"
+        | "file_delivery_attempt_limit"
+        | "url_path"
+        | "buffer_file_delete_early"
+        | "store_dir_limit_size"
+        | "quarantine_dir_limit_size"
+        | "oci_la_log_path" => false,
+        _ => {
+            let parts = ["file", "_path", "_dir", "credentials", "profile", "mkdir"];
+            (parts.iter().any(|part| name.contains(part)) && !name.contains("profiles_uri"))
+                || name == "upstream"
+                || name.starts_with("tls.windows")
+        }
+    }
+}
+
+/// Properties whose values nobody may see.
+fn is_secret(name: &str) -> bool {
+    let whole = [
+        "api_key",
+        "apikey",
+        "license_key",
+        "http_api_key",
+        "shared_key",
+        "cloud_auth",
+        "header",
+        "http_header",
+        "avro_http_header",
+    ];
+    let part = ["passw", "token", "secret"];
+    let address = name.ends_with("_url");
+    !address && (whole.contains(&name) || part.iter().any(|part| name.contains(part)))
+}
+
+fn rule(output: &str, name: &str) -> Rule {
+    if SIDECARS.contains(&name) {
+        Rule::Refused(OF_THE_SIDECAR)
+    } else if names_files(output, name) {
+        Rule::Refused(FILES)
+    } else if is_secret(name) {
+        Rule::Secret
+    } else {
+        Rule::Honoured
+    }
+}
+
+/// The output that is named.
+fn output(configuration: &Configuration) -> Option<&'static str> {
+    let name = configuration.options.get("Name")?;
+    facts::outputs().filter(|known| *known != "file").find(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The properties of the output that is named, as options.
+pub(super) fn entries(configuration: &Configuration) -> Vec<Entry> {
+    let Some(output) = output(configuration) else { return Vec::new() };
+    let own = facts::all_properties(Kind::Output, output).unwrap_or_default();
+    own.into_iter().map(|name| (name, rule(output, name))).collect()
+}
+
+/// All outputs and their properties, with what becomes of each; for the docs and tests.
+#[cfg(test)]
+fn everything() -> impl Iterator<Item = (&'static str, &'static str, Rule)> {
+    facts::outputs().flat_map(|output| {
+        let own = facts::all_properties(Kind::Output, output).unwrap_or_default();
+        own.into_iter().map(move |name| (output, name, rule(output, name)))
+    })
+}
+
+pub(super) fn read(options: &mut Options<'_>, configuration: &Configuration) -> Option<Firelens> {
+    options.missing("Name");
+    let name = options.read("Name", |text| {
+        let known = || facts::outputs().filter(|known| *known != "file").collect::<Vec<_>>().join(", ");
+        let hint = match text {
+            "cloudwatch" => "; the plugin of that name is older than Fluent Bit's cloudwatch_logs",
+            "firehose" => "; the plugin of that name is older than Fluent Bit's kinesis_firehose",
+            "kinesis" => "; the plugin of that name is older than Fluent Bit's kinesis_streams",
+            "file" => "; the driver json-file writes files",
+            _ => "",
+        };
+        output(configuration)
+            .ok_or_else(|| format!("{text:?} is no output of Fluent Bit{hint}; known are {}", known()))
+    });
+    let include = options.text("include-pattern");
+    let exclude = options.text("exclude-pattern");
+    let name = name?;
+    let (mut properties, mut secrets) = (Vec::new(), Vec::new());
+    for (property, rule) in entries(configuration) {
+        match rule {
+            Rule::Honoured => properties.extend(options.text(property).map(|value| (property, value))),
+            Rule::Secret => secrets.extend(options.secret(property).map(|value| (property, value))),
+            Rule::File | Rule::Refused(_) => {}
+        }
+    }
+    properties.sort_by_key(|(name, _)| *name);
+    properties.dedup_by_key(|(name, _): &mut (&'static str, Literal)| *name);
+    secrets.sort_by_key(|(name, _)| *name);
+    secrets.dedup_by_key(|(name, _)| *name);
+    Some(Firelens { name, properties, secrets, include, exclude })
+}
+
+/// AWS writes the properties as in `Name` and `Match`, and Fluent Bit does not mind; here each has one spelling, so that
+/// none can be stated twice.
+pub(super) fn respell(configuration: &Configuration) -> Result<Configuration, Vec<Refusal>> {
+    let known: Vec<&str> = TABLES.iter().copied().flatten().map(|(name, _)| *name).collect();
+    let spelled = |name: &str| match name {
+        _ if name.eq_ignore_ascii_case("name") => "Name".to_owned(),
+        _ if known.contains(&name) => name.to_owned(),
+        _ => name.to_ascii_lowercase(),
+    };
+    let mut out = Configuration { options: std::collections::BTreeMap::new(), ..configuration.clone() };
+    let mut refusals = Vec::new();
+    for (name, value) in &configuration.options {
+        if out.options.insert(spelled(name), value.clone()).is_some() {
+            refusals
+                .push(Refusal { member: format!("options.{name}"), why: "it is stated twice".to_owned() });
+        }
+    }
+    out.secret_options.iter_mut().for_each(|one| one.name = spelled(&one.name));
+    if refusals.is_empty() { Ok(out) } else { Err(refusals) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules go by parts of names; this is what they come to.
+    #[test]
+    fn what_the_rules_come_to() {
+        let named = |wanted: fn(&Rule) -> bool| {
+            let mut names: Vec<&str> =
+                everything().filter(|(_, _, rule)| wanted(rule)).map(|(_, name, _)| name).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        assert_eq!(named(|rule| *rule == Rule::Secret).join(" "), SECRETS,);
+        assert_eq!(named(|rule| *rule == Rule::Refused(FILES)).join(" "), REFUSED_FILES);
+    }
+
+    const SECRETS: &str = "";
+    const REFUSED_FILES: &str = "";
+}
