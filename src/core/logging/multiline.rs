@@ -44,16 +44,7 @@ impl Multiline {
     /// # Errors
     /// What is wrong with it, without the option's name.
     pub fn pattern(text: &str) -> Result<Self, String> {
-        Literal::read(text)?;
-        let wrong = |error: String| format!("{text:?} is no regular expression: {error}");
-        let tree = ast::parse::Parser::new().parse(text).map_err(|error| wrong(error.kind().to_string()))?;
-        let named = ast::visit(&tree, Survey::default()).map_err(wrong)?;
-        let mut written = text.to_owned();
-        // From the back, so that what stands before keeps its place.
-        for at in named.into_iter().rev() {
-            written.replace_range(at..at + "(?P<".len(), "(?<");
-        }
-        Ok(Self(Literal::read(&written)?))
+        expression(text).map(Self)
     }
 
     /// From `awslogs-datetime-format`. As with Docker, what is no sequence is a part of a regular expression, so that
@@ -98,6 +89,23 @@ impl Multiline {
     pub fn other(&self) -> String {
         format!("^(?!.*(?:{}))", self.0.as_str())
     }
+}
+
+/// A regular expression that Go and Onigmo read alike, as Onigmo wants it written.
+///
+/// # Errors
+/// What is wrong with it, without the option's name.
+pub(super) fn expression(text: &str) -> Result<Literal, String> {
+    Literal::read(text)?;
+    let wrong = |error: String| format!("{text:?} is no regular expression: {error}");
+    let tree = ast::parse::Parser::new().parse(text).map_err(|error| wrong(error.kind().to_string()))?;
+    let named = ast::visit(&tree, Survey::default()).map_err(wrong)?;
+    let mut written = text.to_owned();
+    // From the back, so that what stands before keeps its place.
+    for at in named.into_iter().rev() {
+        written.replace_range(at..at + "(?P<".len(), "(?<");
+    }
+    Literal::read(&written)
 }
 
 /// What in an expression Onigmo would not read as Go does.

@@ -307,19 +307,33 @@ impl Route {
         drivers::read(configuration, defaults)
     }
 
-    /// True if a secret stands in `options` in plain text, which the condition `PlainTextSecret` tells.
-    pub fn has_plain_text_secret(&self) -> bool {
-        self.secrets().iter().any(|secret| matches!(secret, SecretText::Plain(_)))
+    /// The options in which a secret stands in plain text, which the condition `PlainTextSecret` tells.
+    pub fn plain_text_secrets(&self) -> Vec<&'static str> {
+        let plain = self.secrets().into_iter().filter(|(_, secret)| matches!(secret, SecretText::Plain(_)));
+        plain.map(|(option, _)| option).collect()
     }
 
-    /// The values that are secret, in a fixed order.
-    pub fn secrets(&self) -> Vec<&SecretText> {
+    /// The options whose values are secret, in a fixed order.
+    pub fn secrets(&self) -> Vec<(&'static str, &SecretText)> {
         match &self.output {
-            Output::Splunk(splunk) => vec![&splunk.token],
-            Output::Firelens(firelens) => firelens.secrets.iter().map(|(_, secret)| secret).collect(),
-            Output::Loki(loki) => loki.credentials.secret().into_iter().collect(),
-            Output::Opensearch(opensearch) => opensearch.credentials.secret().into_iter().collect(),
-            Output::Opentelemetry(collector) => collector.header.iter().map(|(_, secret)| secret).collect(),
+            Output::Splunk(splunk) => vec![("splunk-token", &splunk.token)],
+            Output::Firelens(firelens) => {
+                firelens.secrets.iter().map(|(name, secret)| (*name, secret)).collect()
+            }
+            Output::Loki(loki) => match &loki.credentials {
+                Credentials::Token(secret) => vec![("loki-token", secret)],
+                other => other.secret().map(|secret| ("loki-password", secret)).into_iter().collect(),
+            },
+            Output::Opensearch(opensearch) => opensearch
+                .credentials
+                .secret()
+                .map(|secret| ("opensearch-password", secret))
+                .into_iter()
+                .collect(),
+            Output::Opentelemetry(collector) => {
+                let header = collector.header.iter();
+                header.map(|(_, secret)| ("opentelemetry-header-value", secret)).collect()
+            }
             Output::Awslogs(_)
             | Output::Fluentd(_)
             | Output::Gelf(_)

@@ -11,7 +11,7 @@ use super::fluent_bit::{
 use super::options::SecretText;
 use super::route::{Output, Route};
 use super::stream;
-use super::tag::{Subject, Tag};
+use super::tag::{Subject, Tag, is_plain};
 
 /// The folder with the configuration, from a Secret, read-only.
 pub const CONFIGURATION: &str = "/batchyard/config";
@@ -36,6 +36,11 @@ pub const FORWARD_PORT: u16 = 24_224;
 pub const JOURNAL_PORT: u16 = 24_225;
 /// How much undelivered output is kept, unless something else is said.
 pub const DEFAULT_BUFFER_MIB: u64 = 256;
+/// Fluent Bit keeps its buffer in chunks of 2 MB, and drops the oldest when there are too many: less would lose output
+/// that a sink takes gladly.
+const LEAST_BUFFER: u64 = 8 << 20;
+/// How long reading to the end of a log takes at most, as was seen.
+const DRAIN_SECONDS: u64 = 5;
 /// The node's name; a `fieldRef` to `spec.nodeName` gives it.
 pub const NODE_VARIABLE: &str = "BATCHYARD_NODE";
 
@@ -70,8 +75,8 @@ pub struct Settings {
     pub buffer_mib: u64,
     /// So long Fluent Bit goes on flushing after it was told to end; a little less than what is left of the pod's grace.
     pub grace_seconds: u64,
-    /// Where Fluent Bit tells whether its output gets out: `/api/v1/health` for a readiness probe. Nothing in the pod's
-    /// own network may use it.
+    /// Where Fluent Bit tells how it is: `/api/v1/health` is unwell after errors that it will not mend by trying again,
+    /// and `/api/v1/metrics` counts what it tries again. Nothing else in the pod's network may use the port.
     pub health_port: Option<u16>,
 }
 
@@ -127,8 +132,18 @@ pub struct Sidecar {
     pub files: Vec<SecretFile>,
     /// What else it needs.
     pub needs: Needs,
-    /// Containers in whose options a secret stands in plain text, for the condition `PlainTextSecret`.
-    pub plain_text: Vec<String>,
+    /// Containers and those of their options in which a secret stands in plain text, for the condition
+    /// `PlainTextSecret`.
+    pub plain_text: Vec<(String, &'static str)>,
+}
+
+impl Sidecar {
+    /// So long the sidecar must be left alone after the last container has ended (a `preStop` sleep): Fluent Bit stops
+    /// reading at once when it is told to end, and has to come to the end of the log first.
+    pub fn drain_seconds(&self) -> u64 {
+        let waits = !self.document.multiline_parsers.is_empty();
+        DRAIN_SECONDS + if waits { RECORD_SECONDS } else { 0 }
+    }
 }
 
 /// What is known of a pod when it is made.
@@ -183,7 +198,7 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
         let mut output = plugin(&member.route.output, &mut references);
         let own = core::mem::take(&mut output.properties);
         let share = settings.buffer_mib.saturating_mul(1 << 20) / members.len() as u64;
-        let buffer = member.route.buffer.map_or(share, |stated| stated.min(share));
+        let buffer = member.route.buffer.map_or(share, |stated| stated.max(LEAST_BUFFER).min(share));
         output.properties = Properties::default()
             .with("match", Text::fixed(tag_of(member.container)))
             .and(own)
@@ -192,7 +207,7 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
             .with("workers", 1)
             .with("storage.total_limit_size", buffer);
         pipeline.outputs.push(output);
-        let variable = |(offset, secret): (usize, &SecretText)| SecretVariable {
+        let variable = |(offset, (_, secret)): (usize, (&'static str, &SecretText))| SecretVariable {
             name: Variable::numbered("SECRET", given.secrets.len() + offset).name().to_owned(),
             value: secret.clone(),
         };
@@ -203,13 +218,16 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
         given.needs.journal |= matches!(member.route.output, Output::Journald(_));
         given.needs.aws_credentials |= member.route.needs_aws_credentials();
     }
-    let plain = members.iter().filter(|member| member.route.has_plain_text_secret());
+    let plain = members.iter().flat_map(|member| {
+        let options = member.route.plain_text_secrets().into_iter();
+        options.map(|option| (member.container.to_owned(), option))
+    });
     Some(Sidecar {
         document: Document { service: service(settings), multiline_parsers, pipeline },
         secrets: given.secrets,
         files: given.files,
         needs: given.needs,
-        plain_text: plain.map(|member| member.container.to_owned()).collect(),
+        plain_text: plain.collect(),
     })
 }
 
@@ -258,8 +276,7 @@ pub fn log_stream(container: &Container<'_>, pod: &Pod<'_>) -> Option<String> {
 
 /// A value that ends up in a list of words, in which a space or a quote would begin another one.
 fn word(text: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:#/@+=,".contains(c);
-    let word: String = text.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    let word: String = text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     if word.is_empty() { "-".to_owned() } else { word }
 }
 
@@ -392,8 +409,9 @@ fn parser_name(number: usize) -> String {
 /// The states of a multi-line parser; Fluent Bit knows the first by its name.
 const FIRST: &str = "start_state";
 const OTHER: &str = "more";
-/// As on AWS, where a record is given up waiting for after 5 to 10 s.
-const RECORD_MS: u64 = 5000;
+/// So long a record is waited for that may go on. On AWS it is 5 to 10 s; here it is a part of each pod's end, because
+/// Fluent Bit drops what waits when it is told to end.
+const RECORD_SECONDS: u64 = 3;
 
 fn parser(number: usize, route: &Route) -> Option<MultilineParser> {
     let multiline = route.multiline.as_ref()?;
@@ -402,7 +420,7 @@ fn parser(number: usize, route: &Route) -> Option<MultilineParser> {
         kind: "regex",
         key_content: "log",
         key_group: "stream",
-        flush_timeout: RECORD_MS,
+        flush_timeout: RECORD_SECONDS * 1000,
         rules: vec![
             Rule { state: FIRST, regex: multiline.first(), next_state: OTHER },
             Rule { state: OTHER, regex: multiline.other(), next_state: OTHER },
@@ -432,13 +450,13 @@ fn filters(number: usize, member: &Member<'_>, part: Part) -> Vec<Plugin> {
         let properties = Properties::default()
             .with("multiline.key_content", "log")
             .with("multiline.parser", Text::fixed(parser_name(number)))
-            .with("flush_ms", RECORD_MS)
+            .with("flush_ms", RECORD_SECONDS * 1000)
             .with("emitter_storage.type", "filesystem");
         filters.push(of("multiline", properties));
     }
     if let Output::Firelens(firelens) = &route.output {
         let grep = |name: &'static str, pattern: &super::value::Literal| {
-            of("grep", Properties::default().with(name, Text::fixed(format!("log {}", pattern.as_str()))))
+            of("grep", Properties::default().with(name, Text::fixed(format!("log (?:{})", pattern.as_str()))))
         };
         filters.extend(firelens.include.as_ref().map(|pattern| grep("regex", pattern)));
         filters.extend(firelens.exclude.as_ref().map(|pattern| grep("exclude", pattern)));

@@ -8,8 +8,6 @@
 //! | `{{.Name}}` | `<pod>_<container>` |
 //! | `{{.ImageName}}` | the image, as the definition has it |
 
-use super::value::Literal;
-
 /// A part of a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -37,12 +35,10 @@ pub struct Subject<'a> {
     pub image: &'a str,
 }
 
-/// The parts of a text that are in no braces.
-fn outside(text: &str) -> impl Iterator<Item = &str> {
-    text.split("{{").enumerate().map(|(at, part)| match at {
-        0 => part,
-        _ => part.split_once("}}").map_or("", |(_, behind)| behind),
-    })
+/// Characters that mean themselves in a tag: it becomes a word in a list of Fluent Bit, and the name of an application
+/// in a syslog message.
+pub(super) fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.:#/@+=,".contains(c)
 }
 
 /// What a template may name.
@@ -55,10 +51,8 @@ impl Tag {
     /// # Errors
     /// What is wrong with it, without the option's name.
     pub fn read(text: &str) -> Result<Self, String> {
-        Literal::without_dollar(text)?;
-        // A space between the braces is Go's; elsewhere it would end the value that the tag becomes.
-        if text.contains(['"', '\'', '\\']) || outside(text).any(|text| text.contains(char::is_whitespace)) {
-            return Err("has a space, a quote or a backslash".to_owned());
+        if text.is_empty() {
+            return Err("is empty".to_owned());
         }
         let mut parts = Vec::new();
         let mut rest = text;
@@ -72,8 +66,9 @@ impl Tag {
             rest = behind;
         }
         parts.extend((!rest.is_empty()).then(|| Part::Text(rest.to_owned())));
-        if parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains(['{', '}']))) {
-            return Err("has a brace that belongs to no {{…}}".to_owned());
+        if parts.iter().any(|part| matches!(part, Part::Text(text) if !text.chars().all(is_plain))) {
+            return Err("has more than letters, digits and - _ . : # / @ + = , beside what stands in {{…}}"
+                .to_owned());
         }
         Ok(Self(parts))
     }

@@ -5,6 +5,7 @@
 //! sidecar's own business, is refused.
 
 use super::super::fluent_bit::facts::{self, Kind};
+use super::super::multiline;
 use super::super::options::{COMMON, DOCKER, Entry, Options, Rule};
 use super::super::route::Firelens;
 use super::super::value::Literal;
@@ -47,9 +48,9 @@ const FILES: &str = "the sidecar has no files of yours";
 /// Where the text of a property names a file or a folder.
 fn names_files(output: &str, name: &str) -> bool {
     match name {
-        // A label, and a part of a URL.
+        // A label, and parts of URLs.
         "file" => output != "logdna",
-        "path" => !matches!(output, "es" | "opensearch"),
+        "path" => !matches!(output, "es" | "opensearch" | "azure_blob"),
         // A yes or no, a number, a part of a URL.
         "static_file_path"
         | "total_file_size"
@@ -61,7 +62,7 @@ fn names_files(output: &str, name: &str) -> bool {
         | "quarantine_dir_limit_size"
         | "oci_la_log_path" => false,
         _ => {
-            let parts = ["file", "_path", "_dir", "credentials", "profile", "mkdir"];
+            let parts = ["file", "_path", "_dir", "credentials", "profile"];
             (parts.iter().any(|part| name.contains(part)) && !name.contains("profiles_uri"))
                 || name == "upstream"
                 || name.starts_with("tls.windows")
@@ -99,32 +100,37 @@ fn rule(output: &str, name: &str) -> Rule {
     }
 }
 
+/// The outputs that may be named; files have a driver of their own.
+fn outputs() -> impl Iterator<Item = &'static str> {
+    facts::outputs().filter(|name| *name != "file")
+}
+
 /// The output that is named.
 fn output(configuration: &Configuration) -> Option<&'static str> {
     let name = configuration.options.get("Name")?;
-    facts::outputs().filter(|known| *known != "file").find(|known| known.eq_ignore_ascii_case(name))
+    outputs().find(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// The properties of the output that is named, as options.
 pub(super) fn entries(configuration: &Configuration) -> Vec<Entry> {
     let Some(output) = output(configuration) else { return Vec::new() };
     let own = facts::all_properties(Kind::Output, output).unwrap_or_default();
-    own.into_iter().map(|name| (name, rule(output, name))).collect()
+    own.into_keys().map(|name| (name, rule(output, name))).collect()
 }
 
 /// All outputs and their properties, with what becomes of each; for the docs and tests.
 #[cfg(test)]
 fn everything() -> impl Iterator<Item = (&'static str, &'static str, Rule)> {
-    facts::outputs().flat_map(|output| {
+    outputs().flat_map(|output| {
         let own = facts::all_properties(Kind::Output, output).unwrap_or_default();
-        own.into_iter().map(move |name| (output, name, rule(output, name)))
+        own.into_keys().map(move |name| (output, name, rule(output, name)))
     })
 }
 
 pub(super) fn read(options: &mut Options<'_>, configuration: &Configuration) -> Option<Firelens> {
     options.missing("Name");
     let name = options.read("Name", |text| {
-        let known = || facts::outputs().filter(|known| *known != "file").collect::<Vec<_>>().join(", ");
+        let known = || outputs().collect::<Vec<_>>().join(", ");
         let hint = match text {
             "cloudwatch" => "; the plugin of that name is older than Fluent Bit's cloudwatch_logs",
             "firehose" => "; the plugin of that name is older than Fluent Bit's kinesis_firehose",
@@ -135,21 +141,21 @@ pub(super) fn read(options: &mut Options<'_>, configuration: &Configuration) -> 
         output(configuration)
             .ok_or_else(|| format!("{text:?} is no output of Fluent Bit{hint}; known are {}", known()))
     });
-    let include = options.text("include-pattern");
-    let exclude = options.text("exclude-pattern");
+    let include = options.read("include-pattern", multiline::expression);
+    let exclude = options.read("exclude-pattern", multiline::expression);
     let name = name?;
     let (mut properties, mut secrets) = (Vec::new(), Vec::new());
-    for (property, rule) in entries(configuration) {
-        match rule {
-            Rule::Honoured => properties.extend(options.text(property).map(|value| (property, value))),
+    for (property, takes) in facts::all_properties(Kind::Output, name).unwrap_or_default() {
+        let text = |text: &str| {
+            takes.check(text)?;
+            Literal::read(text)
+        };
+        match rule(name, property) {
+            Rule::Honoured => properties.extend(options.read(property, text).map(|value| (property, value))),
             Rule::Secret => secrets.extend(options.secret(property).map(|value| (property, value))),
             Rule::File | Rule::Refused(_) => {}
         }
     }
-    properties.sort_by_key(|(name, _)| *name);
-    properties.dedup_by_key(|(name, _): &mut (&'static str, Literal)| *name);
-    secrets.sort_by_key(|(name, _)| *name);
-    secrets.dedup_by_key(|(name, _)| *name);
     Some(Firelens { name, properties, secrets, include, exclude })
 }
 
@@ -192,6 +198,16 @@ mod tests {
         assert_eq!(named(|rule| *rule == Rule::Refused(FILES)).join(" "), REFUSED_FILES);
     }
 
-    const SECRETS: &str = "";
-    const REFUSED_FILES: &str = "";
+    const SECRETS: &str = "api_key apikey auth_token authorization_endpoint_bearer_token authorization_endpoint_password \
+                           avro_http_header bearer_token client_secret cloud_auth configuration_endpoint_bearer_token \
+                           configuration_endpoint_password header http_api_key http_header http_passwd http_token \
+                           license_key oauth2.client_secret password rdkafka.sasl.password sas_token \
+                           schema.registry.bearer.token schema.registry.http.password schema_registry_bearer_token \
+                           schema_registry_http_passwd service_account_secret shared_key splunk_token tls.key_passwd";
+    const REFUSED_FILES: &str = "aws_profile blob_database_file buffer_dir config_file_location database_file \
+                                 google_service_credentials label_map_path oauth2.jwt_cert_file oauth2.jwt_key_file \
+                                 profile profile_name store_dir tls.ca_file tls.ca_path tls.crt_file tls.key_file \
+                                 tls.proxy.ca_file tls.proxy.ca_path tls.windows.certstore_name \
+                                 tls.windows.client_thumbprints tls.windows.use_enterprise_store unix_path upstream \
+                                 workload_identity_token_file";
 }

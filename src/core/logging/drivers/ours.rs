@@ -95,7 +95,13 @@ pub(super) fn s3(options: &mut Options<'_>, defaults: &AwslogsDefaults) -> Optio
         }
         Literal::without_dollar(text)
     });
-    let endpoint = options.read("s3-endpoint", endpoint);
+    let endpoint = options.read("s3-endpoint", |text| {
+        let address = endpoint(text)?;
+        if address.host.contains(':') {
+            return Err(format!("{text:?} has an IPv6 address, which Fluent Bit does not take here"));
+        }
+        Ok(address)
+    });
     let object_bytes = options.read("s3-object-size", |text| {
         let bytes = value::size(text, Kilo::Binary)?;
         Some(bytes)

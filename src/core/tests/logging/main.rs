@@ -1,0 +1,102 @@
+//! Logging: what each option of each driver does, what is allowed, Fluent Bit's configuration, and that nothing a user
+//! writes can be more than a value in it.
+
+mod goldens;
+mod injection;
+mod options;
+mod policy;
+mod schema;
+
+use batchyard_core::logging::route::Route;
+use batchyard_core::logging::sidecar::{
+    Container, Member, Part, Pod, Settings, Sidecar, Source, environment, plan,
+};
+use batchyard_core::logging::stream::ONLY;
+use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, Refusal, SecretOption};
+
+const SETTINGS: Settings =
+    Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20, health_port: None };
+
+const POD: Pod<'_> = Pod {
+    name: "test-0f8b3c1a-1",
+    job_id: "0f8b3c1a-77aa-4d5e-9b1c-2f3a4b5c6d7e",
+    job_name: "test",
+    queue: "jq",
+    definition: Some("alpine-env:1"),
+    attempt: 1,
+    index: None,
+};
+
+/// A configuration; an option of the form `name <- reference` comes from a secret.
+fn configuration(driver: Driver, options: &[(&str, &str)]) -> Configuration {
+    let (secret, plain): (Vec<_>, Vec<_>) = options.iter().partition(|(name, _)| name.ends_with(" <-"));
+    let secret = secret.into_iter().map(|(name, reference)| SecretOption {
+        name: name.trim_end_matches(" <-").to_owned(),
+        value_from: (*reference).to_owned(),
+    });
+    Configuration {
+        driver,
+        options: plain.into_iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        secret_options: secret.collect(),
+    }
+}
+
+fn read(driver: Driver, options: &[(&str, &str)]) -> Result<Route, Vec<Refusal>> {
+    Route::read(&configuration(driver, options), &AwslogsDefaults::default())
+}
+
+/// What a driver needs, so that one option can be tried beside it.
+fn least(driver: Driver) -> &'static [(&'static str, &'static str)] {
+    match driver {
+        Driver::Awslogs => &[("awslogs-region", "eu-west-1")],
+        Driver::Splunk => {
+            &[("splunk-url", "https://splunk.example.com:8088"), ("splunk-token", "XXX-YYY-ZZZ")]
+        }
+        Driver::Fluentd => &[("fluentd-address", "fluentd.example.com")],
+        Driver::Gelf => &[("gelf-address", "udp://graylog.example.com:12201")],
+        Driver::Syslog => &[("syslog-address", "tcp+tls://syslog.example.com:6514")],
+        Driver::Journald | Driver::JsonFile | Driver::Stdout => &[],
+        Driver::Awsfirelens => &[("Name", "http"), ("host", "http.example.com")],
+        Driver::S3 => &[("s3-bucket", "team-logs"), ("s3-region", "eu-west-1")],
+        Driver::Loki => &[("loki-url", "https://loki.example.com")],
+        Driver::Opensearch => &[("opensearch-url", "https://opensearch.example.com")],
+        Driver::Opentelemetry => &[("opentelemetry-url", "https://otel.example.com:4318")],
+    }
+}
+
+fn sidecar(route: &Route) -> Sidecar {
+    plan(&[Member { container: "default", route }], Part::Whole, &SETTINGS).expect("a container")
+}
+
+/// Everything that comes of a route, as text: the configuration, and behind it what it refers to.
+fn shown(members: &[Member<'_>], part: Part, settings: &Settings) -> String {
+    let sidecar = plan(members, part, settings).expect("a container");
+    let only = members.len() == 1;
+    let containers: Vec<Container<'_>> = members
+        .iter()
+        .map(|member| Container {
+            member: *member,
+            stream: if only { ONLY } else { member.container },
+            image: "alpine:3.20",
+        })
+        .collect();
+    let pod = Pod { index: (part != Part::Whole).then_some(3), ..POD };
+    let mut text = sidecar.document.to_yaml();
+    for (name, value) in environment(&containers, part, &pod) {
+        text.push_str(&format!("# variable {name}: {value}\n"));
+    }
+    for secret in &sidecar.secrets {
+        text.push_str(&format!("# secret {}: {:?}\n", secret.name, secret.value));
+    }
+    for file in &sidecar.files {
+        text.push_str(&format!("# file {}: {}\n", file.name, file.reference));
+    }
+    text.push_str(&format!("# needs: {:?}\n", sidecar.needs));
+    text.push_str(&format!("# plain text: {:?}\n", sidecar.plain_text));
+    text.push_str(&format!("# drains for {} s\n", sidecar.drain_seconds()));
+    text
+}
+
+fn shown_alone(route: &Route) -> String {
+    shown(&[Member { container: "default", route }], Part::Whole, &SETTINGS)
+}

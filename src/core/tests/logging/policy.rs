@@ -1,0 +1,141 @@
+//! What an environment allows.
+
+use batchyard_core::logging::AwslogsDefaults;
+use batchyard_core::logging::Driver;
+use batchyard_core::logging::policy::{Destination, Policy, destinations};
+use batchyard_core::logging::route::Route;
+
+use super::{configuration, least, read};
+
+fn policy(drivers: &[&str], groups: &[&str], hosts: &[&str]) -> Policy {
+    let list = |list: &[&str]| list.iter().map(|rule| (*rule).to_owned()).collect();
+    Policy { drivers: list(drivers), log_groups: list(groups), hosts: list(hosts) }
+}
+
+fn awslogs(group: &str) -> Route {
+    read(Driver::Awslogs, &[("awslogs-region", "eu-west-1"), ("awslogs-group", group)]).expect("a route")
+}
+
+fn splunk(url: &str) -> Route {
+    read(Driver::Splunk, &[("splunk-url", url), ("splunk-token", "t")]).expect("a route")
+}
+
+#[test]
+fn the_posts_condition() {
+    let post = policy(&["awslogs"], &["/aws/batch/custom/*"], &[]);
+    assert_eq!(post.check(&awslogs("/aws/batch/custom/env-queue"), "od-ce"), Ok(()));
+    assert_eq!(
+        post.check(&awslogs("/aws/batch/job"), "od-ce"),
+        Err(vec![
+            "logging.allowedLogGroups of ComputeEnvironment od-ce does not allow the log group /aws/batch/job; allowed: \
+             /aws/batch/custom/*"
+                .to_owned()
+        ])
+    );
+    assert_eq!(
+        post.check(&splunk("https://splunk.example.com"), "od-ce"),
+        Err(vec![
+            "logging.allowedDrivers of ComputeEnvironment od-ce does not allow the log driver splunk; allowed: awslogs"
+                .to_owned()
+        ])
+    );
+}
+
+#[test]
+fn each_rule() {
+    let firelens = |options: &[(&str, &str)]| read(Driver::Awsfirelens, options).expect("a route");
+    let socket = read(Driver::Fluentd, &[("fluentd-address", "unix:///run/f/s")]).expect("a route");
+    let (any, no): (&[&str], &[&str]) = (&[], &["none"]);
+    for (route, policy, refused) in [
+        (awslogs("/a"), policy(any, any, any), any),
+        (awslogs("/a"), policy(&["aws*"], &["/b", "/a"], any), any),
+        (
+            awslogs("/a"),
+            policy(&["splunk"], &["/b"], &["x"]),
+            &["allowedDrivers", "allowedLogGroups", "allowedHosts"],
+        ),
+        (awslogs("/a"), policy(any, any, &["logs.*.amazonaws.com"]), any),
+        (awslogs("/a"), policy(any, any, &["logs.us-east-1.amazonaws.com"]), &["allowedHosts"]),
+        (splunk("https://Splunk.Example.com"), policy(any, no, &["*.EXAMPLE.com"]), any),
+        (splunk("https://evil.net"), policy(any, any, &["*.example.com"]), &["allowedHosts"]),
+        (socket.clone(), policy(any, any, any), &["allowedHosts"]),
+        (socket.clone(), policy(any, any, &["*.example.com"]), &["allowedHosts"]),
+        (socket, policy(any, any, &["unix:///run/f/*"]), any),
+        (read(Driver::Journald, &[]).expect("a route"), policy(any, no, no), any),
+        (read(Driver::JsonFile, &[]).expect("a route"), policy(any, no, no), any),
+        (
+            firelens(&[("Name", "cloudwatch_logs"), ("region", "eu-west-1"), ("log_group_name", "/a")]),
+            policy(any, &["/b"], any),
+            &["allowedLogGroups"],
+        ),
+        (
+            firelens(&[
+                ("Name", "cloudwatch_logs"),
+                ("region", "eu-west-1"),
+                ("log_group_name", "/a"),
+                ("log_group_template", "$log"),
+            ]),
+            policy(any, &["/a"], any),
+            &["allowedLogGroups"],
+        ),
+        (firelens(&[("Name", "http"), ("host", "a.example.com")]), policy(any, any, &["*.example.com"]), any),
+        (
+            firelens(&[("Name", "http"), ("host", "a.example.com"), ("proxy", "http://evil.net:3128")]),
+            policy(any, any, &["*.example.com"]),
+            &["allowedHosts"],
+        ),
+        (firelens(&[("Name", "datadog")]), policy(any, any, &["*.example.com"]), &["allowedHosts"]),
+        (
+            firelens(&[
+                ("Name", "kafka"),
+                ("brokers", "a.example.com:9092,b.evil.net:9092"),
+                ("topics", "x"),
+            ]),
+            policy(any, any, &["*.example.com"]),
+            &["allowedHosts"],
+        ),
+        (firelens(&[("Name", "stdout")]), policy(any, any, &["*.example.com"]), any),
+    ] {
+        let refusals = policy.check(&route, "ce").err().unwrap_or_default();
+        let named: Vec<&str> = refusals
+            .iter()
+            .map(|text| text.strip_prefix("logging.").and_then(|rest| rest.split(' ').next()).unwrap_or(text))
+            .collect();
+        assert_eq!(named, refused, "{route:?} {policy:?}");
+        assert!(refusals.iter().all(|text| text.contains("ComputeEnvironment ce")), "{refusals:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_of_the_environment_needs_no_leave() {
+    let defaults = AwslogsDefaults {
+        endpoint: Some("http://localstack:4566".into()),
+        region: Some("eu-west-1".into()),
+        group: Some("/ours".into()),
+    };
+    let strict = policy(&[], &["/ours"], &["other"]);
+    let route = Route::read(&configuration(Driver::Awslogs, &[]), &defaults).expect("a route");
+    assert_eq!(route.log_group(), Some("/ours"));
+    assert_eq!(strict.check(&route, "ce"), Ok(()));
+    let stated = configuration(Driver::Awslogs, &[("awslogs-endpoint", "http://localstack:4566")]);
+    let route = Route::read(&stated, &defaults).expect("a route");
+    assert_eq!(destinations(&route.output), [Destination::Host("localstack".into())]);
+    assert_eq!(strict.check(&route, "ce").expect_err("a host").len(), 1);
+    // What the environment says wrongly is told at the job.
+    let wrong = AwslogsDefaults { group: Some("a b".into()), ..defaults };
+    let refusals = Route::read(&configuration(Driver::Awslogs, &[]), &wrong).expect_err("no group");
+    assert!(refusals[0].to_string().contains("logging.awslogs.group of the environment"), "{refusals:?}");
+}
+
+#[test]
+fn each_driver_says_where_it_sends_to() {
+    for driver in Driver::ALL {
+        let found = destinations(&read(driver, least(driver)).expect("a route").output);
+        let sends = !matches!(driver, Driver::Journald | Driver::JsonFile | Driver::Stdout);
+        assert_eq!(found.len(), usize::from(sends), "{driver:?}: {found:?}");
+        assert!(
+            found.iter().all(|one| matches!(one, Destination::Host(host) if host.contains('.'))),
+            "{found:?}"
+        );
+    }
+}
