@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn entries() {
-        let line = br#"{"date":1,"log":"hello","stream":"stderr","job_id":"a:3","array_index":"3","tag":"t","container":"c","x":"y"}"#;
+        let line = br#"{"date":1,"log":"hello","stream":"stderr","job_id":"a:3","array_index":"3",
+            "tag":"t","container":"c","x":"y"}"#;
         let want = "MESSAGE=hello\nPRIORITY=3\nSYSLOG_IDENTIFIER=t\nCONTAINER_TAG=t\nCONTAINER_NAME=c\nBATCHYARD_JOB_ID=a:3\n\
                     BATCHYARD_ARRAY_INDEX=3\n";
         assert_eq!(String::from_utf8(entry(line).expect("a record")).expect("text"), want);

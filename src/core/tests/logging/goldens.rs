@@ -24,129 +24,128 @@ fn route(driver: Driver, options: &[(&str, &str)]) -> Route {
     read(driver, options).unwrap_or_else(|refusals| panic!("{driver:?}: {refusals:?}"))
 }
 
+/// Each driver with nearly all of its options.
+static ALL: [(Driver, &[(&str, &str)]); 13] = [
+    (
+        Driver::Awslogs,
+        &[
+            ("awslogs-region", "eu-west-1"),
+            ("awslogs-group", "/aws/batch/custom/env-queue"),
+            ("awslogs-stream-prefix", "team-a"),
+            ("awslogs-create-group", "true"),
+            ("awslogs-datetime-format", "%Y-%m-%d %H:%M:%S"),
+            ("awslogs-endpoint", "http://logs.local:4566"),
+            ("mode", "non-blocking"),
+            ("max-buffer-size", "25m"),
+        ],
+    ),
+    (
+        Driver::Splunk,
+        &[
+            ("splunk-url", "https://splunk.example.com:8088"),
+            ("splunk-token <-", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:splunk-AbCdEf:token::"),
+            ("splunk-index", "jobs"),
+            ("splunk-source", "batch"),
+            ("splunk-sourcetype", "_json"),
+            ("splunk-capath <-", "splunk-ca"),
+            ("splunk-caname", "SplunkServerDefaultCert"),
+            ("splunk-gzip", "true"),
+            ("tag", "{{.Name}}/{{.FullID}}"),
+        ],
+    ),
+    (
+        Driver::Fluentd,
+        &[
+            ("fluentd-address", "tls://fluentd.example.com:24284"),
+            ("fluentd-request-ack", "true"),
+            ("fluentd-sub-second-precision", "true"),
+            ("fluentd-buffer-limit", "8MB"),
+            ("tag", "docker.{{.ID}}"),
+        ],
+    ),
+    (
+        Driver::Gelf,
+        &[
+            ("gelf-address", "udp://graylog.example.com:12201"),
+            ("gelf-compression-type", "none"),
+            ("tag", "{{.ImageName}}"),
+        ],
+    ),
+    (
+        Driver::Syslog,
+        &[
+            ("syslog-address", "tcp+tls://syslog.example.com:6514"),
+            ("syslog-facility", "local3"),
+            ("syslog-format", "rfc5424"),
+            ("syslog-tls-ca-cert <-", "syslog:ca"),
+            ("syslog-tls-cert <-", "syslog:cert"),
+            ("syslog-tls-key <-", "syslog:key"),
+        ],
+    ),
+    (Driver::Journald, &[("tag", "{{.Name}}")]),
+    (Driver::JsonFile, &[("max-size", "10m"), ("max-file", "3"), ("compress", "true"), ("tag", "x")]),
+    (
+        Driver::Awsfirelens,
+        &[
+            ("Name", "datadog"),
+            ("Host", "http-intake.logs.datadoghq.com"),
+            ("apikey <-", "datadog"),
+            ("dd_service", "render"),
+            ("TLS", "on"),
+            ("include-pattern", "^.*[aeiou]$"),
+            ("exclude-pattern", "^[a-z][aeiou].*$"),
+        ],
+    ),
+    (
+        Driver::S3,
+        &[
+            ("s3-bucket", "team-logs"),
+            ("s3-region", "eu-west-1"),
+            ("s3-prefix", "batch/%Y/%m/%d"),
+            ("s3-endpoint", "http://minio:9000"),
+            ("s3-gzip", "true"),
+            ("s3-object-size", "10m"),
+            ("s3-upload-timeout", "30s"),
+            ("s3-storage-class", "STANDARD_IA"),
+        ],
+    ),
+    (
+        Driver::Loki,
+        &[
+            ("loki-url", "https://loki.example.com/loki/api/v1/push"),
+            ("loki-tenant", "team-a"),
+            ("loki-labels", "team=render,stage=prod"),
+            ("loki-user", "batch"),
+            ("loki-password", "hunter2"),
+            ("loki-gzip", "true"),
+        ],
+    ),
+    (
+        Driver::Opensearch,
+        &[
+            ("opensearch-url", "https://search.eu-west-1.es.amazonaws.com"),
+            ("opensearch-index", "batch-jobs"),
+            ("opensearch-pipeline", "clean"),
+            ("opensearch-aws-region", "eu-west-1"),
+            ("opensearch-gzip", "true"),
+        ],
+    ),
+    (
+        Driver::Opentelemetry,
+        &[
+            ("opentelemetry-url", "https://otel.example.com:4318"),
+            ("opentelemetry-header-name", "Authorization"),
+            ("opentelemetry-header-value <-", "otel:header"),
+            ("opentelemetry-gzip", "true"),
+            ("opentelemetry-insecureskipverify", "true"),
+        ],
+    ),
+    (Driver::Stdout, &[]),
+];
+
 #[test]
 fn each_driver_with_all_that_it_has() {
-    let all: [(Driver, &[(&str, &str)]); 13] = [
-        (
-            Driver::Awslogs,
-            &[
-                ("awslogs-region", "eu-west-1"),
-                ("awslogs-group", "/aws/batch/custom/env-queue"),
-                ("awslogs-stream-prefix", "team-a"),
-                ("awslogs-create-group", "true"),
-                ("awslogs-datetime-format", "%Y-%m-%d %H:%M:%S"),
-                ("awslogs-endpoint", "http://logs.local:4566"),
-                ("mode", "non-blocking"),
-                ("max-buffer-size", "25m"),
-            ],
-        ),
-        (
-            Driver::Splunk,
-            &[
-                ("splunk-url", "https://splunk.example.com:8088"),
-                (
-                    "splunk-token <-",
-                    "arn:aws:secretsmanager:eu-west-1:123456789012:secret:splunk-AbCdEf:token::",
-                ),
-                ("splunk-index", "jobs"),
-                ("splunk-source", "batch"),
-                ("splunk-sourcetype", "_json"),
-                ("splunk-capath <-", "splunk-ca"),
-                ("splunk-caname", "SplunkServerDefaultCert"),
-                ("splunk-gzip", "true"),
-                ("tag", "{{.Name}}/{{.FullID}}"),
-            ],
-        ),
-        (
-            Driver::Fluentd,
-            &[
-                ("fluentd-address", "tls://fluentd.example.com:24284"),
-                ("fluentd-request-ack", "true"),
-                ("fluentd-sub-second-precision", "true"),
-                ("fluentd-buffer-limit", "8MB"),
-                ("tag", "docker.{{.ID}}"),
-            ],
-        ),
-        (
-            Driver::Gelf,
-            &[
-                ("gelf-address", "udp://graylog.example.com:12201"),
-                ("gelf-compression-type", "none"),
-                ("tag", "{{.ImageName}}"),
-            ],
-        ),
-        (
-            Driver::Syslog,
-            &[
-                ("syslog-address", "tcp+tls://syslog.example.com:6514"),
-                ("syslog-facility", "local3"),
-                ("syslog-format", "rfc5424"),
-                ("syslog-tls-ca-cert <-", "syslog:ca"),
-                ("syslog-tls-cert <-", "syslog:cert"),
-                ("syslog-tls-key <-", "syslog:key"),
-            ],
-        ),
-        (Driver::Journald, &[("tag", "{{.Name}}")]),
-        (Driver::JsonFile, &[("max-size", "10m"), ("max-file", "3"), ("compress", "true"), ("tag", "x")]),
-        (
-            Driver::Awsfirelens,
-            &[
-                ("Name", "datadog"),
-                ("Host", "http-intake.logs.datadoghq.com"),
-                ("apikey <-", "datadog"),
-                ("dd_service", "render"),
-                ("TLS", "on"),
-                ("include-pattern", "^.*[aeiou]$"),
-                ("exclude-pattern", "^[a-z][aeiou].*$"),
-            ],
-        ),
-        (
-            Driver::S3,
-            &[
-                ("s3-bucket", "team-logs"),
-                ("s3-region", "eu-west-1"),
-                ("s3-prefix", "batch/%Y/%m/%d"),
-                ("s3-endpoint", "http://minio:9000"),
-                ("s3-gzip", "true"),
-                ("s3-object-size", "10m"),
-                ("s3-upload-timeout", "30s"),
-                ("s3-storage-class", "STANDARD_IA"),
-            ],
-        ),
-        (
-            Driver::Loki,
-            &[
-                ("loki-url", "https://loki.example.com/loki/api/v1/push"),
-                ("loki-tenant", "team-a"),
-                ("loki-labels", "team=render,stage=prod"),
-                ("loki-user", "batch"),
-                ("loki-password", "hunter2"),
-                ("loki-gzip", "true"),
-            ],
-        ),
-        (
-            Driver::Opensearch,
-            &[
-                ("opensearch-url", "https://search.eu-west-1.es.amazonaws.com"),
-                ("opensearch-index", "batch-jobs"),
-                ("opensearch-pipeline", "clean"),
-                ("opensearch-aws-region", "eu-west-1"),
-                ("opensearch-gzip", "true"),
-            ],
-        ),
-        (
-            Driver::Opentelemetry,
-            &[
-                ("opentelemetry-url", "https://otel.example.com:4318"),
-                ("opentelemetry-header-name", "Authorization"),
-                ("opentelemetry-header-value <-", "otel:header"),
-                ("opentelemetry-gzip", "true"),
-                ("opentelemetry-insecureskipverify", "true"),
-            ],
-        ),
-        (Driver::Stdout, &[]),
-    ];
-    let wrong: Vec<String> = all
+    let wrong: Vec<String> = ALL
         .iter()
         .filter_map(|(driver, options)| {
             compare(driver.as_str(), &shown_alone(&route(*driver, options))).err()
