@@ -101,7 +101,7 @@ impl Driver {
 }
 
 /// `logConfiguration` as plain data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Configuration {
     /// `logDriver`.
     pub driver: Driver,
@@ -109,6 +109,19 @@ pub struct Configuration {
     pub options: BTreeMap<String, String>,
     /// `secretOptions`.
     pub secret_options: Vec<SecretOption>,
+}
+
+/// The values are left out: tokens may be among them.
+impl core::fmt::Debug for Configuration {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { driver, options, secret_options } = self;
+        let options: Vec<&String> = options.keys().collect();
+        f.debug_struct("Configuration")
+            .field("driver", driver)
+            .field("options", &options)
+            .field("secret_options", secret_options)
+            .finish()
+    }
 }
 
 /// An option whose value stands in a Secret.

@@ -162,54 +162,58 @@ pub fn destinations(output: &Output) -> Vec<Destination> {
     }
 }
 
-/// Services of AWS behind outputs of Fluent Bit.
-const AWS: [(&str, &str); 4] = [
-    ("cloudwatch_logs", "logs"),
-    ("s3", "s3"),
-    ("kinesis_firehose", "firehose"),
-    ("kinesis_streams", "kinesis"),
-];
-/// Properties that name a host, an address or several with commas between them.
-const NAME_HOSTS: [&str; 14] = [
-    "host",
-    "endpoint",
+/// Properties that name a further host, or an address with one.
+const MORE: [&str; 9] = [
     "sts_endpoint",
     "aws_sts_endpoint",
     "proxy",
-    "brokers",
-    "webhook",
-    "url",
-    "base_uri",
-    "metadata_server",
-    "auth_url",
     "oauth2.token_url",
     "authorization_endpoint_url",
-    "ingestion_endpoint",
+    "configuration_endpoint_url",
+    "schema.registry.url",
+    "schema_registry_url",
+    "metadata_server",
 ];
 
+/// Where an output of Fluent Bit sends to. What is not known to go by a property goes to a host that is not named:
+/// several outputs take a property `host` and send somewhere else.
 fn of_firelens(firelens: &Firelens) -> Vec<Destination> {
-    let mut found: Vec<Destination> = NAME_HOSTS
-        .into_iter()
-        .filter_map(|name| firelens.property(name))
-        .flat_map(|value| value.split(','))
-        .map(|one| {
-            let place = one.trim().split_once("://").map_or(one.trim(), |(_, rest)| rest);
-            let place = place.split('/').next().unwrap_or(place);
-            super::value::host_and_port(place)
-                .map_or(Destination::Unnamed, |(host, _)| Destination::Host(host))
-        })
-        .collect();
-    let socket = firelens.property("unix_path").map(|path| Destination::Socket(path.to_owned()));
-    let main = ["host", "endpoint", "brokers", "webhook", "unix_path"];
-    if firelens.name != "stdout" && main.into_iter().all(|name| firelens.property(name).is_none()) {
-        let service = AWS.iter().find(|(output, _)| *output == firelens.name);
-        found.push(match (service, firelens.property("region")) {
-            (Some((_, service)), Some(region)) => of_aws(service, region),
-            _ => Destination::Unnamed,
-        });
-    }
-    found.extend(socket);
+    let by = |name: &str| match firelens.property(name) {
+        None => vec![Destination::Unnamed],
+        Some(value) => value.split(',').map(of_address).collect(),
+    };
+    let of_aws = |service: &str| match (firelens.property("endpoint"), firelens.property("region")) {
+        (Some(endpoint), _) => vec![of_address(endpoint)],
+        (None, Some(region)) => vec![of_aws(service, region)],
+        (None, None) => vec![Destination::Unnamed],
+    };
+    let mut found = match firelens.name {
+        "stdout" => Vec::new(),
+        "cloudwatch_logs" => of_aws("logs"),
+        "s3" => of_aws("s3"),
+        "kinesis_firehose" => of_aws("firehose"),
+        "kinesis_streams" => of_aws("kinesis"),
+        "kafka" => by("brokers"),
+        "slack" => by("webhook"),
+        "nrlogs" => by("base_uri"),
+        "logdna" => by("logdna_host"),
+        // A host is in it, but not to be read.
+        "es" if firelens.property("cloud_id").is_some() => vec![Destination::Unnamed],
+        "datadog" | "es" | "forward" | "gelf" | "http" | "influxdb" | "kafka-rest" | "loki" | "nats"
+        | "opensearch" | "opentelemetry" | "skywalking" | "splunk" | "syslog" | "tcp" | "udp"
+        | "websocket" => by("host"),
+        _ => vec![Destination::Unnamed],
+    };
+    let more = MORE.into_iter().filter_map(|name| firelens.property(name));
+    found.extend(more.flat_map(|value| value.split(',')).map(of_address));
     found
+}
+
+/// The host of `host`, `host:port` or `scheme://host:port/path`.
+fn of_address(text: &str) -> Destination {
+    let place = text.trim().split_once("://").map_or(text.trim(), |(_, rest)| rest);
+    let place = place.split('/').next().unwrap_or(place);
+    super::value::host_and_port(place).map_or(Destination::Unnamed, |(host, _)| Destination::Host(host))
 }
 
 #[cfg(test)]

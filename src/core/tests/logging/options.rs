@@ -446,6 +446,8 @@ fn secrets_in_plain_text_are_told_and_never_shown() {
     assert_eq!(route.plain_text_secrets(), ["splunk-token"]);
     assert!(!format!("{route:?}").contains("XXX"), "{route:?}");
     assert!(!shown_alone(&route).contains("XXX"));
+    let written = format!("{:?}", configuration(Splunk, least(Splunk)));
+    assert!(written.contains("splunk-token") && !written.contains("XXX"), "{written}");
     let referred =
         read(Splunk, &[("splunk-url", "https://s"), ("splunk-token <-", "hec:token")]).expect("a route");
     assert_eq!(referred.plain_text_secrets(), [] as [&str; 0]);

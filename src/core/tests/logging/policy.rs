@@ -94,6 +94,36 @@ fn each_rule() {
             policy(any, any, &["*.example.com"]),
             &["allowedHosts"],
         ),
+        (
+            firelens(&[("Name", "azure_blob"), ("host", "a.example.com")]),
+            policy(any, any, &["*.example.com"]),
+            &["allowedHosts"],
+        ),
+        (
+            firelens(&[("Name", "es"), ("host", "a.example.com"), ("cloud_id", "x")]),
+            policy(any, any, &["*.example.com"]),
+            &["allowedHosts"],
+        ),
+        (
+            firelens(&[("Name", "http"), ("host", "[::1]@a.example.com")]),
+            policy(any, any, &["*.example.com"]),
+            &["allowedHosts"],
+        ),
+        (
+            firelens(&[("Name", "kinesis_streams"), ("region", "eu-west-1"), ("host", "a.example.com")]),
+            policy(any, any, &["kinesis.*.amazonaws.com"]),
+            any,
+        ),
+        (
+            firelens(&[("Name", "cloudwatch_logs"), ("region", "eu-west-1"), ("endpoint", "evil.net")]),
+            policy(any, any, &["*.amazonaws.com"]),
+            &["allowedHosts"],
+        ),
+        (
+            firelens(&[("Name", "slack"), ("webhook", "https://hooks.slack.com/x/y")]),
+            policy(any, any, &["hooks.slack.com"]),
+            any,
+        ),
         (firelens(&[("Name", "stdout")]), policy(any, any, &["*.example.com"]), any),
     ] {
         let refusals = policy.check(&route, "ce").err().unwrap_or_default();
