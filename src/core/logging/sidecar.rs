@@ -381,6 +381,9 @@ fn inputs(members: &[Member<'_>], settings: &Settings) -> Vec<Plugin> {
     }
 }
 
+/// Longer than any pod.
+const YEAR_SECONDS: u64 = 31_536_000;
+
 /// What a container wrote, from its log folder. The kubelet rotates at 10 MiB and compresses older files.
 fn tail(number: usize, container: &str) -> Plugin {
     let properties = Properties::default()
@@ -393,7 +396,9 @@ fn tail(number: usize, container: &str) -> Plugin {
         .with("skip_long_lines", true)
         // Folders appear when their container starts, and files when they are rotated.
         .with("refresh_interval", 1)
-        .with("rotate_wait", 60)
+        // A rotated file stays known for as long as it is there. Fluent Bit would forget it after this time, find it
+        // again, since it matches, and send all of it once more; it lets go of files that are deleted by itself.
+        .with("rotate_wait", YEAR_SECONDS)
         .with("buffer_chunk_size", 1 << 20)
         .with("buffer_max_size", 8 << 20)
         .with("db", Text::fixed(format!("{BUFFER}/tail-{number}.db")))
