@@ -16,6 +16,7 @@ pub mod route;
 pub mod sidecar;
 pub mod stream;
 pub mod tag;
+pub mod text;
 pub mod value;
 
 use std::collections::BTreeMap;

@@ -255,7 +255,7 @@ pub fn environment(containers: &[Container<'_>], part: Part, pod: &Pod<'_>) -> V
         all.extend(log_stream(container, pod).map(|stream| own("STREAM", stream)));
         if let Output::S3(s3) = &route.output {
             let prefix = s3.prefix.as_ref().map_or(String::new(), |prefix| format!("/{}", prefix.as_str()));
-            let stream = stream::name(None, pod.definition, container.stream, pod.name);
+            let stream = stream_of(None, container, pod);
             let end = if s3.gzip { ".log.gz" } else { ".log" };
             all.push(own("KEY", format!("{prefix}/{stream}/$UUID{end}")));
         }
@@ -268,10 +268,16 @@ pub fn log_stream(container: &Container<'_>, pod: &Pod<'_>) -> Option<String> {
     match &container.member.route.output {
         Output::Awslogs(awslogs) => {
             let prefix = awslogs.prefix.as_ref().map(|prefix| prefix.as_str());
-            Some(stream::name(prefix, pod.definition, container.stream, pod.name))
+            Some(stream_of(prefix, container, pod))
         }
         _ => None,
     }
+}
+
+/// Fluent Bit puts a stream's name into JSON as it is; names of definitions have no such characters, and must not.
+fn stream_of(prefix: Option<&str>, container: &Container<'_>, pod: &Pod<'_>) -> String {
+    let definition = pod.definition.map(word);
+    stream::name(prefix, definition.as_deref(), container.stream, pod.name)
 }
 
 /// A value that ends up in a list of words, in which a space or a quote would begin another one.

@@ -124,6 +124,11 @@ pub struct Address {
 /// Reads an address with one of the schemes.
 pub(super) fn address(text: &str, schemes: &[&str]) -> Result<Address, String> {
     let wrong = |what: &str| format!("{text:?} {what}");
+    // First, because the other errors repeat the text.
+    let behind_scheme = text.split_once("://").map_or(text, |(_, rest)| rest);
+    if behind_scheme.split('/').next().is_some_and(|place| place.contains('@')) {
+        return Err("has a user in it; credentials have options of their own".to_owned());
+    }
     Literal::without_dollar(text)?;
     let (scheme, rest) = text
         .split_once("://")
@@ -139,9 +144,6 @@ pub(super) fn address(text: &str, schemes: &[&str]) -> Result<Address, String> {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    if place.contains('@') {
-        return Err("has a user in it; credentials have options of their own".to_owned());
-    }
     if path.contains(['?', '#', ' ', '"', '\\']) || place.contains(['?', '#']) {
         return Err(wrong("has more than a host, a port and a path"));
     }
@@ -264,6 +266,12 @@ mod tests {
         ] {
             let want = Address { scheme: scheme.into(), host: host.into(), port, path: path.into() };
             assert_eq!(address(text, &["http", "https"]), Ok(want), "{text}");
+        }
+        for text in
+            ["ftp://user:pw@host", "user:pw@host", "https://user:pw@host/a?b", "https://user:$pw@host"]
+        {
+            let error = address(text, &["https"]).expect_err(text);
+            assert!(!error.contains("pw"), "{error}");
         }
         for text in [
             "",
