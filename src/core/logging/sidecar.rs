@@ -202,7 +202,7 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
         output.properties = Properties::default()
             .with("match", Text::fixed(tag_of(member.container)))
             .and(own)
-            .with("retry_limit", "no_limits")
+            .with("retry_limit", retries(output.name))
             // One at a time, so that records keep their order.
             .with("workers", 1)
             .with("storage.total_limit_size", buffer);
@@ -229,6 +229,11 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
         needs: given.needs,
         plain_text: plain.collect(),
     })
+}
+
+/// How often an output tries again: as long as it takes. The output s3 counts for itself, and takes no limit for five.
+fn retries(output: &str) -> Setting {
+    if output == "s3" { Setting::Number(1_000_000) } else { Setting::from("no_limits") }
 }
 
 /// The variables of a pod's sidecar that are no secret, by name.
