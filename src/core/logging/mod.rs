@@ -143,6 +143,11 @@ pub struct AwslogsDefaults {
     pub region: Option<String>,
     /// The log group; without it /aws/batch/job.
     pub group: Option<String>,
+    /// `valueFrom` of the certificate authority of the endpoint, where it is none that everybody knows: a Secret of the
+    /// job's namespace.
+    pub authority: Option<String>,
+    /// The endpoint need not prove who it is.
+    pub unverified: bool,
 }
 
 /// Why a `logConfiguration` cannot be honoured.

@@ -51,6 +51,8 @@ pub struct Awslogs {
     pub create_group: bool,
     /// The endpoint, where it is not AWS's.
     pub endpoint: Option<Address>,
+    /// How it proves who it is. Fluent Bit speaks TLS to it, whatever it is told.
+    pub tls: Tls,
     /// The endpoint is the administrator's.
     pub endpoint_of_environment: bool,
     /// Events are metrics in the embedded metric format.

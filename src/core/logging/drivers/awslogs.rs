@@ -5,9 +5,9 @@
 use super::super::AwslogsDefaults;
 use super::super::multiline::Multiline;
 use super::super::options::{COMMON, Entry, Options, Rule};
-use super::super::route::{Awslogs, Output};
-use super::super::value::Literal;
-use super::{Reading, endpoint, region};
+use super::super::route::{Awslogs, Output, Tls};
+use super::super::value::{Address, Literal};
+use super::{Reading, region};
 
 /// The log group of jobs that name none.
 const GROUP: &str = "/aws/batch/job";
@@ -28,6 +28,8 @@ pub(super) const TABLES: &[&[Entry]] = &[
         ("awslogs-multiline-pattern", Rule::Honoured),
         ("awslogs-endpoint", Rule::Honoured),
         ("awslogs-format", Rule::Honoured),
+        ("awslogs-capath", Rule::File),
+        ("awslogs-insecureskipverify", Rule::Honoured),
         ("awslogs-stream", Rule::Refused(OWN_STREAM)),
         ("tag", Rule::Refused(OWN_STREAM)),
         ("awslogs-force-flush-interval-seconds", Rule::Refused(BATCHES)),
@@ -55,6 +57,7 @@ pub(super) fn read(options: &mut Options<'_>, defaults: &AwslogsDefaults) -> Rea
     let stated = options.read("awslogs-endpoint", endpoint);
     let endpoint_of_environment = options.raw("awslogs-endpoint").is_none();
     let endpoint = stated.or_else(|| default(options, "endpoint", defaults.endpoint.as_deref(), endpoint));
+    let tls = tls(options, defaults);
     let region = match options.raw("awslogs-region") {
         Some(_) => options.read("awslogs-region", region),
         None => default(options, "region", defaults.region.as_deref(), region),
@@ -78,6 +81,7 @@ pub(super) fn read(options: &mut Options<'_>, defaults: &AwslogsDefaults) -> Rea
             prefix,
             create_group,
             endpoint,
+            tls,
             endpoint_of_environment,
             embedded_metrics,
         })
@@ -101,6 +105,38 @@ fn default<T>(
             );
             None
         }
+    }
+}
+
+/// An endpoint other than AWS's. Fluent Bit's output takes no `tls`: once it has set up its credentials, it has TLS on
+/// and nothing turns it off.
+fn endpoint(text: &str) -> Result<Address, String> {
+    if text.starts_with("http://") {
+        return Err(format!("{text:?} is not possible: Fluent Bit speaks to CloudWatch Logs by TLS only"));
+    }
+    super::endpoint(text)
+}
+
+/// How the endpoint proves who it is. What the environment says of its own does not hold for another.
+fn tls(options: &mut Options<'_>, defaults: &AwslogsDefaults) -> Tls {
+    let stated = options.raw("awslogs-endpoint").is_some();
+    let unverified = options.boolean("awslogs-insecureskipverify");
+    let authority = options.file("awslogs-capath");
+    if !stated && unverified.is_some() {
+        options.refuse("awslogs-insecureskipverify", "it goes with awslogs-endpoint only");
+    }
+    if !stated && authority.is_some() {
+        options.refuse("awslogs-capath", "it goes with awslogs-endpoint only");
+    }
+    match (stated, defaults.endpoint.is_some()) {
+        (true, _) => Tls { on: true, unverified: unverified.unwrap_or(false), authority, ..Tls::default() },
+        (false, true) => Tls {
+            on: true,
+            unverified: defaults.unverified,
+            authority: defaults.authority.clone(),
+            ..Tls::default()
+        },
+        (false, false) => Tls { on: true, ..Tls::default() },
     }
 }
 

@@ -88,8 +88,17 @@ fn is_secret(name: &str) -> bool {
     !address && (whole.contains(&name) || part.iter().any(|part| name.contains(part)))
 }
 
+/// Outputs that speak TLS to AWS without being told, and do not start when they are.
+const TLS_OF_ITSELF: [&str; 3] = ["cloudwatch_logs", "kinesis_firehose", "kinesis_streams"];
+/// Outputs that have none, and do not start with it.
+const WITHOUT_TLS: [&str; 3] = ["nats", "stdout", "udp"];
+
 fn rule(output: &str, name: &str) -> Rule {
-    if SIDECARS.contains(&name) {
+    if name == "tls" && TLS_OF_ITSELF.contains(&output) {
+        Rule::Refused("this output uses TLS by itself, and does not start when it is told to")
+    } else if name == "tls" && WITHOUT_TLS.contains(&output) {
+        Rule::Refused("Fluent Bit has no TLS for this output, and does not start when it is told to use it")
+    } else if SIDECARS.contains(&name) {
         Rule::Refused(OF_THE_SIDECAR)
     } else if names_files(output, name) {
         Rule::Refused(FILES)
@@ -196,6 +205,13 @@ mod tests {
         };
         assert_eq!(named(|rule| *rule == Rule::Secret).join(" "), SECRETS,);
         assert_eq!(named(|rule| *rule == Rule::Refused(FILES)).join(" "), REFUSED_FILES);
+    }
+
+    #[test]
+    fn outputs_that_take_no_tls() {
+        let refused = |output: &&str| matches!(rule(output, "tls"), Rule::Refused(_));
+        let found: Vec<&str> = outputs().filter(refused).collect();
+        assert_eq!(found.join(" "), "cloudwatch_logs kinesis_firehose kinesis_streams nats stdout udp");
     }
 
     const SECRETS: &str = "api_key apikey auth_token authorization_endpoint_bearer_token authorization_endpoint_password \

@@ -74,6 +74,7 @@ fn of_awslogs(awslogs: &Awslogs, references: &mut dyn References) -> Properties 
         prefix: _,
         create_group,
         endpoint,
+        tls: by,
         endpoint_of_environment: _,
         embedded_metrics,
     } = awslogs;
@@ -84,14 +85,16 @@ fn of_awslogs(awslogs: &Awslogs, references: &mut dyn References) -> Properties 
         .with("log_key", "log")
         .with_some("log_format", embedded_metrics.then_some("json/emf"))
         .with("auto_create_group", *create_group);
+    // Without `tls`: Fluent Bit does not start with it here, and does without it what it would say.
     match endpoint {
-        None => properties.with("tls", true),
+        None => properties,
         Some(endpoint) => {
-            let on = endpoint.scheme == "https";
+            let authority = by.authority.as_ref().map(|reference| Text::fixed(references.file(reference)));
             properties
                 .with("endpoint", Text::fixed(endpoint.host.clone()))
-                .with("port", u64::from(endpoint.port.unwrap_or(if on { 443 } else { 80 })))
-                .with("tls", on)
+                .with("port", u64::from(endpoint.port.unwrap_or(443)))
+                .with("tls.verify", !by.unverified)
+                .with_some("tls.ca_file", authority)
         }
     }
 }

@@ -34,7 +34,7 @@ static ALL: [(Driver, &[(&str, &str)]); 13] = [
             ("awslogs-stream-prefix", "team-a"),
             ("awslogs-create-group", "true"),
             ("awslogs-datetime-format", "%Y-%m-%d %H:%M:%S"),
-            ("awslogs-endpoint", "http://logs.local:4566"),
+            ("awslogs-endpoint", "https://logs.local:4566"),
             ("mode", "non-blocking"),
             ("max-buffer-size", "25m"),
         ],

@@ -5,6 +5,7 @@ mod goldens;
 mod injection;
 mod options;
 mod policy;
+mod real;
 mod schema;
 
 use batchyard_core::logging::route::Route;

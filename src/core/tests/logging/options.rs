@@ -42,6 +42,8 @@ const FIELD: &[&str] = &["", "a\nb", "a ", "${HOME}", "$log"];
 const TAG: &[&str] = &["", "a b", "{{.Hostname}}", "{{.ID", "${A}", "\"", "ü"];
 const URL: &[&str] =
     &["", "a.example.com", "ftp://a", "https://u:p@a", "https://a b", "https://${A}", "https://a\n"];
+const AWS: &[&str] = &["", "http://l:4566", "l:4566", "https://l/path", "https://u:p@l", "https://${A}"];
+const ENDPOINT: &[(&str, &str)] = &[("awslogs-endpoint", "https://l")];
 const REGION: &[&str] = &["", "Eu", "eu west", "${A}", "eu-west-1\n"];
 
 use Driver::{
@@ -69,7 +71,18 @@ static EXAMPLES: &[Example] = &[
     example(Awslogs, "awslogs-create-stream", "true", "", &["", "false", "yes"]),
     example(Awslogs, "awslogs-datetime-format", "%H:%M", "2[0-3]):[0-5][0-9])", &["", "%Q", "[%Y", "%Y\n"]),
     example(Awslogs, "awslogs-multiline-pattern", "^INFO", "(?:^INFO)", &["", "(", "${A}", "(?=a)", "a\n"]),
-    example(Awslogs, "awslogs-endpoint", "http://l:4566", "endpoint: l\n    port: 4566\n    tls: false", URL),
+    example(
+        Awslogs,
+        "awslogs-endpoint",
+        "https://l:4566",
+        "endpoint: l\n    port: 4566\n    tls.verify: true",
+        AWS,
+    ),
+    with(
+        example(Awslogs, "awslogs-capath", "ca", "tls.ca_file: /batchyard/certificates/0.pem", &[]),
+        ENDPOINT,
+    ),
+    with(example(Awslogs, "awslogs-insecureskipverify", "true", "tls.verify: false", FLAG), ENDPOINT),
     example(Awslogs, "awslogs-format", "json/emf", "log_format: json/emf", &["", "json"]),
     example(
         Splunk,
@@ -506,20 +519,31 @@ fn properties_of_any_output() {
 #[test]
 fn the_environments_awslogs_holds_where_the_job_says_nothing() {
     let defaults = AwslogsDefaults {
-        endpoint: Some("http://localstack:4566".into()),
+        endpoint: Some("https://localstack:4566".into()),
         region: Some("eu-west-1".into()),
         group: Some("/ours".into()),
+        authority: Some("localstack:ca".into()),
+        unverified: true,
     };
     let route = Route::read(&configuration(Awslogs, &[]), &defaults).expect("a route");
     let text = shown_alone(&route);
-    for part in
-        ["region: eu-west-1", "log_group_name: /ours", "endpoint: localstack", "port: 4566", "tls: false"]
-    {
+    for part in [
+        "region: eu-west-1",
+        "log_group_name: /ours",
+        "endpoint: localstack",
+        "port: 4566",
+        "tls.verify: false",
+        "tls.ca_file: /batchyard/certificates/0.pem",
+        "# file 0.pem: localstack:ca",
+    ] {
         assert!(text.contains(part), "{text}");
     }
     let stated = configuration(Awslogs, &[("awslogs-region", "us-east-1"), ("awslogs-group", "/mine")]);
     let text = shown_alone(&Route::read(&stated, &defaults).expect("a route"));
     assert!(text.contains("region: us-east-1") && text.contains("log_group_name: /mine"), "{text}");
+    let other = configuration(Awslogs, &[("awslogs-endpoint", "https://other")]);
+    let text = shown_alone(&Route::read(&other, &defaults).expect("a route"));
+    assert!(text.contains("tls.verify: true") && !text.contains("ca_file"), "{text}");
     let none = Route::read(&configuration(Awslogs, &[]), &AwslogsDefaults::default()).expect_err("no region");
     assert_eq!(none.len(), 1);
     let region = configuration(Awslogs, &[("awslogs-region", "eu-west-1")]);

@@ -139,15 +139,16 @@ fn each_rule() {
 #[test]
 fn an_endpoint_of_the_environment_needs_no_leave() {
     let defaults = AwslogsDefaults {
-        endpoint: Some("http://localstack:4566".into()),
+        endpoint: Some("https://localstack:4566".into()),
         region: Some("eu-west-1".into()),
         group: Some("/ours".into()),
+        ..AwslogsDefaults::default()
     };
     let strict = policy(&[], &["/ours"], &["other"]);
     let route = Route::read(&configuration(Driver::Awslogs, &[]), &defaults).expect("a route");
     assert_eq!(route.log_group(), Some("/ours"));
     assert_eq!(strict.check(&route, "ce"), Ok(()));
-    let stated = configuration(Driver::Awslogs, &[("awslogs-endpoint", "http://localstack:4566")]);
+    let stated = configuration(Driver::Awslogs, &[("awslogs-endpoint", "https://localstack:4566")]);
     let route = Route::read(&stated, &defaults).expect("a route");
     assert_eq!(destinations(&route.output), [Destination::Host("localstack".into())]);
     assert_eq!(strict.check(&route, "ce").expect_err("a host").len(), 1);
