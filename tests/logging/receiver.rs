@@ -1,0 +1,216 @@
+//! Sinks on loopback: they take what Fluent Bit sends, by HTTP, as lines or by fluentd's forward protocol, and can be
+//! down and up again.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rmpv::Value as Packed;
+
+/// How a sink speaks.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// HTTP, answered with this status and body.
+    Http(u16, &'static str),
+    /// Pieces that end with this byte.
+    Ended(u8),
+    /// fluentd's forward protocol.
+    Forward,
+}
+
+/// What came: a request, a piece, or an entry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Item {
+    /// The request's line and headers, or a message's tag.
+    pub(crate) head: String,
+    /// What was in it, uncompressed.
+    pub(crate) body: Vec<u8>,
+    /// The record of an entry.
+    pub(crate) record: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Default)]
+struct Shared {
+    items: Mutex<Vec<Item>>,
+    connections: Mutex<Vec<TcpStream>>,
+    down: AtomicBool,
+}
+
+/// A sink.
+pub(crate) struct Receiver {
+    kind: Kind,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepts: Option<JoinHandle<()>>,
+}
+
+impl Receiver {
+    pub(crate) fn start(kind: Kind) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+        let address = listener.local_addr().expect("an address");
+        let mut receiver = Self { kind, address, shared: Arc::default(), accepts: None };
+        receiver.serve(listener);
+        receiver
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let (shared, kind) = (self.shared.clone(), self.kind);
+        shared.down.store(false, Ordering::SeqCst);
+        self.accepts = Some(std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if shared.down.load(Ordering::SeqCst) {
+                    return;
+                }
+                let known = stream.try_clone().expect("a socket");
+                shared.connections.lock().unwrap_or_else(PoisonError::into_inner).push(known);
+                let shared = shared.clone();
+                std::thread::spawn(move || take(kind, stream, &shared));
+            }
+        }));
+    }
+
+    /// Connections are cut and refused from now on.
+    pub(crate) fn down(&mut self) {
+        self.shared.down.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        if let Some(accepts) = self.accepts.take() {
+            let _ = accepts.join();
+        }
+        let mut connections = self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.drain(..).for_each(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
+    }
+
+    /// It is back at the same address.
+    pub(crate) fn up(&mut self) {
+        self.serve(TcpListener::bind(self.address).expect("the address is free"));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.shared.items.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn items(&self) -> Vec<Item> {
+        self.shared.items.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
+
+impl Shared {
+    fn keep(&self, items: impl IntoIterator<Item = Item>) {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).extend(items);
+    }
+}
+
+fn take(kind: Kind, stream: TcpStream, shared: &Shared) {
+    let Ok(mut answers) = stream.try_clone() else { return };
+    let mut reader = BufReader::new(stream);
+    match kind {
+        Kind::Http(status, body) => while http(&mut reader, &mut answers, status, body, shared).is_some() {},
+        Kind::Ended(end) => {
+            let mut piece = Vec::new();
+            while reader.read_until(end, &mut piece).is_ok_and(|read| read > 0) {
+                piece.pop_if(|last| *last == end);
+                shared.keep([Item { body: std::mem::take(&mut piece), ..Item::default() }]);
+            }
+        }
+        Kind::Forward => {
+            while let Ok(message) = rmpv::decode::read_value(&mut reader) {
+                let (items, chunk) = entries(&message);
+                shared.keep(items);
+                let Some(chunk) = chunk else { continue };
+                let answer = Packed::Map(vec![("ack".into(), chunk)]);
+                let _ = rmpv::encode::write_value(&mut answers, &answer);
+            }
+        }
+    }
+}
+
+fn http(
+    reader: &mut BufReader<TcpStream>,
+    answers: &mut TcpStream,
+    status: u16,
+    answer: &str,
+    shared: &Shared,
+) -> Option<()> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        (reader.read_line(&mut head).ok()? > 0).then_some(())?;
+    }
+    let header = |name: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+    };
+    let length = header("content-length").map_or(0, |length| length.parse().unwrap_or(0));
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    if header("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+        let mut plain = Vec::new();
+        flate2::read::MultiGzDecoder::new(&body[..]).read_to_end(&mut plain).expect("gzip");
+        body = plain;
+    }
+    shared.keep([Item { head: head.clone(), body, ..Item::default() }]);
+    let length = answer.len();
+    let type_ = "Content-Type: application/json\r\nETag: \"x\"";
+    write!(answers, "HTTP/1.1 {status} X\r\n{type_}\r\nContent-Length: {length}\r\n\r\n{answer}").ok()
+}
+
+/// The entries of a message, and the chunk whose receipt it asks for.
+fn entries(message: &Packed) -> (Vec<Item>, Option<Packed>) {
+    let Some([tag, rest @ ..]) = message.as_array().map(Vec::as_slice) else { return (Vec::new(), None) };
+    let tag = tag.as_str().unwrap_or_default().to_owned();
+    let mut all = Vec::new();
+    match &rest[0] {
+        Packed::Array(entries) => all.clone_from(entries),
+        packed => {
+            let mut bytes = packed.as_slice().unwrap_or_default();
+            while !bytes.is_empty() {
+                all.push(rmpv::decode::read_value(&mut bytes).expect("an entry"));
+            }
+        }
+    }
+    let text =
+        |value: &Packed| value.as_slice().map_or_else(|| value.to_string().into_bytes(), <[u8]>::to_vec);
+    let item = |entry: &Packed| {
+        let record = entry.as_array().and_then(|entry| entry.get(1)?.as_map());
+        let members = record.into_iter().flatten();
+        let record = members.map(|(name, value)| (name.as_str().unwrap_or_default().to_owned(), text(value)));
+        Item { head: tag.clone(), record: record.collect(), ..Item::default() }
+    };
+    let options = rest.last().and_then(Packed::as_map).into_iter().flatten();
+    let chunk =
+        options.filter(|(name, _)| name.as_str() == Some("chunk")).map(|(_, value)| value.clone()).next();
+    (all.iter().map(item).collect(), chunk)
+}
+
+/// A sink for datagrams.
+pub(crate) struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    pub(crate) fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback port is free");
+        socket.set_read_timeout(Some(super::PATIENCE)).expect("a socket");
+        Self(socket)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.0.local_addr().expect("an address").port()
+    }
+
+    pub(crate) fn next(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 70_000];
+        let length = self.0.recv(&mut bytes).expect("a datagram comes");
+        bytes.truncate(length);
+        bytes
+    }
+}
