@@ -130,7 +130,10 @@ fn take(kind: Kind, stream: TcpStream, shared: &Shared) {
                 shared.keep(items);
                 let Some(chunk) = chunk else { continue };
                 let answer = Packed::Map(vec![("ack".into(), chunk)]);
-                let _ = rmpv::encode::write_value(&mut answers, &answer);
+                // At once: Fluent Bit takes what comes first for the whole of it, and sends again what it could not read.
+                let mut bytes = Vec::new();
+                rmpv::encode::write_value(&mut bytes, &answer).expect("it is encoded");
+                let _ = answers.write_all(&bytes);
             }
         }
     }
