@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use batchyard_core::definition::revision::{Newest, Revision, newest};
-use batchyard_core::reason::resources;
+use batchyard_core::reason::{logs, resources};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{Api, Resource, ResourceExt};
@@ -12,6 +12,7 @@ use tracing::info;
 use super::revision;
 use super::standing::{Conditions, count, ignored_fields, is_deleting};
 use super::{Context, Outcome, Wake};
+use crate::crd::convert::logging;
 use crate::crd::ignored::{Kind, unsupported_fields};
 use crate::crd::job_definition::{Revision as RevisionEntry, RevisionStatus};
 use crate::crd::{JobDefinition, JobDefinitionStatus};
@@ -110,12 +111,16 @@ fn set_conditions(
 ) {
     let spec = serde_json::to_value(&definition.spec).unwrap_or_default();
     let unsupported = unsupported_fields(Kind::JobDefinition, &spec);
+    let logging = logging::look(&definition.spec);
     let newest = newest.and_then(|newest| u32::try_from(newest).ok()).unwrap_or(0);
     let mut conditions = Conditions::of(definition, conditions, now);
     match refused {
         Some(why) => conditions.ready(false, "RevisionRefused", resources::revision_refused(why)),
         None if !unsupported.is_empty() => {
             conditions.ready(false, "NotSupported", resources::unsupported(&unsupported));
+        }
+        None if !logging.faults.is_empty() => {
+            conditions.ready(false, "Invalid", logging.faults.join("; "));
         }
         None if any_active => conditions.ready(true, "Registered", resources::registered(newest)),
         None => conditions.ready(true, "Deregistered", resources::all_deregistered(newest)),
@@ -125,6 +130,8 @@ fn set_conditions(
         ignored_fields(Kind::JobDefinition, definition, &definition.spec, "jobDefinitionName", aws_name);
     ignored.retain(|field| !unsupported.contains(field));
     conditions.fields_ignored(&ignored);
+    let plain_text = (!logging.plain_text.is_empty()).then(|| logs::plain_text(&logging.plain_text));
+    conditions.plain_text_secret(plain_text);
 }
 
 fn number(number: u32) -> i32 {

@@ -14,6 +14,7 @@ use super::compute_environment::allows;
 use super::standing::{Conditions, first, ignored_fields, is_deleting, is_held, vcpus};
 use super::{Context, Outcome, Wake};
 use crate::crd::conditions::{ConditionType, find};
+use crate::crd::convert::logging;
 use crate::crd::ignored::Kind;
 use crate::crd::job_queue::{FrontJob, JobCounts, JobStateTimeLimitAction, TimeLimitAction};
 use crate::crd::shared::ResourceStatus;
@@ -71,6 +72,7 @@ pub async fn reconcile(queue: Arc<JobQueue>, context: Arc<Context>) -> Outcome {
     let policy = queue.spec.scheduling_policy_arn.as_deref();
     let missing = policy.filter(|policy| context.caches.policy(&namespace, policy).is_none());
     let obstacle = obstacle.or_else(|| missing.map(resources::policy_missing));
+    let obstacle = obstacle.or_else(|| logging::fault_of_queue(&queue.spec));
     if let Some(pause) = context.refresh.pause(queue.as_ref())
         && says(&queue, obstacle.as_deref(), blocked(&queue, &context).as_ref())
     {
@@ -372,7 +374,7 @@ mod tests {
     #[test]
     fn the_status_is_a_fixpoint_and_keeps_what_others_wrote() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut queue = queue(json!({}), json!({"logging": {"logConfiguration": {"logDriver": "awslogs"}}}));
+        let mut queue = queue(json!({}), json!({"jobQueueType": "EKS"}));
         queue.status = Some(JobQueueStatus { front_updated_at: Some(now), ..JobQueueStatus::default() });
         let tally =
             Tally { phases: vec![(Phase::Running, 2)], unfinished: vec!["a".into()], vcpus_milli: 250 };
@@ -382,7 +384,7 @@ mod tests {
         let counts = serde_json::to_value(&status.jobs).expect("counts");
         assert_eq!((&counts["RUNNING"], &counts["FAILED"]), (&json!(2), &json!(0)));
         let ignored = find(&status.conditions, ConditionType::FieldsIgnored).expect("a condition");
-        assert!(ignored.message.contains("logging"), "{}", ignored.message);
+        assert!(ignored.message.contains("jobQueueType"), "{}", ignored.message);
         assert!(!says(&queue, None, None), "nothing is said yet");
         queue.status = Some(status.clone());
         assert!(says(&queue, None, None) && !says(&queue, Some("CLIENT_ERROR - why"), None));

@@ -65,6 +65,11 @@ impl<'c> Conditions<'c> {
         self.set_if(ConditionType::FieldsIgnored, "NotSupported", message);
     }
 
+    /// `PlainTextSecret` with the places where one stands, or without the condition if none does.
+    pub(super) fn plain_text_secret(&mut self, message: Option<String>) {
+        self.set_if(ConditionType::PlainTextSecret, "InOptions", message);
+    }
+
     /// `DeletionBlocked` with what holds the object, or without the condition if nothing does.
     pub(super) fn deletion_blocked(&mut self, message: Option<String>) {
         self.set_if(ConditionType::DeletionBlocked, "InUse", message);

@@ -18,6 +18,7 @@ use super::standing::{Conditions, count, first, ignored_fields, is_deleting, is_
 use super::{Context, Outcome, Wake};
 use crate::crd::aws_compute::ComputeResourceType;
 use crate::crd::compute_environment::{AllowedNamespaces, LargestJob};
+use crate::crd::convert::logging;
 use crate::crd::ignored::{ALLOCATION_STRATEGY, Kind, MIN_VCPUS};
 use crate::crd::job_queue::JobCounts;
 use crate::crd::shared::ResourceStatus;
@@ -56,10 +57,12 @@ pub async fn reconcile(environment: Arc<ComputeEnvironment>, context: Arc<Contex
     }
     let mut capacity = capacity::provide(&environment, &context).await?;
     let nodes = context.caches.nodes.state();
-    capacity.obstacle = obstacle(&environment.spec, &nodes).or(capacity.obstacle).or_else(|| {
-        let refusal = context.dispatch.refusal_of(&environment)?;
-        Some(resources::pods_refused(refusal.member, &refusal.why))
-    });
+    let own = || logging::fault_of_environment(&environment.spec);
+    capacity.obstacle =
+        obstacle(&environment.spec, &nodes).or_else(own).or(capacity.obstacle).or_else(|| {
+            let refusal = context.dispatch.refusal_of(&environment)?;
+            Some(resources::pods_refused(refusal.member, &refusal.why))
+        });
     let told = is_told(&environment, &capacity);
     let pause = context.refresh.pause(environment.as_ref()).filter(|_| told);
     if let Some(pause) = pause.filter(|_| !deleting) {

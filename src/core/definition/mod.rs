@@ -14,6 +14,7 @@ pub mod ecs;
 pub mod eks;
 pub mod fargate;
 mod metadata;
+pub mod logs;
 pub mod nodes;
 pub mod parameters;
 pub mod requirements;
@@ -27,6 +28,7 @@ use container::{Linux, Mount, Platform, SecretVariable, Ulimit, User, Volume};
 use parameters::{Parameters, substitute};
 use requirements::{Amounts, Stated};
 
+use crate::logging::Configuration;
 use crate::name;
 
 /// What runs in the pod of a job.
@@ -91,6 +93,8 @@ pub struct Properties {
     pub ephemeral_storage_gib: Option<i64>,
     /// The Secret with the registry's credentials.
     pub pull_secret: Option<Box<str>>,
+    /// `logConfiguration`.
+    pub logging: Option<Box<Configuration>>,
 }
 
 /// `containerOverrides` as plain data.

@@ -8,6 +8,7 @@
 
 pub mod clean;
 pub mod explain;
+pub mod logs;
 pub mod resources;
 
 use clean::{REASON_LIMIT, STATUS_REASON_LIMIT, line, shorten};

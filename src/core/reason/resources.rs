@@ -219,7 +219,7 @@ pub fn name_has_no_effect(field: &str, slug: &str) -> String {
     format!("{field} (the object would have to be named {slug})")
 }
 
-fn client_error(why: &str) -> String {
+pub(super) fn client_error(why: &str) -> String {
     format!("CLIENT_ERROR - {why}")
 }
 

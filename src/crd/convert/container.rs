@@ -7,6 +7,7 @@ use batchyard_core::definition::container::{
 use batchyard_core::definition::requirements::Stated;
 use batchyard_core::definition::{Overrides, Properties, secrets};
 
+use super::logging::configuration;
 use crate::crd::container::{self as wire, KeyValuePair, ResourceRequirement, ResourceType};
 use crate::crd::overrides::ContainerOverrides;
 
@@ -43,6 +44,7 @@ pub(super) fn properties(wire: &wire::ContainerProperties) -> Result<Properties,
         platform: wire.runtime_platform.as_ref().map(platform).unwrap_or_default(),
         ephemeral_storage_gib: wire.ephemeral_storage.as_ref().map(|storage| i64::from(storage.size_in_gi_b)),
         pull_secret: pull_secret(wire.repository_credentials.as_ref())?,
+        logging: wire.log_configuration.as_ref().map(|wire| Box::new(configuration(wire))),
     })
 }
 

@@ -3,6 +3,7 @@
 mod container;
 mod ecs;
 mod eks;
+pub mod logging;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -80,8 +81,13 @@ impl Plan {
     /// # Errors
     /// A sentence that names the member.
     pub fn check_namespace(&self, own: &str) -> Result<(), String> {
+        self.all_effective().try_for_each(|effective| effective.check_namespace(own))
+    }
+
+    /// What its pods run: of a multi-node job what each group of nodes does.
+    pub fn all_effective(&self) -> impl Iterator<Item = &Effective> {
         let groups = self.gang.iter().flat_map(|gang| &gang.groups).map(|group| &group.effective);
-        groups.chain(self.effective.as_ref().ok()).try_for_each(|effective| effective.check_namespace(own))
+        groups.chain(self.effective.as_ref().ok())
     }
 
     /// Says of the containers of each pod what they are for: users can edit what stands on the pods.
@@ -198,13 +204,15 @@ fn work(
     task: Option<&EcsProperties>,
     pod: Option<&EksProperties>,
 ) -> Result<Work, String> {
-    match (container, task, pod) {
-        (Some(container), None, None) => Ok(Work::Container(properties(container)?)),
-        (None, Some(wire), None) => Ok(Work::Task(Box::new(ecs::task(wire)?))),
-        (None, None, Some(wire)) => Ok(Work::Pod(Box::new(eks::pod(wire)?))),
-        (None, None, None) => Err(format!("{member} is missing")),
-        _ => Err(format!("only one of {member}, ecsProperties and eksProperties can be given")),
-    }
+    let work = match (container, task, pod) {
+        (Some(container), None, None) => Work::Container(properties(container)?),
+        (None, Some(wire), None) => Work::Task(Box::new(ecs::task(wire)?)),
+        (None, None, Some(wire)) => Work::Pod(Box::new(eks::pod(wire)?)),
+        (None, None, None) => return Err(format!("{member} is missing")),
+        _ => return Err(format!("only one of {member}, ecsProperties and eksProperties can be given")),
+    };
+    logging::check(&work, member)?;
+    Ok(work)
 }
 
 fn work_overrides(

@@ -1,0 +1,104 @@
+//! How jobs, queues and environments are told of logging, beside [`crate::logging::text`]. All of it is ours.
+
+use super::clean::{REASON_LIMIT, line};
+use crate::logging::Refusal;
+
+/// The default of a queue, as what is wrong with it is told at a job.
+pub fn of_queue(queue: &str) -> String {
+    format!("JobQueue {queue}: logging.logConfiguration")
+}
+
+/// The default of an environment, as what is wrong with it is told at a job.
+pub fn of_environment(environment: &str) -> String {
+    format!("ComputeEnvironment {environment}: logging.logConfiguration")
+}
+
+/// The environment does not allow where the job's output would go.
+pub fn forbidden(place: &str, rules: &[String]) -> String {
+    format!("{place}: {}", rules.join("; "))
+}
+
+/// What makes an environment or a queue INVALID: its own `logging`.
+pub fn invalid(why: &str) -> String {
+    super::resources::client_error(why)
+}
+
+/// Output that is followed through the API.
+pub fn source_unsupported() -> String {
+    invalid("logging.source: API is not supported yet; pods need a hostPath of their own log folder")
+}
+
+/// The driver journald.
+pub fn journald_unsupported() -> Refusal {
+    let why = "journald is not supported yet: Fluent Bit cannot write to the node's journal by itself";
+    Refusal { member: "logDriver".to_owned(), why: why.to_owned() }
+}
+
+/// How [`sidecar_late`] begins.
+const SIDECAR_LATE: &str = "Log sidecar did not start";
+
+/// The pod's log sidecar did not start in time; seen on placements only.
+pub fn sidecar_late(seconds: i64, why: &str) -> String {
+    line(&format!("{SIDECAR_LATE} within {seconds} s: {why}"), REASON_LIMIT)
+}
+
+/// True for a placement that ended since its log sidecar did not start.
+pub fn is_sidecar_late(text: &str) -> bool {
+    text.starts_with(SIDECAR_LATE)
+}
+
+/// The Secret with the sidecar's configuration cannot be made.
+pub fn configuration_refused(why: &str) -> String {
+    line(&format!("Its configuration cannot be made: {why}"), REASON_LIMIT)
+}
+
+/// The namespace takes no pod with a log sidecar.
+pub fn pod_refused(why: &str) -> String {
+    line(&format!("Pods with a log sidecar are refused: {why}"), REASON_LIMIT)
+}
+
+/// `LogsRouted` is False: the pod has no sidecar. `kubectl logs` has the output.
+pub fn not_routed(why: &str) -> String {
+    format!("Output stays where kubectl logs finds it. {why}")
+}
+
+/// `LogsRouted` is False: the sidecar ended while the job ran.
+pub fn sidecar_ended(pod: &str, code: i32, word: &str) -> String {
+    let word = if word.is_empty() || word == "Error" { String::new() } else { format!(" ({word})") };
+    format!(
+        "The log sidecar of pod {pod} ended with exit code {code}{word} while the job ran; the kubelet starts it again"
+    )
+}
+
+/// Options in which a secret stands in plain text.
+pub fn plain_text(places: &[String]) -> String {
+    format!(
+        "{}: everybody who may read the definition sees it; name a Secret in secretOptions instead",
+        places.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_sounds_secret_is_no_secret() {
+        let refusal = |member: &str| Refusal { member: member.to_owned(), why: "it is required".to_owned() };
+        let all = [refusal("options.splunk-token"), refusal("options.splunk-url")];
+        let text = crate::logging::text::refused("containerProperties.logConfiguration", &all);
+        assert_eq!(
+            crate::reason::cannot_run(&text),
+            "Invalid job definition: containerProperties.logConfiguration.options.splunk-token: it is required; \
+             containerProperties.logConfiguration.options.splunk-url: it is required"
+        );
+    }
+
+    #[test]
+    fn a_late_sidecar_is_known_by_its_text() {
+        let text = sidecar_late(60, "ImagePullBackOff: not found");
+        assert_eq!(text, "Log sidecar did not start within 60 s: ImagePullBackOff: not found");
+        assert!(is_sidecar_late(&text) && is_sidecar_late(&crate::reason::of_node(Some(&text), 3)));
+        assert!(!is_sidecar_late(crate::reason::UNPLACED));
+    }
+}
