@@ -54,6 +54,8 @@ pub struct PodView {
     pub init_containers: Vec<ContainerView>,
     /// `status.containerStatuses`, in the pod's order.
     pub containers: Vec<ContainerView>,
+    /// The stream of a log group that its output goes to.
+    pub log_stream: Option<String>,
     /// The containers that waited for others and were told to start.
     pub opened: Vec<String>,
 }

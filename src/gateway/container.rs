@@ -26,6 +26,7 @@ struct Pod<'a> {
     uid: &'a str,
     environment: Option<&'a str>,
     instance: Option<&'a str>,
+    stream: Option<&'a str>,
 }
 
 /// So much of a definition's name begins a log stream's.
@@ -63,7 +64,7 @@ impl Placed {
         Self {
             task: account.ecs(&format!("task/{environment}/{}", pod.uid)),
             instance: pod.instance.map(|id| account.ecs(&format!("container-instance/{environment}/{id}"))),
-            stream: stream_name(definition, ONLY, pod.name),
+            stream: pod.stream.map_or_else(|| stream_name(definition, ONLY, pod.name), str::to_owned),
         }
     }
 
@@ -94,6 +95,7 @@ impl Told<'_> {
             uid: &attempt.pod_uid,
             environment: attempt.compute_environment.as_deref(),
             instance: attempt.instance.as_deref().or(attempt.node_name.as_deref()),
+            stream: attempt.log_stream_name.as_deref(),
         };
         Placed::of(self.account, self.definition, &pod)
     }
@@ -106,6 +108,7 @@ impl Told<'_> {
                 uid: &current.pod_uid,
                 environment: current.compute_environment.as_deref(),
                 instance: current.instance.as_deref().or(current.node_name.as_deref()),
+                stream: current.log_stream_name.as_deref(),
             };
             return Some(Placed::of(self.account, self.definition, &pod));
         }

@@ -74,6 +74,15 @@ pub const STARTS_AFTER: &str = "batchyard.io/starts-after";
 /// Annotation: those of them that were told to start, separated by commas.
 pub const OPENED: &str = "batchyard.io/opened-containers";
 
+/// Annotation of a pod with a log sidecar: the drivers of its containers, separated by commas.
+pub const LOG_DRIVER: &str = "batchyard.io/log-driver";
+/// Annotation of such a pod: the log group, if its output goes to one.
+pub const LOG_GROUP: &str = "batchyard.io/log-group";
+/// Annotation of such a pod: the stream of that group.
+pub const LOG_STREAM: &str = "batchyard.io/log-stream";
+/// Annotation of a pod whose output should go somewhere and that has no log sidecar: why.
+pub const LOGS_NOT_ROUTED: &str = "batchyard.io/logs-not-routed";
+
 /// Label of a revision: ACTIVE or INACTIVE.
 pub const REVISION_STATUS: &str = "batchyard.io/revision-status";
 /// A value of [`REVISION_STATUS`]: new jobs may use it.

@@ -62,6 +62,7 @@ pub fn pod(pod: &core::Pod) -> Option<PodView> {
         conditions: status.conditions.unwrap_or_default().into_iter().map(condition).collect(),
         init_containers: containers(status.init_container_statuses, init_role),
         containers: in_order(containers(status.container_statuses, role), order, pod),
+        log_stream: pod.annotations().get(meta::LOG_STREAM).cloned(),
         opened: order::opened(pod),
     })
 }

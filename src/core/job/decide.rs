@@ -482,6 +482,7 @@ impl<'a> Step<'a> {
             pod_name: pod.name.clone(),
             pod_uid: pod.uid.clone(),
             compute_environment: pod.compute_environment.clone(),
+            log_stream_name: pod.log_stream.clone(),
             ..Current::default()
         });
         if current.bound_at.is_none() && pod.node_name.is_some() {

@@ -216,6 +216,10 @@ impl Look<'_> {
                 Some(Trouble::Ends(self.ending(ending.class, &ending.status_reason, index, why)))
             }
             Class::Deleted => Some(Trouble::Ends(self.deleted(index))),
+            // Also while the main node runs: whether there is a log decides nothing about the job.
+            Class::Unplaced if why.is_some_and(reason::logs::is_sidecar_late) => {
+                Some(Trouble::Back(Class::Unplaced, reason::of_node(why, index)))
+            }
             Class::Unplaced | Class::Rejected if self.has_started() => {
                 Some(Trouble::Ends(self.deleted(index)))
             }
@@ -294,6 +298,7 @@ impl Look<'_> {
             instance: instance.or_else(|| pod.node_name.clone()),
             stopped_at: Some(self.step.now),
             status_reason: reason::NODE_STOPPED.to_owned(),
+            log_stream_name: pod.log_stream.clone(),
             ..Attempt::default()
         };
         match sight {

@@ -153,6 +153,7 @@ pub(super) struct Ran {
     compute_environment: Option<String>,
     node_name: Option<String>,
     instance: Option<String>,
+    log_stream_name: Option<String>,
     bound: bool,
     /// When the pod's container was seen to run.
     started_at: Option<Timestamp>,
@@ -183,6 +184,7 @@ impl Ran {
             compute_environment: pod.compute_environment.clone(),
             node_name: None,
             instance: None,
+            log_stream_name: pod.log_stream.clone(),
             bound: false,
             started_at: None,
         }
@@ -202,6 +204,7 @@ impl Ran {
             compute_environment: self.compute_environment.clone(),
             node_name: self.node_name.clone(),
             instance: self.instance.clone(),
+            log_stream_name: self.log_stream_name.clone(),
             started_at: ending.started_at,
             stopped_at: ending.stopped_at,
             status_reason: ending.status_reason.clone(),
@@ -226,6 +229,7 @@ impl From<&Current> for Ran {
             compute_environment: current.compute_environment.clone(),
             node_name: current.node_name.clone(),
             instance: current.instance.clone(),
+            log_stream_name: current.log_stream_name.clone(),
             bound: current.bound_at.is_some(),
             started_at: current.started_at,
         }

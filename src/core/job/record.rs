@@ -202,6 +202,9 @@ pub struct Current {
     /// When the job's container started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    /// The stream of CloudWatch Logs that its output goes to, if it goes there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_stream_name: Option<String>,
 }
 
 /// An attempt that ended. The members that AWS has bear AWS's names
@@ -224,6 +227,9 @@ pub struct Attempt {
     /// The instance id from the node's providerID, else the node's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The stream of CloudWatch Logs that its output goes to, if it goes there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_stream_name: Option<String>,
     /// When the job's container started; absent if it never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

@@ -13,6 +13,8 @@ use super::route::{Output, Route};
 use super::stream;
 use super::tag::{Subject, Tag, is_plain};
 
+/// The sidecar's name in its pod.
+pub const CONTAINER: &str = "batchyard-log";
 /// The folder with the configuration, from a Secret, read-only.
 pub const CONFIGURATION: &str = "/batchyard/config";
 /// The configuration's name in it, and its key in the Secret.

@@ -47,6 +47,8 @@ pub struct Tolerances {
     pub create: SignedDuration,
     /// Volumes, network or sidecars are not ready (W12, W13, T12).
     pub start: SignedDuration,
+    /// The log sidecar has not started (T12): the pod is replaced by one without it.
+    pub log_sidecar: SignedDuration,
     /// `nodeLostTimeoutSeconds`: a node that is not ready for so long is given up (D17).
     pub node_lost: Option<SignedDuration>,
 }
@@ -60,6 +62,7 @@ impl Default for Tolerances {
             config: SignedDuration::from_mins(2),
             create: SignedDuration::from_mins(5),
             start: SignedDuration::from_mins(10),
+            log_sidecar: SignedDuration::from_secs(60),
             node_lost: None,
         }
     }
@@ -136,7 +139,7 @@ pub enum Class {
     Deleted,
     /// `activeDeadlineSeconds` ended the pod: not retried.
     Timeout,
-    /// The pod was gone before it was bound: no attempt is used.
+    /// The pod was gone before it was bound, or its log sidecar never started: no attempt is used.
     Unplaced,
     /// The kubelet refused the pod: no attempt is used, up to a limit.
     Rejected,

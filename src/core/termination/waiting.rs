@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::container::{self, End, How};
 use super::pull::{self, Cause};
 use super::{Class, Ending, Tolerances, later};
+use crate::logging::sidecar;
 use crate::order::{self, CONFIG, Standing};
 use crate::pod::{Address, ContainerRole, ContainerState, ContainerView, PodCondition, PodView};
 use crate::reason::{self, clean};
@@ -84,16 +85,35 @@ impl<'a> Scene<'a> {
         self.dwell(self.clock(std::iter::empty()), rule, reason::NODE_TO_BEGIN)
     }
 
+    /// True for the log sidecar once a container behind it has begun: what becomes of it then holds up nobody.
+    fn has_let_begin(&self, container: &ContainerView) -> bool {
+        let others = self.pod.init_containers.iter().chain(&self.pod.containers);
+        let has_begun =
+            |c: &ContainerView| container::start_of(c).is_some() || container::end_of(c).is_some();
+        container.name == sidecar::CONTAINER
+            && others.filter(|other| other.name != container.name).any(has_begun)
+    }
+
     /// The init container or sidecar at which the pod's start stands (W13).
     fn init(&self) -> Option<Dwell> {
         let inits = &self.pod.init_containers;
-        let at = inits.iter().position(|c| !is_through(c))?;
+        let at = inits.iter().position(|c| !is_through(c) && !self.has_let_begin(c))?;
         let (before, container) = (inits.get(..at)?, inits.get(at)?);
         let clock = self.clock(before.iter());
         match (&container.state, container.role) {
             (ContainerState::Running { .. }, _) => {
                 let rule = Rule { tolerance: None, ..unready(self.tolerances.start, "") };
                 Some(self.dwell(clock, rule, &reason::init_runs(&container.name)))
+            }
+            (state, ContainerRole::Sidecar)
+                if container.name == sidecar::CONTAINER && self.holds("PodReadyToStartContainers") =>
+            {
+                let (word, message) = words(state);
+                let why = reason::kubelet(word, pull::without_rpc(message));
+                let tolerance = self.tolerances.log_sidecar;
+                let why = reason::logs::sidecar_late(tolerance.as_secs(), &why);
+                let rule = Rule { tolerance: Some(tolerance), class: Class::Unplaced, reason: why.clone() };
+                Some(self.dwell(clock, rule, &why))
             }
             // T12: never the image's or the configuration's fault, for it is not the job's own.
             (state, ContainerRole::Sidecar) => {

@@ -6,7 +6,9 @@ use batchyard_core::job::decide::{Action, Decision, Deletion, Job, Readiness, Se
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{IntentKind, Record};
 use batchyard_core::job::retry::RetryStrategy;
-use batchyard_core::pod::{ContainerRole, ContainerState, ContainerView, NodeView, PodPhase, PodView};
+use batchyard_core::pod::{
+    ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
+};
 use batchyard_core::reason;
 use batchyard_core::termination::Tolerances;
 use jiff::{SignedDuration, Timestamp};
@@ -249,6 +251,54 @@ fn g14_init_containers_and_sidecars() {
     let decision = story.look(10, &[flushes]);
     assert_eq!(story.record.phase(), Phase::Succeeded);
     assert!(!deletes(&decision), "the kubelet ends it, and it may flush until then");
+}
+
+/// A log sidecar that does not start costs the job its pod and no attempt; one that has let others begin costs nothing.
+#[test]
+fn a_log_sidecar_decides_nothing_about_its_job() {
+    let ready = || PodCondition {
+        kind: "PodReadyToStartContainers".to_owned(),
+        status: true,
+        since: Some(at(5)),
+        ..PodCondition::default()
+    };
+    let with_log = |state, main, phase| {
+        let mut pod = pod(phase, main);
+        pod.conditions.push(ready());
+        pod.init_containers.push(ContainerView {
+            container_id: None,
+            ..container("batchyard-log", ContainerRole::Sidecar, state)
+        });
+        pod
+    };
+    let mut story = Story::new(1);
+    let missing = with_log(waiting("ImagePullBackOff"), waiting("PodInitializing"), PodPhase::Pending);
+    let wake = story.look(10, std::slice::from_ref(&missing)).wake.expect("the end of the patience");
+    assert_eq!((story.record.phase(), wake), (Phase::Starting, at(65)));
+    let decision = story.look(65, std::slice::from_ref(&missing));
+    assert_eq!((story.record.phase(), story.record.attempts.len()), (Phase::Runnable, 0));
+    assert!(deletes(&decision));
+    let lost = &story.record.placements[0];
+    assert_eq!(lost.status_reason, "Log sidecar did not start within 60 s: ImagePullBackOff");
+    assert!(reason::logs::is_sidecar_late(&lost.status_reason));
+    assert_eq!((story.record.next_attempt(), story.record.next_placement()), (1, 1));
+    // Without a sandbox the node is at fault, and it has the usual time.
+    let mut story = Story::new(1);
+    let mut unready = missing;
+    unready.conditions.clear();
+    story.look(65, &[unready]);
+    assert_eq!(story.record.phase(), Phase::Starting);
+    // An init container of the job's works for as long as it likes, whatever becomes of the sidecar.
+    let mut story = Story::new(1);
+    let mut works = with_log(waiting("CrashLoopBackOff"), waiting("PodInitializing"), PodPhase::Pending);
+    works.init_containers.push(container("first", ContainerRole::Init, running(6)));
+    story.look(10_000, &[works]);
+    assert_eq!(story.record.phase(), Phase::Starting);
+    // It crashes while the job runs.
+    let mut story = Story::new(1);
+    let crashes = with_log(waiting("CrashLoopBackOff"), running(6), PodPhase::Running);
+    story.look(10_000, &[crashes]);
+    assert_eq!(story.record.phase(), Phase::Running);
 }
 
 /// Kubelets have turned Succeeded into Failed and back; the first word counts, by the pod's uid.

@@ -160,6 +160,21 @@ fn a_gang_of_which_a_part_finds_no_host_is_taken_back() {
 }
 
 #[test]
+fn a_worker_whose_log_sidecar_does_not_start_is_no_end_of_the_attempt() {
+    let mut world = gang();
+    (0..3).for_each(|node| world.bind(node, &format!("n{node}")));
+    world.start(0);
+    world.log_waits(1, "ImagePullBackOff");
+    assert_eq!(world.record.phase(), Phase::Running);
+    world.wait(61);
+    assert_eq!((world.record.phase(), world.record.attempts.len()), (Phase::Runnable, 0));
+    let placement = &world.record.placements[0];
+    assert_eq!(placement.status_reason, "Log sidecar did not start within 60 s: ImagePullBackOff (node 1)");
+    world.kubelets_stop();
+    assert!(world.pods().all(|pod| (pod.attempt, pod.placement) == (1, 1)), "{:?}", world.names());
+}
+
+#[test]
 fn pods_that_are_missing_take_the_others_back_unless_the_main_node_runs() {
     let mut world = gang();
     world.bind(0, "n0");

@@ -235,6 +235,26 @@ impl World {
         });
     }
 
+    /// The log sidecar of a node waits, and with it the node's container.
+    pub(crate) fn log_waits(&mut self, node: u32, word: &str) {
+        let since = Some(self.now);
+        let reason = Some(word.to_owned());
+        self.change(node, |pod| {
+            let sandbox = PodCondition {
+                kind: "PodReadyToStartContainers".to_owned(),
+                status: true,
+                since,
+                ..PodCondition::default()
+            };
+            pod.conditions = vec![sandbox];
+            pod.init_containers = vec![ContainerView {
+                name: "batchyard-log".to_owned(),
+                role: ContainerRole::Sidecar,
+                ..container(ContainerState::Waiting { reason, message: None })
+            }];
+        });
+    }
+
     pub(crate) fn exit(&mut self, node: u32, code: i32) {
         let now = self.now;
         self.change(node, |pod| end(pod, code, now));
