@@ -73,12 +73,51 @@ pub struct Settings {
     /// What announces the end of a node.
     #[command(flatten)]
     pub notices: Notices,
+    /// The log sidecars of pods.
+    #[command(flatten)]
+    pub logging: LoggingSettings,
     /// The pods that hold room.
     #[command(flatten)]
     pub placeholders: PlaceholderSettings,
     /// What people may ask the leader.
     #[command(flatten)]
     pub view: ViewSettings,
+}
+
+/// Settings of the log sidecars.
+#[derive(Args, Clone, Debug)]
+pub struct LoggingSettings {
+    /// Fluent Bit's image.
+    #[arg(
+        id = "log-image",
+        long = "log-image",
+        env = "BATCHYARD_LOG_IMAGE",
+        default_value = "docker.io/fluent/fluent-bit:5.1.1"
+    )]
+    pub image: String,
+    /// When it is pulled; empty: as Kubernetes has it.
+    #[arg(
+        id = "log-image-pull-policy",
+        long = "log-image-pull-policy",
+        env = "BATCHYARD_LOG_IMAGE_PULL_POLICY",
+        default_value = ""
+    )]
+    pub pull_policy: String,
+    /// The CPU that a sidecar requests, in thousandths.
+    #[arg(long = "log-cpu-milli", env = "BATCHYARD_LOG_CPU_MILLI", default_value_t = 10)]
+    pub cpu_milli: i64,
+    /// The memory that a sidecar requests, in MiB.
+    #[arg(long = "log-memory-mib", env = "BATCHYARD_LOG_MEMORY_MIB", default_value_t = 64)]
+    pub memory_mib: u64,
+    /// The memory that a sidecar may have, in MiB.
+    #[arg(long = "log-memory-limit-mib", env = "BATCHYARD_LOG_MEMORY_LIMIT_MIB", default_value_t = 256)]
+    pub memory_limit_mib: u64,
+    /// How long a sidecar goes on reading at least once the job's containers have ended.
+    #[arg(long = "log-pre-stop-seconds", env = "BATCHYARD_LOG_PRE_STOP_SECONDS", default_value_t = 5)]
+    pub pre_stop_seconds: u64,
+    /// How long a sidecar goes on sending after that while its sink takes nothing.
+    #[arg(long = "log-flush-seconds", env = "BATCHYARD_LOG_FLUSH_SECONDS", default_value_t = 20)]
+    pub flush_seconds: u64,
 }
 
 /// Settings of the pods that keep `minvCpus` ready.

@@ -62,6 +62,7 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "gpu",
     "devices",
     "sessions",
+    "logging",
 ];
 
 /// Besides, where new nodes may come for pods that wait.
@@ -115,6 +116,7 @@ const JOB_QUEUE: &[&str] = &[
     "maxRunning",
     "finishedJobsLimit",
     "strictFencing",
+    "logging",
 ];
 
 const SCHEDULING_POLICY: &[&str] = &["name", "tags", "fairsharePolicy"];
@@ -193,6 +195,7 @@ const CONTAINER: &[&str] = &[
     "containerProperties.mountPoints",
     "containerProperties.secrets",
     "containerProperties.repositoryCredentials",
+    "containerProperties.logConfiguration",
     "containerProperties.ephemeralStorage",
     "containerProperties.runtimePlatform",
     // kubectl exec asks for the right to do so, not for this.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use super::index::{Index, View, gangs};
+use super::index::{Index, View};
 use super::place::{self, Placing};
 use super::{Asker, Creating, Found, Fronts, Next, Wait};
 use crate::controllers::Context;
@@ -57,7 +57,7 @@ pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken)
     let mut dispatcher = Dispatcher {
         context: context.clone(),
         wakers,
-        index: Index::default(),
+        index: Index::new(&context.settings.logging),
         creates: Arc::new(Semaphore::new(CREATES)),
         tasks: TaskTracker::new(),
         withdrawing: Arc::default(),
@@ -70,7 +70,7 @@ pub async fn run(context: Arc<Context>, wakers: Wakers, stop: CancellationToken)
         // One odd object must not stop the jobs of everybody else.
         if std::panic::catch_unwind(AssertUnwindSafe(|| dispatcher.cycle())).is_err() {
             error!("a scheduling cycle panicked; the next one begins anew");
-            dispatcher.index = Index::default();
+            dispatcher.index = Index::new(&context.settings.logging);
         } else {
             context.health.beat(PULSE, HANGS);
             rest = begun.elapsed().saturating_mul(REST_FACTOR).clamp(REST.0, REST.1);
@@ -252,7 +252,7 @@ impl Dispatcher {
     /// All pods of a multi-node job, the main node's first. Room for all of them is taken before the first is asked
     /// for, so that nobody takes one that is still to come for one that is missing.
     fn admit_gang(&mut self, placing: &Placing, gang: &Gang) {
-        let nodes = gangs::nodes(&placing.waiting, gang, &self.context.caches).into_iter();
+        let nodes = self.index.nodes(&placing.waiting, gang, &self.context.caches).into_iter();
         let parts: Vec<Placing> = nodes
             .map(|waiting| Placing {
                 key: name::part(&placing.key, waiting.index),

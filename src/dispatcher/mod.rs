@@ -7,6 +7,7 @@
 
 pub mod cycle;
 pub mod index;
+mod logging;
 pub mod place;
 mod setbacks;
 

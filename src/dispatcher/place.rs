@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::index::{Waiting, environment_closed, gangs, has_open_pod, is_wanted};
+use super::logging::{self, Routing};
 use crate::controllers::Context;
 use crate::controllers::batch_job::identity;
 use crate::crd::{BatchJob, ComputeEnvironment};
@@ -59,32 +60,55 @@ impl Placing {
 
 /// Creates the pod. Afterwards the job is either known to have one, held back, or refused.
 pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
-    let key = placing.key.clone();
-    let pod = match build_pod(context, &placing).await {
+    let Some(made) = make(context, &placing, None, creates).await else { return };
+    let without = logging::refused(&made);
+    let made = match without {
+        None => Some(made),
+        Some(why) => make(context, &placing, Some(why), creates).await,
+    };
+    match made {
+        Some((_, Ok(pod))) => {
+            info!(pod = pod.name_any(), environment = placing.environment.name_any(), "pod created");
+            context.dispatch.created(&placing.key, &pod.name_any(), context.clock.now());
+        }
+        Some((pod, Err(error))) => answer_refusal(context, &placing, &pod, &error).await,
+        None => {}
+    }
+}
+
+/// Asks for the pod, without a log sidecar if that is told; nothing if it is settled without that.
+async fn make(
+    context: &Context,
+    placing: &Placing,
+    without_log: Option<String>,
+    creates: &Semaphore,
+) -> Option<Answer> {
+    let key = &placing.key;
+    let pod = match build_pod(context, placing, without_log).await {
         Ok(pod) if has(Bug::RandomNames) => with_random_name(pod),
         Ok(pod) => pod,
-        Err(Unbuildable::Later(text)) => return context.dispatch.hold_back(&key, &placing.pod_name(), text),
-        Err(Unbuildable::Never(why)) => return context.dispatch.refuse(&key, &placing.pod_name(), why),
+        Err(Unbuildable::Later(text)) => {
+            context.dispatch.hold_back(key, &placing.pod_name(), text);
+            return None;
+        }
+        Err(Unbuildable::Never(why)) => {
+            context.dispatch.refuse(key, &placing.pod_name(), why);
+            return None;
+        }
     };
-    let answer = {
-        // The semaphore is never closed.
-        let _permit = creates.acquire().await;
-        if let Err(error) = read_unless_certain(context, &placing).await {
-            let text = waits::api_refuses(&chain(&error));
-            return context.dispatch.hold_back(&key, &pod.name_any(), text);
-        }
-        if !is_still_wanted(context, &placing) {
-            return context.dispatch.settle(&key, &pod.name_any());
-        }
-        context.writer.create_pod(&pod).await
-    };
-    match answer {
-        Ok(pod) => {
-            info!(pod = pod.name_any(), environment = placing.environment.name_any(), "pod created");
-            context.dispatch.created(&key, &pod.name_any(), context.clock.now());
-        }
-        Err(error) => answer_refusal(context, &placing, &pod, &error).await,
+    // The semaphore is never closed.
+    let _permit = creates.acquire().await;
+    if let Err(error) = read_unless_certain(context, placing).await {
+        let text = waits::api_refuses(&chain(&error));
+        context.dispatch.hold_back(key, &pod.name_any(), text);
+        return None;
     }
+    if !is_still_wanted(context, placing) {
+        context.dispatch.settle(key, &pod.name_any());
+        return None;
+    }
+    let answer = context.writer.create_pod(&pod).await;
+    Some((pod, answer))
 }
 
 /// Creates the pods of a multi-node job: the main node's, which is first, then the others. Once one is not made the
@@ -160,12 +184,20 @@ fn is_still_wanted(context: &Context, placing: &Placing) -> bool {
     })
 }
 
-enum Unbuildable {
+/// A pod that was asked for, and what the API server said.
+pub(super) type Answer = (Pod, Result<Pod, Error>);
+
+/// Why there is no pod to be asked for.
+pub(super) enum Unbuildable {
     Later(waits::Wait),
     Never(String),
 }
 
-async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuildable> {
+async fn build_pod(
+    context: &Context,
+    placing: &Placing,
+    without_log: Option<String>,
+) -> Result<Pod, Unbuildable> {
     let Waiting { job, queue, plan, .. } = &placing.waiting;
     let effective = plan.effective.as_ref().map_err(|why| Unbuildable::Never(why.clone()))?;
     let gang = plan.gang.as_ref().zip(placing.waiting.index);
@@ -180,6 +212,10 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
             let found = found.map_err(|error| Unbuildable::Later(waits::api_refuses(&chain(&error))))?;
             Some(found.map_err(Unbuildable::Later)?)
         }
+    };
+    let routing = match without_log {
+        Some(why) => Routing::Unrouted(why),
+        None => logging::routing(context, placing, effective).await?,
     };
     let record: Record = job.status.clone().unwrap_or_default().record;
     let queue_object = queue.name_any();
@@ -213,6 +249,7 @@ async fn build_pod(context: &Context, placing: &Placing) -> Result<Pod, Unbuilda
         grace_seconds: i64::from(context.settings.terminate_grace_seconds),
         fenced: queue.spec.strict_fencing == Some(true),
         log_tail: context.settings.log_tail,
+        logs: routing.logs(),
     }))
 }
 

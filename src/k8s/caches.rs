@@ -24,6 +24,7 @@ use super::arrays::Arrays;
 use super::dependents::Dependents;
 use super::gangs::Gangs;
 use super::karpenter::{self, Ec2NodeClass, NodePool};
+use super::logging::Made;
 use super::marks::Marks;
 use super::meta;
 use super::own_writes::OwnWrites;
@@ -52,6 +53,8 @@ pub struct Caches {
     pub arrays: Arrays,
     /// What was made for multi-node jobs.
     pub gangs: Gangs,
+    /// The Secrets that were made for log sidecars.
+    pub logging: Made,
     /// Nodes.
     pub nodes: Store<Node>,
     /// Namespaces.
@@ -139,6 +142,7 @@ pub fn prepare(client: &Client) -> (Caches, Feeds) {
         arrays: Arrays::default(),
         dependents: Dependents::default(),
         gangs: Gangs::default(),
+        logging: Made::default(),
         pods: PodIndex::marking(changed.clone()),
         changed,
         nodes: feeds.nodes.store(),
@@ -371,15 +375,19 @@ impl Caches {
     /// to. `None` until the cache shows that revision.
     pub fn definition_of(&self, job: &BatchJob) -> Option<JobDefinitionSpec> {
         convert::inline_definition(&job.spec).or_else(|| {
-            let resolved = job.status.as_ref()?.record.job_definition.as_deref()?;
-            let (name, number) = resolved.rsplit_once(':')?;
-            let namespace = job.namespace()?;
-            // The record holds AWS's name, or the object's where that one means nothing.
-            let revision = name::candidates(name).iter().find_map(|name| {
-                self.revisions.get(&ObjectRef::new(&format!("{name}-{number}")).within(&namespace))
-            })?;
-            let data = revision.data.clone()?;
+            let data = self.revision_of(job)?.data.clone()?;
             serde_json::from_value(data.0).ok()
+        })
+    }
+
+    /// The revision that a job was resolved to, if it names a definition and the cache shows that.
+    pub fn revision_of(&self, job: &BatchJob) -> Option<Arc<ControllerRevision>> {
+        let resolved = job.status.as_ref()?.record.job_definition.as_deref()?;
+        let (name, number) = resolved.rsplit_once(':')?;
+        let namespace = job.namespace()?;
+        // The record holds AWS's name, or the object's where that one means nothing.
+        name::candidates(name).iter().find_map(|name| {
+            self.revisions.get(&ObjectRef::new(&format!("{name}-{number}")).within(&namespace))
         })
     }
 

@@ -16,6 +16,7 @@ pub mod gpu;
 pub mod guard;
 pub mod karpenter;
 pub mod lease;
+pub mod logging;
 pub mod marks;
 pub mod meta;
 pub mod notices;

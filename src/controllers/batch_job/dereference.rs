@@ -15,12 +15,13 @@ use batchyard_core::queue::share::ACTIVE_SHARES;
 use batchyard_core::reason;
 use batchyard_core::termination::{Tolerances, look};
 use batchyard_core::waits::{self, Wait};
+use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use super::{array, dependencies, identity, session};
+use super::{array, dependencies, identity, logs, session};
 use crate::controllers::{Context, job_queue};
 use crate::crd::convert::{self, Plan};
 use crate::crd::ignored::{self, Kind};
@@ -285,9 +286,14 @@ fn tolerances(record: &Record, context: &Context) -> Tolerances {
 /// The tolerances of an environment.
 pub(super) fn tolerances_in(environment: Option<&str>, context: &Context) -> Tolerances {
     let environment = environment.and_then(|name| context.caches.environments.get(&ObjectRef::new(name)));
-    let seconds = environment.and_then(|environment| environment.spec.node_lost_timeout_seconds);
+    let spec = environment.as_ref().map(|environment| &environment.spec);
+    let seconds = spec.and_then(|spec| spec.node_lost_timeout_seconds);
     let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
-    context.settings.tolerances(seconds.map(Duration::from_secs))
+    let tolerances = context.settings.tolerances(seconds.map(Duration::from_secs));
+    match spec.and_then(|spec| spec.logging.as_ref()?.start_timeout_seconds) {
+        Some(stated) => Tolerances { log_sidecar: SignedDuration::from_secs(stated.into()), ..tolerances },
+        None => tolerances,
+    }
 }
 
 type Resolved<T> = Result<T, NotReady>;
@@ -346,6 +352,9 @@ async fn readiness(
     let namespace = job.namespace().unwrap_or_default();
     if let Err(why) = plan.check_namespace(&namespace) {
         return Ok(Err(Readiness::Refused(reason::invalid_job_definition(&why)).into()));
+    }
+    if let Some(refusal) = logs::refusal(job, &plan, context) {
+        return Ok(Err(refusal.into()));
     }
     if let Some(role) = effective.job_role()
         && let Err(why) = identity::service_account(context.writer.client(), &namespace, role).await?

@@ -9,6 +9,7 @@ mod dependencies;
 mod dereference;
 mod gang;
 pub mod identity;
+mod logs;
 mod session;
 mod status;
 

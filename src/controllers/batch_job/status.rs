@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::dereference::Dereferenced;
-use super::session;
+use super::{logs, session};
 use crate::crd::batch_job::{ArrayJobDependency, JobDependency};
 use crate::crd::conditions::{self, ConditionStatus, ConditionType, NewCondition};
 use crate::crd::ignored::{self, Kind};
@@ -57,6 +57,7 @@ pub(super) fn next(
     status.session = session.as_ref().map(|(state, _)| Box::new(state.clone()));
     set_conditions(&mut status, job, world, decision, now);
     set_session_ready(&mut status, job, session.map(|(_, standing)| standing), now);
+    set_logs(&mut status, job, logs::look(&decision.record, &world.pods), now);
     status
 }
 
@@ -119,6 +120,16 @@ fn set_session_ready(
     let type_ = ConditionType::SessionReady;
     let observed_generation = job.metadata.generation;
     let new = NewCondition { type_, status: value, reason, message, observed_generation };
+    conditions::set(&mut status.conditions, new, now);
+}
+
+/// Where its output goes, and whether it gets there. What is said of a pod stays when that is gone.
+fn set_logs(status: &mut BatchJobStatus, job: &BatchJob, seen: Option<logs::Seen>, now: Timestamp) {
+    let Some(logs::Seen { logs, routed }) = seen else { return };
+    status.logs = logs.map(Box::new);
+    let Some((is_routed, reason, message)) = routed else { return };
+    let (type_, observed_generation) = (ConditionType::LogsRouted, job.metadata.generation);
+    let new = NewCondition { type_, status: is_routed.into(), reason, message, observed_generation };
     conditions::set(&mut status.conditions, new, now);
 }
 

@@ -69,10 +69,10 @@ fn the_strategy_is_named_where_karpenter_has_another() {
 
 #[test]
 fn a_neutral_value_is_neutral_in_its_place_only() {
-    let spec = json!({ "computeResources": { "imageId": "DISABLED", "bidPercentage": 50 }, "logging": { "max": 0 } });
+    let spec = json!({ "computeResources": { "imageId": "DISABLED", "bidPercentage": 50 }, "ecsSettings": { "max": 0 } });
     assert_eq!(
         ignored_fields(Kind::ComputeEnvironment, &spec),
-        ["computeResources.bidPercentage", "computeResources.imageId", "logging"]
+        ["computeResources.bidPercentage", "computeResources.imageId", "ecsSettings"]
     );
 }
 

@@ -115,10 +115,9 @@ fn what_the_posts_say_in_vain_is_listed() {
         ]
     );
     assert_eq!(ignored(Kind::JobQueue, QUEUE_0), Vec::<String>::new());
-    for definition in [SPOT, RANDOM_EC, NO_CONTAINER] {
+    for definition in [SPOT, RANDOM_EC, NO_CONTAINER, ALPINE_ENV] {
         assert_eq!(ignored(Kind::JobDefinition, definition), Vec::<String>::new());
     }
-    assert_eq!(ignored(Kind::JobDefinition, ALPINE_ENV), ["containerProperties.logConfiguration"]);
     assert_eq!(ignored(Kind::JobDefinition, DCV), Vec::<String>::new());
     assert_eq!(ignored(Kind::BatchJob, LOG_JOB), Vec::<String>::new());
     assert_eq!(unsupported_fields(Kind::JobDefinition, &parsed(DCV)), Vec::<String>::new());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use batchyard_core::definition::Effective;
 use batchyard_core::definition::nodes::{Gang, Group as Nodes};
 use batchyard_core::definition::requirements::Amounts;
 use batchyard_core::job::phase::Phase;
@@ -13,6 +14,7 @@ use kube::ResourceExt;
 
 use super::{Waiting, tokens};
 use crate::crd::BatchJob;
+use crate::dispatcher::logging;
 use crate::k8s::caches::Caches;
 use crate::k8s::observe;
 use crate::k8s::pods::AttemptPod;
@@ -28,10 +30,10 @@ pub(super) fn requests(amounts: &Amounts) -> Resources {
 }
 
 /// What the nodes of a job take, and the most that one of them does.
-pub(super) fn groups(gang: &Gang) -> (Arc<[Group]>, Resources) {
+pub(super) fn groups(gang: &Gang, requests: impl Fn(&Effective) -> Resources) -> (Arc<[Group]>, Resources) {
     let group = |nodes: &Nodes| Group {
         count: nodes.nodes.len(),
-        pod: requests(&nodes.effective.amounts),
+        pod: requests(&nodes.effective),
         instance_type: nodes.instance_type.clone(),
         cpu_as_stated: nodes.effective.cpu_as_stated(),
         gpus_by_name: nodes.effective.gpus_by_name(),
@@ -42,13 +44,15 @@ pub(super) fn groups(gang: &Gang) -> (Arc<[Group]>, Resources) {
 }
 
 /// The nodes of a job that was admitted, each as something that waits for a pod of its own; the main node is first.
-pub fn nodes(waiting: &Waiting, gang: &Gang, caches: &Caches) -> Vec<Waiting> {
+pub(super) fn nodes(waiting: &Waiting, gang: &Gang, caches: &Caches, sidecar: Resources) -> Vec<Waiting> {
     let namespace = waiting.job.namespace().unwrap_or_default();
     let mut nodes = Vec::new();
     for group in &gang.groups {
+        let mut pod = requests(&group.effective.amounts);
+        pod.add(&logging::extra(&group.effective, Some(&waiting.queue), caches, sidecar));
         let candidate = Candidate {
             vcpus_milli: group.effective.amounts.vcpus_milli,
-            pod: requests(&group.effective.amounts),
+            pod,
             tokens: tokens::of(&group.tokens, &namespace, caches),
             gang: None,
             cpu_as_stated: group.effective.cpu_as_stated(),

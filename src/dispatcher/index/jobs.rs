@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use batchyard_core::definition::Effective;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Placement, Record};
-use batchyard_core::queue::{Candidate, Rank};
+use batchyard_core::queue::{Candidate, Rank, Resources};
 use batchyard_core::waits::{self, Wait};
 use batchyard_core::{name, reason};
 use jiff::{SignedDuration, Timestamp};
@@ -18,7 +19,7 @@ use super::{closed, gangs, tokens};
 use crate::controllers::job_queue::is_failing_jobs;
 use crate::crd::convert::Plan;
 use crate::crd::{BatchJob, JobQueue};
-use crate::dispatcher::Dispatch;
+use crate::dispatcher::{Dispatch, logging};
 use crate::k8s::caches::Caches;
 use crate::k8s::capability;
 use crate::k8s::pods::AttemptPod;
@@ -68,6 +69,8 @@ pub(super) struct World<'w> {
     pub(super) dispatch: &'w Dispatch,
     pub(super) plans: &'w Plans,
     pub(super) now: Timestamp,
+    /// What a log sidecar requests.
+    pub(super) sidecar: Resources,
 }
 
 /// What a job that may have a pod made waits for, or what the pod is made from.
@@ -276,7 +279,7 @@ pub(super) fn standing(
         // Where that is certain the job's controller, which hears of it, refuses the job.
         return Standing::Other { wait: obstacle.wait, passing: false };
     }
-    match candidate(job, &plan, world.caches) {
+    match candidate(job, &plan, queue, world) {
         Some(candidate) => Standing::InLine { plan, candidate },
         None => Standing::Never,
     }
@@ -314,13 +317,18 @@ pub(super) fn pause_after_placements(record: &Record, now: Timestamp) -> Option<
 }
 
 /// What a job takes; nothing if it can never run.
-fn candidate(job: &BatchJob, plan: &Plan, caches: &Caches) -> Option<Candidate> {
+fn candidate(job: &BatchJob, plan: &Plan, queue: Option<&JobQueue>, world: World<'_>) -> Option<Candidate> {
+    let World { caches, sidecar, .. } = world;
     let effective = plan.effective.as_ref().ok()?;
     let namespace = job.namespace().unwrap_or_default();
     let priority = job.spec.scheduling_priority_override.map_or(plan.scheduling_priority, i64::from);
-    let nodes = plan.gang.as_ref().map(|gang| gangs::groups(gang));
-    let (gang, pod) =
-        nodes.map_or_else(|| (None, gangs::requests(&effective.amounts)), |(gang, pod)| (Some(gang), pod));
+    let requests = |effective: &Effective| {
+        let mut requests = gangs::requests(&effective.amounts);
+        requests.add(&logging::extra(effective, queue, caches, sidecar));
+        requests
+    };
+    let nodes = plan.gang.as_ref().map(|gang| gangs::groups(gang, requests));
+    let (gang, pod) = nodes.map_or_else(|| (None, requests(effective)), |(gang, pod)| (Some(gang), pod));
     Some(Candidate {
         vcpus_milli: plan.vcpus_milli()?,
         pod,

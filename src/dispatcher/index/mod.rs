@@ -13,8 +13,9 @@ mod tokens;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use batchyard_core::definition::nodes::Gang;
 use batchyard_core::name;
-use batchyard_core::queue::{Candidate, Queue, Snapshot};
+use batchyard_core::queue::{Candidate, Queue, Resources, Snapshot};
 use batchyard_core::waits::{self, Wait};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -35,6 +36,7 @@ use crate::k8s::capability;
 use crate::k8s::notices::Notices;
 use crate::k8s::pool::is_serverless;
 use crate::k8s::watch::key;
+use crate::settings::LoggingSettings;
 
 /// What is kept between cycles.
 #[derive(Default)]
@@ -44,6 +46,8 @@ pub struct Index {
     terms: Option<Terms>,
     /// What the jobs in line run.
     plans: Arc<Plans>,
+    /// What a log sidecar requests.
+    sidecar: Resources,
 }
 
 /// What the places of all jobs depend on, beside themselves. It changes when people change it.
@@ -94,6 +98,18 @@ pub struct Waiting {
 }
 
 impl Index {
+    /// An index that has seen nothing yet.
+    pub fn new(settings: &LoggingSettings) -> Self {
+        let memory = i64::try_from(settings.memory_mib << 20).unwrap_or(i64::MAX);
+        let sidecar = Resources { cpu_milli: settings.cpu_milli, memory, ..Resources::default() };
+        Self { sidecar, ..Self::default() }
+    }
+
+    /// The nodes of a multi-node job that was admitted, each as something that waits for a pod of its own.
+    pub fn nodes(&self, waiting: &Waiting, gang: &Gang, caches: &Caches) -> Vec<Waiting> {
+        gangs::nodes(waiting, gang, caches, self.sidecar)
+    }
+
     /// Looks at what changed in the caches, all of it if the terms did.
     pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch, notices: &Notices, now: Timestamp) -> View {
         let objects = caches.queues.state();
@@ -101,7 +117,7 @@ impl Index {
         // Of the same objects, and before the jobs are looked at: what comes meanwhile shows in the next cycle.
         let terms = Terms::of(&objects, caches);
         let plans = self.plans.clone();
-        self.look(&queues, terms, World { caches, dispatch, plans: &plans, now });
+        self.look(&queues, terms, World { caches, dispatch, plans: &plans, now, sidecar: self.sidecar });
         for queue in &mut queues {
             if let Some(line) = self.jobs.lines.get_mut(&queue.id) {
                 line.tell(queue, now);

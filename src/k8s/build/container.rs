@@ -62,19 +62,23 @@ fn environment(attempt: &Attempt<'_>, properties: &Properties) -> Vec<EnvVar> {
     theirs.chain(properties.secrets.iter().map(secret)).chain(aws_variables(attempt)).collect()
 }
 
-fn var(name: &str, value: &str) -> EnvVar {
+pub(super) fn var(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(literal(value)), ..EnvVar::default() }
+}
+
+/// The job's id, of a child or a node its own.
+pub(super) fn job_id(attempt: &Attempt<'_>) -> String {
+    match attempt.node {
+        Some(node) => format!("{}#{}", attempt.job_id, node.index),
+        None => name::part(attempt.job_id, attempt.child.map(|child| child.index)),
+    }
 }
 
 /// What every container of a job is told
 /// (<https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html>).
 pub(super) fn aws_variables(attempt: &Attempt<'_>) -> Vec<EnvVar> {
-    let id = match attempt.node {
-        Some(node) => format!("{}#{}", attempt.job_id, node.index),
-        None => name::part(attempt.job_id, attempt.child.map(|child| child.index)),
-    };
     let mut ours = vec![
-        ("AWS_BATCH_JOB_ID", id),
+        ("AWS_BATCH_JOB_ID", job_id(attempt)),
         ("AWS_BATCH_JOB_ATTEMPT", attempt.number.to_string()),
         ("AWS_BATCH_JQ_NAME", attempt.queue_name.to_owned()),
         ("AWS_BATCH_CE_NAME", environment_name(attempt)),

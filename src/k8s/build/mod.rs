@@ -7,6 +7,7 @@ mod defined;
 mod devices;
 mod ecs;
 mod eks;
+pub mod logging;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
+use self::logging::Logs;
 use super::gangs;
 use super::gpu;
 use super::meta;
@@ -90,6 +92,8 @@ pub struct Attempt<'a> {
     pub fenced: bool,
     /// Whether the last lines of a failed container's output are kept in its status.
     pub log_tail: bool,
+    /// Where its output goes.
+    pub logs: Logs<'a>,
 }
 
 /// A child of an array.
@@ -202,6 +206,7 @@ fn metadata(attempt: &Attempt<'_>, defaults: &PodDefaults) -> ObjectMeta {
     annotations.extend(made_for.map(|kind| (text(meta::SESSION), text(kind.as_str()))));
     annotations.extend(attempt.share.map(|share| (text(meta::SHARE_IDENTIFIER), text(share))));
     annotations.extend(roles(attempt));
+    annotations.extend(logging::annotations(attempt));
     ObjectMeta {
         name: Some(pod_name(attempt)),
         namespace: Some(text(attempt.namespace)),
@@ -300,6 +305,7 @@ fn spec(attempt: &Attempt<'_>, defaults: PodDefaults) -> PodSpec {
         let auxiliary = roles(attempt).into_iter().find(|(key, _)| key == meta::AUXILIARY);
         session::give(wanted, &auxiliary.unwrap_or_default().1, &mut spec);
     }
+    logging::give(attempt, &mut spec);
     spec
 }
 

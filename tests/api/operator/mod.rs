@@ -13,6 +13,7 @@ mod fencing;
 mod gangs;
 pub(crate) mod kubelet;
 mod lifecycle;
+mod logging;
 mod many;
 mod pods;
 mod queues;

@@ -162,9 +162,9 @@ async fn fields_without_effect_are_named() {
     assert!(!message(&environment).contains("bidPercentage"), "0 says nothing: {}", message(&environment));
     assert!(super::world::is_condition(&serde_json::to_value(&environment).expect("plain data"), "Ready"));
 
-    let log = json!({"containerProperties": {"logConfiguration": {"logDriver": "awslogs"}, "executionRoleArn": "role"}});
-    world.definition("definition", log).await;
-    let fields = ["containerProperties.logConfiguration", "containerProperties.executionRoleArn"];
+    let members = json!({"containerProperties": {"instanceType": "m5.large", "executionRoleArn": "role"}});
+    world.definition("definition", members).await;
+    let fields = ["containerProperties.instanceType", "containerProperties.executionRoleArn"];
     ignored(&world.api::<JobDefinition>(), "definition", &fields).await;
 
     world.submit("job", job(json!({"shareIdentifier": "team", "schedulingPriorityOverride": 7}))).await;

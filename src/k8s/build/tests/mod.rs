@@ -1,6 +1,7 @@
 //! From attempts to pods. `members` has a case for each member of containerProperties, `overrides` what no job can
 //! change.
 
+mod logging;
 mod members;
 mod overrides;
 mod pods;
@@ -30,6 +31,7 @@ pub(super) struct Also<'a> {
     pub(super) tags: Option<&'a BTreeMap<String, String>>,
     pub(super) session: Option<&'a Session>,
     pub(super) host_network: bool,
+    pub(super) logs: Logs<'a>,
 }
 
 /// The plan of a job of this definition.
@@ -59,7 +61,7 @@ fn pod_of(environment: Value, plan: &Plan, node: Option<u32>) -> Value {
 }
 
 pub(super) fn made(environment: &ComputeEnvironmentSpec, effective: &Effective, also: &Also<'_>) -> Value {
-    let Also { node, tags, session, host_network } = *also;
+    let Also { node, tags, session, host_network, logs } = *also;
     let made = pod(&Attempt {
         namespace: "team",
         job_name: "render",
@@ -85,6 +87,7 @@ pub(super) fn made(environment: &ComputeEnvironmentSpec, effective: &Effective, 
         grace_seconds: 30,
         fenced: false,
         log_tail: true,
+        logs,
     });
     serde_json::to_value(made).expect("a pod is plain data")
 }

@@ -1,0 +1,131 @@
+//! Where the output of a job goes: whether it may, what people are told of it, and whether its log sidecar works.
+//!
+//! All of it is read from what is there anyway, the pod and its status, and told with what is written anyway.
+
+use std::sync::Arc;
+
+use batchyard_core::job::decide::Readiness;
+use batchyard_core::job::record::Record;
+use batchyard_core::logging::sidecar::CONTAINER;
+use batchyard_core::logging::{Driver, text};
+use batchyard_core::reason::{self, logs};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use kube::ResourceExt;
+
+use crate::controllers::Context;
+use crate::crd::BatchJob;
+use crate::crd::batch_job::LogStatus;
+use crate::crd::convert::Plan;
+use crate::k8s::{logging, meta};
+
+/// Refuses a job whose output may not go where it should in one of its queue's environments: any of them may get it.
+pub(super) fn refusal(job: &BatchJob, plan: &Plan, context: &Context) -> Option<Readiness> {
+    let (namespace, queue) = (job.namespace()?, context.caches.queue_of(job)?);
+    let name = queue.name_any();
+    let order = queue.spec.compute_environment_order.iter();
+    for environment in
+        order.filter_map(|entry| context.caches.environment(&namespace, &entry.compute_environment))
+    {
+        let place = (environment.name_any(), &environment.spec);
+        for effective in plan.all_effective() {
+            let routes = logging::routes(effective, (&name, &queue.spec), (&place.0, place.1));
+            if let Err(why) = routes {
+                return Some(Readiness::Refused(reason::cannot_run(&why)));
+            }
+        }
+    }
+    None
+}
+
+/// What is seen of the output of the current or last attempt.
+#[derive(Debug, PartialEq)]
+pub(super) struct Seen {
+    /// Where it goes, if it goes somewhere.
+    pub(super) logs: Option<LogStatus>,
+    /// `LogsRouted`, with a word and a sentence, once there is something to say.
+    pub(super) routed: Option<(bool, &'static str, String)>,
+}
+
+/// Looks at the pod of the current or last attempt; nothing if it is gone, or nobody wants its output anywhere.
+pub(super) fn look(record: &Record, pods: &[Arc<Pod>]) -> Option<Seen> {
+    let current = record.current.as_ref().map(|current| &current.pod_uid);
+    let uid = current.or_else(|| record.attempts.last().map(|attempt| &attempt.pod_uid))?;
+    let pod = pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(uid))?;
+    let said = |key: &str| pod.annotations().get(key).cloned();
+    if let Some(why) = said(meta::LOGS_NOT_ROUTED) {
+        return Some(Seen { logs: None, routed: Some((false, "NotRouted", logs::not_routed(&why))) });
+    }
+    let driver = said(meta::LOG_DRIVER)?;
+    let logs = LogStatus {
+        log_driver: Some(driver),
+        log_group_name: said(meta::LOG_GROUP),
+        log_stream_name: said(meta::LOG_STREAM),
+    };
+    let routed = standing(pod, &logs, current.is_some());
+    Some(Seen { logs: Some(logs), routed })
+}
+
+/// How the sidecar does. One that ends with its pod, when the job's containers have ended, does well.
+fn standing(pod: &Pod, logs: &LogStatus, is_under_way: bool) -> Option<(bool, &'static str, String)> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    let status = statuses.iter().find(|status| status.name == CONTAINER)?;
+    let state = status.state.as_ref();
+    let ended = state.and_then(|state| state.terminated.as_ref()).filter(|_| is_under_way);
+    let earlier = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    if let Some(end) = ended.or(earlier) {
+        let ContainerStateTerminated { exit_code, reason, .. } = end;
+        let why = logs::sidecar_ended(&pod.name_any(), *exit_code, reason.as_deref().unwrap_or_default());
+        return Some((false, "SidecarEnded", why));
+    }
+    state?.running.as_ref()?;
+    let drivers = logs.log_driver.iter().flat_map(|names| names.split(',')).filter_map(Driver::parse);
+    let (group, stream) = (logs.log_group_name.as_deref(), logs.log_stream_name.as_deref());
+    let each: Vec<_> = drivers.map(|driver| text::routed(driver, group, stream)).collect();
+    Some((true, "SidecarRuns", each.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use batchyard_core::job::record::Current;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen(annotations: Value, sidecar: Value) -> Option<Seen> {
+        let pod = json!({"metadata": {"name": "p", "uid": "u", "annotations": annotations},
+            "status": {"initContainerStatuses": [{"name": "batchyard-log", "image": "", "imageID": "",
+                "ready": true, "restartCount": 0, "state": sidecar["state"], "lastState": sidecar["last"]}]}});
+        let pod = serde_json::from_value(pod).expect("a pod");
+        let current = Current { pod_uid: "u".to_owned(), ..Current::default() };
+        look(&Record { current: Some(current), ..Record::default() }, &[Arc::new(pod)])
+    }
+
+    #[test]
+    fn what_is_told_of_output() {
+        let annotations =
+            json!({meta::LOG_DRIVER: "awslogs", meta::LOG_GROUP: "/g", meta::LOG_STREAM: "d/default/p"});
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let ended = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
+        let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let of = |state: &Value, last: &Value| {
+            let seen = seen(annotations.clone(), json!({"state": state, "last": last})).expect("routed");
+            assert_eq!(seen.logs.expect("told").log_stream_name.as_deref(), Some("d/default/p"));
+            seen.routed
+        };
+        assert_eq!(of(&json!({"waiting": {"reason": "PodInitializing"}}), &Value::Null), None);
+        assert_eq!(
+            of(&running, &Value::Null),
+            Some((true, "SidecarRuns", "awslogs: log group /g, log stream d/default/p".to_owned()))
+        );
+        for (state, last) in [(&ended, &Value::Null), (&waiting, &ended), (&running, &ended)] {
+            let (routed, word, why) = of(state, last).expect("told");
+            assert_eq!((routed, word), (false, "SidecarEnded"));
+            assert!(why.contains("pod p ended with exit code 1 while the job ran"), "{why}");
+        }
+        let unrouted = seen(json!({meta::LOGS_NOT_ROUTED: "Because."}), Value::Null).expect("told");
+        let (routed, word, why) = unrouted.routed.expect("told");
+        assert_eq!((routed, word, unrouted.logs), (false, "NotRouted", None));
+        assert!(why.ends_with("Because."), "{why}");
+        assert_eq!(seen(json!({}), Value::Null), None);
+    }
+}

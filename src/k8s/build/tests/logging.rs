@@ -1,0 +1,222 @@
+//! Pods with a log sidecar.
+
+use batchyard_core::logging::sidecar::{Part, Settings, Source, plan};
+use clap::Parser;
+
+use super::*;
+use crate::k8s::build::logging::Logging;
+use crate::k8s::logging::routes;
+use crate::settings::LoggingSettings;
+
+#[derive(Parser)]
+struct Defaults {
+    #[command(flatten)]
+    logging: LoggingSettings,
+}
+
+fn awslogs() -> Value {
+    json!({"logDriver": "awslogs", "options": {"awslogs-group": "/aws/batch/custom/env-queue",
+        "awslogs-region": "us-east-1", "awslogs-stream-prefix": "custom/env"}})
+}
+
+fn splunk() -> Value {
+    json!({"logDriver": "splunk", "options": {"splunk-url": "https://splunk.example:8088"},
+        "secretOptions": [{"name": "splunk-token", "valueFrom": "splunk:token"},
+            {"name": "splunk-capath", "valueFrom": "splunk:ca.crt"}]})
+}
+
+/// The pod of a job of one container with this configuration, and with more members, in an environment.
+fn pod_with(logging: Value, more: Value, environment: Value) -> Value {
+    let mut container = json!({"image": "busybox", "vcpus": 1, "memory": 64, "logConfiguration": logging});
+    more.as_object().into_iter().flatten().for_each(|(name, value)| container[name] = value.clone());
+    let job = super::plan(json!({"containerProperties": container}), json!({}));
+    pod_of_job(job.effective.as_ref().expect("valid"), environment)
+}
+
+fn pod_of_job(effective: &Effective, environment: Value) -> Value {
+    let spec: ComputeEnvironmentSpec = serde_json::from_value(environment).expect("an environment");
+    let queue = serde_json::from_value(json!({"priority": 1})).expect("a queue");
+    let routed = routes(effective, ("queue-0", &queue), ("compute-0", &spec)).expect("allowed");
+    let how = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20, health_port: None };
+    let sidecar = plan(&Logging::members(&routed), Part::Whole, &how).expect("a sidecar");
+    let awslogs = spec.logging.as_ref().and_then(|logging| logging.awslogs.as_ref());
+    let logging = Logging {
+        routed,
+        part: Part::Whole,
+        sidecar,
+        secret: "batchyard-log-0".to_owned(),
+        buffer_mib: 256,
+        credentials_secret: awslogs.and_then(|awslogs| awslogs.credentials_secret.clone()),
+        settings: Defaults::parse_from(["test"]).logging,
+    };
+    made(&spec, effective, &Also { logs: Logs::Routed(&logging), ..Also::default() })
+}
+
+fn field(name: &str, path: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
+}
+
+fn optional(name: &str, secret: &str, key: &str) -> Value {
+    json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": true}}})
+}
+
+#[test]
+fn a_pod_that_logs_to_cloudwatch() {
+    let mut place = spot();
+    place["logging"] = json!({"awslogs": {"credentialsSecret": "aws"}});
+    let pod = pod_with(awslogs(), json!({}), place);
+    let (spec, annotations) = (&pod["spec"], &pod["metadata"]["annotations"]);
+    assert_eq!(annotations["batchyard.io/log-driver"], "awslogs");
+    assert_eq!(annotations["batchyard.io/log-group"], "/aws/batch/custom/env-queue");
+    assert_eq!(annotations["batchyard.io/log-stream"], "custom/env/default/render-0f8b3c1a-2-1");
+    let all = spec["initContainers"].as_array().expect("init containers");
+    let [sidecar] = all.as_slice() else { panic!("one: {all:?}") };
+    let told = |name: &str, value: &str| json!({"name": name, "value": value});
+    let id = "0f8b3c1a-77aa-4bde-9c1d-2f3a4b5c6d7e";
+    let own = "$(BATCHYARD_POD_NAMESPACE)_$(BATCHYARD_POD_NAME)_$(BATCHYARD_POD_UID)";
+    assert_eq!(
+        *sidecar,
+        json!({
+            "name": "batchyard-log",
+            "image": "docker.io/fluent/fluent-bit:5.1.1",
+            "args": ["--config=/batchyard/config/fluent-bit.yaml"],
+            "restartPolicy": "Always",
+            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+            "env": [
+                field("BATCHYARD_POD_NAMESPACE", "metadata.namespace"),
+                field("BATCHYARD_POD_NAME", "metadata.name"),
+                field("BATCHYARD_POD_UID", "metadata.uid"),
+                field("BATCHYARD_NODE", "spec.nodeName"),
+                told("BATCHYARD_JOB_ID", id),
+                told("BATCHYARD_JOB_NAME", "render"),
+                told("BATCHYARD_QUEUE", "queue-0"),
+                told("BATCHYARD_DEFINITION", "randomEC:3"),
+                told("BATCHYARD_ATTEMPT", "2"),
+                told("BATCHYARD_STREAM_0", "custom/env/default/render-0f8b3c1a-2-1"),
+                optional("AWS_ACCESS_KEY_ID", "aws", "AWS_ACCESS_KEY_ID"),
+                optional("AWS_SECRET_ACCESS_KEY", "aws", "AWS_SECRET_ACCESS_KEY"),
+                optional("AWS_SESSION_TOKEN", "aws", "AWS_SESSION_TOKEN"),
+            ],
+            "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+            "volumeMounts": [
+                {"name": "batchyard-log-config", "mountPath": "/batchyard/config", "readOnly": true},
+                {"name": "batchyard-log-pods", "mountPath": "/batchyard/logs", "readOnly": true, "subPathExpr": own},
+                {"name": "batchyard-log-buffer", "mountPath": "/batchyard/buffer"},
+            ],
+            "securityContext": {"runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": false, "privileged": false,
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}},
+        })
+    );
+    assert_eq!(
+        spec["volumes"],
+        json!([
+            {"name": "batchyard-log-config", "secret": {"secretName": "batchyard-log-0", "optional": true,
+                "defaultMode": 0o400, "items": [{"key": "fluent-bit.yaml", "path": "fluent-bit.yaml"}]}},
+            {"name": "batchyard-log-pods", "hostPath": {"path": "/var/log/pods"}},
+            {"name": "batchyard-log-buffer", "emptyDir": {"sizeLimit": "576Mi"}},
+        ])
+    );
+    assert_eq!(
+        spec["containers"][0]["resources"]["requests"]["cpu"], "890m",
+        "the sidecar's is taken out of it"
+    );
+    assert_eq!(spec["terminationGracePeriodSeconds"], 30 + 5 + 20 + 2);
+}
+
+#[test]
+fn a_pod_that_logs_to_splunk_waits_for_no_secret() {
+    let pod = pod_with(splunk(), json!({}), spot());
+    let sidecar = &pod["spec"]["initContainers"][0];
+    let env = sidecar["env"].as_array().expect("variables");
+    assert!(env.contains(&optional("BATCHYARD_SECRET_0", "splunk", "token")), "{env:?}");
+    assert!(!env.iter().any(|one| one["name"] == "AWS_ACCESS_KEY_ID"));
+    let volumes = pod["spec"]["volumes"].as_array().expect("volumes");
+    assert_eq!(
+        *volumes.last().expect("one"),
+        json!({"name": "batchyard-log-certificates", "projected": {"defaultMode": 0o400, "sources": [
+            {"secret": {"name": "splunk", "optional": true, "items": [{"key": "ca.crt", "path": "0.pem"}]}}]}})
+    );
+    assert_eq!(pod["metadata"]["annotations"]["batchyard.io/log-stream"], Value::Null);
+    let plain = json!({"logDriver": "splunk", "options":
+        {"splunk-url": "https://splunk.example:8088", "splunk-token": "B5A79AAD"}});
+    let pod = pod_with(plain, json!({}), spot());
+    assert!(!pod.to_string().contains("B5A79AAD"), "{pod}");
+    let env = pod["spec"]["initContainers"][0]["env"].as_array().expect("variables").clone();
+    assert!(
+        env.contains(&optional("BATCHYARD_SECRET_0", "batchyard-log-0", "BATCHYARD_SECRET_0")),
+        "{env:?}"
+    );
+}
+
+#[test]
+fn what_the_node_has_is_given_by_folder() {
+    let files = json!({"logDriver": "json-file"});
+    let pod = pod_with(files, json!({}), spot());
+    let mounts = pod["spec"]["initContainers"][0]["volumeMounts"].as_array().expect("mounts").clone();
+    let own = "$(BATCHYARD_POD_NAMESPACE)_$(BATCHYARD_POD_NAME)_$(BATCHYARD_POD_UID)";
+    assert_eq!(
+        mounts[3],
+        json!({"name": "batchyard-log-files", "mountPath": "/batchyard/files", "subPathExpr": own})
+    );
+    assert_eq!(pod["spec"]["volumes"][3]["hostPath"]["path"], "/var/log/batchyard");
+    let mut place = spot();
+    place["logging"] = json!({"allowedHosts": ["unix:///run/fluent/socket"]});
+    let socket = json!({"logDriver": "fluentd", "options": {"fluentd-address": "unix:///run/fluent/socket"}});
+    let pod = pod_with(socket, json!({}), place);
+    let volume = &pod["spec"]["volumes"][3];
+    assert_eq!(
+        (&volume["name"], &volume["hostPath"]["path"]),
+        (&json!("batchyard-log-socket-0"), &json!("/run/fluent"))
+    );
+    let mount = &pod["spec"]["initContainers"][0]["volumeMounts"][3];
+    assert_eq!((&mount["mountPath"], &mount["readOnly"]), (&json!("/batchyard/sockets/0"), &json!(true)));
+}
+
+#[test]
+fn the_sidecar_s_disk_is_not_the_job_s_and_cpu_has_a_limit_where_all_have() {
+    let mut place = spot();
+    place["cpuLimit"] = json!(true);
+    let pod = pod_with(awslogs(), json!({"ephemeralStorage": {"sizeInGiB": 21}}), place);
+    assert_eq!(
+        pod["spec"]["initContainers"][0]["resources"],
+        json!({"requests": {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "1Mi"},
+            "limits": {"cpu": "1", "memory": "256Mi", "ephemeral-storage": "640Mi"}})
+    );
+    let multiline = json!({"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-multiline-pattern": "^x"}});
+    let pod = pod_with(multiline, json!({}), spot());
+    assert_eq!(pod["spec"]["initContainers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"], 8);
+}
+
+#[test]
+fn it_comes_before_the_init_containers_of_a_pod_and_reads_them_too() {
+    let container = |name: &str| json!({"name": name, "image": "i", "resources": {"limits": {"cpu": "0.25", "memory": "64Mi"}}});
+    let pod = json!({"containers": [container("app")], "initContainers": [container("first")],
+        "securityContext": {"runAsNonRoot": true, "runAsUser": 1000}});
+    let job = super::plan(json!({"eksProperties": {"podProperties": pod}}), json!({}));
+    let mut place = spot();
+    place["logging"] = json!({"logConfiguration": {"logDriver": "stdout"}});
+    let pod = pod_of_job(job.effective.as_ref().expect("valid"), place);
+    let inits: Vec<_> = pod["spec"]["initContainers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| one["name"].clone())
+        .collect();
+    assert_eq!(inits, ["batchyard-log", "first"]);
+    assert_eq!(
+        pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "0.25",
+        "Kubernetes' amounts stay"
+    );
+    assert_eq!(pod["spec"]["initContainers"][0]["securityContext"]["runAsNonRoot"], false);
+}
+
+#[test]
+fn a_pod_without_its_sidecar_says_why() {
+    let spec = serde_json::from_value(spot()).expect("an environment");
+    let job = effective(Properties::default());
+    let pod = made(&spec, &job, &Also { logs: Logs::Unrouted("Because."), ..Also::default() });
+    assert_eq!(pod["metadata"]["annotations"]["batchyard.io/logs-not-routed"], "Because.");
+    assert_eq!(pod["spec"]["initContainers"], Value::Null);
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30);
+}
