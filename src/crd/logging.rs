@@ -123,6 +123,13 @@ pub struct AwslogsDefaults {
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<String>,
+    /// Secret in the job's namespace with the endpoint's certificate authority, as name:key; without a key it is value.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<String>,
+    /// The endpoint need not prove who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_verify: Option<bool>,
 }
 
 /// Where the output of a queue's jobs goes.

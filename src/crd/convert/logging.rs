@@ -1,6 +1,7 @@
 //! `logConfiguration`, and what queues and environments say of logging.
 
 use batchyard_core::definition::Work;
+use batchyard_core::definition::secrets::locate;
 use batchyard_core::logging::policy::Policy;
 use batchyard_core::logging::route::{Output, Route};
 use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, Refusal, SecretOption, text};
@@ -50,6 +51,8 @@ pub fn defaults(environment: &ComputeEnvironmentSpec) -> AwslogsDefaults {
         endpoint: said(&wire.endpoint),
         region: said(&wire.region),
         group: said(&wire.group),
+        authority: said(&wire.ca_secret),
+        unverified: wire.insecure_skip_verify.unwrap_or(false),
     })
 }
 
@@ -166,6 +169,9 @@ fn default_of(environment: &ComputeEnvironmentSpec, logging: &LoggingPolicy) -> 
         options: [("awslogs-region".to_owned(), ANY_REGION.to_owned())].into(),
         secret_options: Vec::new(),
     };
+    if let Some(Err(why)) = defaults.authority.as_deref().map(locate) {
+        return Some(format!("logging.awslogs.caSecret: {why}"));
+    }
     if logging.awslogs.is_some()
         && let Err(refusals) = read(&bare(), &defaults)
     {
@@ -253,6 +259,7 @@ mod tests {
                 Some("options.awslogs-region: it is required"),
             ),
             (json!({"awslogs": {"endpoint": "nowhere"}}), Some("logging.awslogs.endpoint")),
+            (json!({"awslogs": {"caSecret": "a:"}}), Some("logging.awslogs.caSecret: ")),
             (json!({"source": "API"}), Some("logging.source: API is not supported yet")),
             (
                 json!({"allowedDrivers": ["splnk"]}),
