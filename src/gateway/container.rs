@@ -3,6 +3,7 @@
 
 use batchyard_core::definition::container_name;
 use batchyard_core::job::record::{Attempt, NamedOutcome, Record};
+use batchyard_core::logging::stream;
 use serde_json::{Map, Value, json};
 
 use super::account::Account;
@@ -29,23 +30,8 @@ struct Pod<'a> {
     stream: Option<&'a str>,
 }
 
-/// So much of a definition's name begins a log stream's.
-const STREAM: usize = 200;
-/// What AWS calls the only container of a job in the name of its stream.
-pub(super) const ONLY: &str = "default";
-
-/// The name of a container's log stream. `definition` may have a revision, which does not count
-/// (<https://docs.aws.amazon.com/batch/latest/userguide/using_awslogs.html>).
-pub(super) fn stream_name(definition: Option<&str>, container: &str, pod: &str) -> String {
-    let definition =
-        definition.map(|name| name.split(':').next().unwrap_or(name)).filter(|name| !name.is_empty());
-    // A job with an inline definition has no name but its own, and that is in the pod's.
-    let start: String = definition.unwrap_or("job").chars().take(STREAM).collect();
-    format!("{start}/{container}/{pod}")
-}
-
 /// The name of the stream of another container of the same pod.
-fn stream_beside(stream: &str, container: &str) -> String {
+pub(super) fn stream_beside(stream: &str, container: &str) -> String {
     match stream.rsplitn(3, '/').collect::<Vec<_>>()[..] {
         [pod, _, start] => format!("{start}/{}/{pod}", container_name(container)),
         _ => stream.to_owned(),
@@ -64,7 +50,9 @@ impl Placed {
         Self {
             task: account.ecs(&format!("task/{environment}/{}", pod.uid)),
             instance: pod.instance.map(|id| account.ecs(&format!("container-instance/{environment}/{id}"))),
-            stream: pod.stream.map_or_else(|| stream_name(definition, ONLY, pod.name), str::to_owned),
+            stream: pod
+                .stream
+                .map_or_else(|| stream::name(None, definition, stream::ONLY, pod.name), str::to_owned),
         }
     }
 

@@ -1,8 +1,6 @@
 //! What a real Fluent Bit does with the configurations that core writes, on loopback: a container's log as the kubelet
 //! keeps it, the end of its pod, and sinks that are there or not. It runs where `BATCHYARD_FLUENT_BIT` names the program.
 
-#![expect(clippy::disallowed_methods, reason = "core reads no clock; these tests wait for a real program")]
-
 mod delivery;
 mod load;
 mod receiver;

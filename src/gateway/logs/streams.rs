@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use batchyard_core::definition::container_name;
+use batchyard_core::logging::stream::{self, ONLY};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::api::ListParams;
@@ -18,7 +19,7 @@ use serde_json::Value;
 use tokio::task::yield_now;
 
 use super::super::call::Call;
-use super::super::container::{ONLY, of_node, stream_name};
+use super::super::container::{of_node, stream_beside};
 use super::super::failure::Failure;
 use super::super::jobs::Runs;
 use super::Group;
@@ -147,7 +148,9 @@ impl Call {
             let Runs { name, spec } = self.definition_of(job);
             // A definition says the same for all its jobs.
             if name.is_none_or(|name| seen.insert(name)) {
-                configurations(spec.as_deref(), &mut |found| groups.extend(group_in(found)));
+                configurations(spec.as_deref(), &mut |found| {
+                    groups.extend(option(found, "awslogs-group").cloned())
+                });
             }
         }
         self.each_stream(None, |stream| {
@@ -201,7 +204,8 @@ fn knows(job: &BatchJob, pod: &Pod) -> bool {
         || record.current.as_ref().is_some_and(|current| Some(current.pod_uid.as_str()) == uid)
 }
 
-/// The streams of a pod.
+/// The streams of a pod. Where a container's definition does not say where its output goes its queue or environment may;
+/// the pod has it in annotations.
 fn of_pod(pod: &Pod, job: &BatchJob, runs: &Runs) -> Vec<Stream> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     let status = pod.status.as_ref();
@@ -210,12 +214,19 @@ fn of_pod(pod: &Pod, job: &BatchJob, runs: &Runs) -> Vec<Stream> {
     let states = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
     let name = pod.name_any();
     let index = observe::index(pod).filter(|_| is_multi_node(job));
+    let annotation = |key: &str| pod.annotations().get(key);
     let one = |container: &Container, states: &[ContainerStatus]| {
         let (started, stopped) = times(states.iter().find(|state| state.name == container.name)?)?;
-        let group = configuration(runs.spec.as_deref(), index, &container.name);
+        let stated = configuration(runs.spec.as_deref(), index, &container.name);
+        let (group, told) = match &stated {
+            Some(stated) => (option(stated, "awslogs-group").cloned(), None),
+            None => (annotation(meta::LOG_GROUP).cloned(), annotation(meta::LOG_STREAM)),
+        };
+        let prefix = stated.as_ref().and_then(|stated| option(stated, "awslogs-stream-prefix"));
+        let own = || stream::name(prefix.map(String::as_str), runs.name.as_deref(), &container.name, &name);
         Some(Stream {
-            name: stream_name(runs.name.as_deref(), &container.name, &name),
-            group: group.and_then(|found| group_in(&found)).unwrap_or_else(|| DEFAULT.to_owned()),
+            name: told.map_or_else(own, |told| stream_beside(told, &container.name)),
+            group: group.unwrap_or_else(|| DEFAULT.to_owned()),
             pod: name.clone(),
             container: container.name.clone(),
             started,
@@ -282,10 +293,10 @@ fn driver(configuration: &LogConfiguration) -> String {
     driver.as_str().unwrap_or_default().to_owned()
 }
 
-/// The group that a container's output is to be in.
-fn group_in(configuration: &LogConfiguration) -> Option<String> {
-    let group = configuration.options.get("awslogs-group").filter(|group| !group.is_empty());
-    group.filter(|_| driver(configuration) == "awslogs").cloned()
+/// What the driver awslogs is told.
+fn option<'a>(configuration: &'a LogConfiguration, name: &str) -> Option<&'a String> {
+    let value = configuration.options.get(name).filter(|value| !value.is_empty());
+    value.filter(|_| driver(configuration) == "awslogs")
 }
 
 /// Where output is to go, in words; nothing for this very place.
@@ -389,6 +400,17 @@ mod tests {
             let found = told(&one, &single, &runs(Some("Spot:3"), container(log)));
             assert_eq!(found, [(name(group), name("Spot/default/j-1"))]);
         }
+        let mut of_queue = one.clone();
+        of_queue.metadata.annotations = Some(
+            [(meta::LOG_GROUP, "/queue"), (meta::LOG_STREAM, "team/default/j-1")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        );
+        let found = told(&of_queue, &single, &runs(Some("Spot:3"), container(Value::Null)));
+        assert_eq!(found, [(name("/queue"), name("team/default/j-1"))]);
+        let prefix = json!({"logDriver": "awslogs", "options": {"awslogs-stream-prefix": "own"}});
+        let found = told(&of_queue, &single, &runs(Some("Spot:3"), container(prefix)));
+        assert_eq!(found, [(name(DEFAULT), name("own/default/j-1"))]);
         let inline = told(&one, &single, &runs(None, container(Value::Null)));
         assert_eq!(inline, [(name(DEFAULT), name("job/default/j-1"))]);
         let containers = json!([{"name": "App", "image": "i", "logConfiguration": to("awslogs", "/app")},

@@ -30,8 +30,8 @@ fn logging(configuration: Value) -> Value {
 /// A condition of an object, with its status, reason and message.
 fn condition(object: &impl serde::Serialize, type_: &str) -> Option<(String, String, String)> {
     let object = serde_json::to_value(object).expect("plain data");
-    let all = object["status"]["conditions"].as_array()?.iter();
-    let found = all.filter(|condition| condition["type"] == type_).next_back()?;
+    let mut all = object["status"]["conditions"].as_array()?.iter();
+    let found = all.rfind(|condition| condition["type"] == type_)?;
     let text = |member: &str| found[member].as_str().unwrap_or_default().to_owned();
     Some((text("status"), text("reason"), text("message")))
 }
