@@ -1,11 +1,12 @@
-//! Sinks on loopback: they take what Fluent Bit sends, by HTTP, as lines or by fluentd's forward protocol, and can be
+//! Sinks on this machine: they take what Fluent Bit sends, by HTTP, as lines or by fluentd's forward protocol, and can be
 //! down and up again.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rmpv::Value as Packed;
 
@@ -47,8 +48,14 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    /// On loopback.
     pub(crate) fn start(kind: Kind) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+        Self::at(Ipv4Addr::LOCALHOST.into(), kind)
+    }
+
+    /// At an address of this machine.
+    pub(crate) fn at(address: IpAddr, kind: Kind) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a port is free");
         let address = listener.local_addr().expect("an address");
         let mut receiver = Self { kind, address, shared: Arc::default(), accepts: None };
         receiver.serve(listener);
@@ -202,7 +209,7 @@ pub(crate) struct Datagrams(UdpSocket);
 impl Datagrams {
     pub(crate) fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback port is free");
-        socket.set_read_timeout(Some(super::PATIENCE)).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
         Self(socket)
     }
 

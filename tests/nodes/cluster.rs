@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::json;
@@ -95,6 +97,14 @@ impl TestCluster {
     /// Whether nodes are processes of this machine, so that one can look into them.
     pub(crate) fn is_local(&self) -> bool {
         self.cluster.provider == Provider::Local
+    }
+
+    /// An address of this machine that pods reach: that of the API server.
+    pub(crate) async fn own_address(&self) -> Result<IpAddr> {
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), "default");
+        let slice = slices.get("kubernetes").await?;
+        let address = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).next();
+        Ok(address.context("the API server has an address")?.parse()?)
     }
 
     async fn read_instances(&self) -> Result<BTreeMap<String, String>> {

@@ -17,6 +17,7 @@ mod faults;
 mod gangs;
 mod gpus;
 mod inject;
+mod logging;
 mod logs;
 mod notifications;
 mod operator;
@@ -28,6 +29,9 @@ mod removal;
 mod scenario;
 mod seen;
 mod sessions;
+#[path = "../logging/receiver.rs"]
+#[expect(dead_code, reason = "datagrams come to loopback only")]
+mod sink;
 mod starts;
 #[path = "../support/mod.rs"]
 mod support;
@@ -167,6 +171,7 @@ fn all() -> Vec<Case> {
         pods::cases(),
         definitions::cases(),
         logs::cases(),
+        logging::cases(),
         containers::cases(),
         gangs::cases(),
         gpus::cases(),
@@ -180,6 +185,7 @@ fn all() -> Vec<Case> {
         arrays::alone(),
         absences::cases(),
         view::cases(),
+        logging::alone(),
         notifications::cases(),
         cloudwatch::cases(),
         removal::cases(),

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use batchyard::crd::{BatchJob, NotificationRule, NotificationRuleStatus};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
@@ -36,7 +35,7 @@ const TRIES: i64 = 5;
 /// A job runs and ends while its sink is down. The notifier is killed, and with it goes all that it knew; another job
 /// comes and ends. When the sink is back all of both arrives, each event once, and so does what happens then.
 async fn down(scenario: &Scenario<'_>) -> Result<()> {
-    let address = address(scenario).await?;
+    let address = scenario.cluster.own_address().await?;
     let mut receiver = Receiver::at(address).await;
     install(scenario, address).await?;
     scenario
@@ -96,14 +95,6 @@ async fn arrived(scenario: &Scenario<'_>, receiver: &Receiver, jobs: &[&str]) ->
     taken.sort();
     ensure!(taken.iter().eq(&want), "there came {taken:?}, not {want:?} once each");
     Ok(())
-}
-
-/// An address of this machine that pods reach: that of the API server.
-async fn address(scenario: &Scenario<'_>) -> Result<IpAddr> {
-    let slices: Api<EndpointSlice> = Api::namespaced(scenario.cluster.client.clone(), "default");
-    let slice = slices.get("kubernetes").await?;
-    let address = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).next();
-    Ok(address.context("the API server has an address")?.parse()?)
 }
 
 /// The notifier, which may send to this address and read one Secret.

@@ -21,7 +21,7 @@ use crate::seen::Seen;
 use crate::support::client::{TEST_LABEL, apply, namespace, object};
 
 /// The post's queue.
-const QUEUE: &str = "queue-0";
+pub(crate) const QUEUE: &str = "queue-0";
 
 /// How long anything may take on a machine that compiles at the same time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
