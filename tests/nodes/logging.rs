@@ -25,35 +25,42 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::story("logs-of-attempts-that-end-at-once", |scenario| Box::pin(attempts(scenario)))
             .local_only(),
-        Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).local_only(),
-        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario))).local_only(),
-        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario))).local_only(),
-        Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).local_only(),
-        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario))).local_only(),
+        Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).needs_fluent_bit(),
+        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario)))
+            .needs_fluent_bit(),
+        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario)))
+            .needs_fluent_bit(),
+        Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).needs_fluent_bit(),
+        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario)))
+            .needs_fluent_bit(),
     ]
 }
 
 pub(crate) fn alone() -> Vec<Case> {
     vec![
         Case::story("logs-whose-sidecar-has-no-image", |scenario| Box::pin(no_image(scenario))).alone(),
-        Case::story("logs-of-400000-lines", |scenario| Box::pin(burst(scenario))).alone().local_only(),
+        Case::story("logs-of-400000-lines", |scenario| Box::pin(burst(scenario))).alone().needs_fluent_bit(),
     ]
 }
 
-/// Gives Fluent Bit to the nodes; false if there is none to give.
-async fn has_fluent_bit(scenario: &Scenario<'_>) -> Result<bool> {
+/// What is said where there is no archive.
+pub(crate) const NO_ARCHIVE: &str = "BATCHYARD_FLUENT_BIT_IMAGE names no image archive";
+
+/// The archive with the image.
+pub(crate) fn archive() -> Option<PathBuf> {
+    std::env::var_os("BATCHYARD_FLUENT_BIT_IMAGE").map(PathBuf::from)
+}
+
+/// Gives it to the nodes.
+async fn load_fluent_bit(scenario: &Scenario<'_>) -> Result<()> {
     static LOADED: OnceCell<()> = OnceCell::const_new();
-    let Some(archive) = std::env::var_os("BATCHYARD_FLUENT_BIT_IMAGE").map(PathBuf::from) else {
-        eprintln!("SKIPPED: logs of real containers: BATCHYARD_FLUENT_BIT_IMAGE names no image archive");
-        return Ok(false);
-    };
+    let archive = archive().context(NO_ARCHIVE)?;
     let name = scenario.cluster.cluster.name.clone();
     let load = || async {
         let load = move || cluster::load_image(&name, IMAGE, &archive);
         tokio::task::spawn_blocking(load).await?
     };
-    LOADED.get_or_try_init(load).await?;
-    Ok(true)
+    LOADED.get_or_try_init(load).await.copied()
 }
 
 /// A job whose output goes to fluentd, or what speaks like it, at the sink.
@@ -123,9 +130,7 @@ async fn routed_is(scenario: &Scenario<'_>, job: &str, status: &str) -> Result<S
 
 /// One line, and the end within milliseconds; the next attempt has a sidecar of its own.
 async fn attempts(scenario: &Scenario<'_>) -> Result<()> {
-    if !has_fluent_bit(scenario).await? {
-        return Ok(());
-    }
+    load_fluent_bit(scenario).await?;
     let sink = Sink::start(scenario, Kind::Forward).await?;
     let program = "echo try $AWS_BATCH_JOB_ATTEMPT; [ $AWS_BATCH_JOB_ATTEMPT = 2 ]";
     let mut job = to_fluentd(&sink, alpine(program));
@@ -145,9 +150,7 @@ async fn attempts(scenario: &Scenario<'_>) -> Result<()> {
 
 /// Each child's records say which child wrote them.
 async fn array(scenario: &Scenario<'_>) -> Result<()> {
-    if !has_fluent_bit(scenario).await? {
-        return Ok(());
-    }
+    load_fluent_bit(scenario).await?;
     let sink = Sink::start(scenario, Kind::Forward).await?;
     let mut job = to_fluentd(&sink, alpine("echo child $AWS_BATCH_JOB_ARRAY_INDEX"));
     merge(&mut job, &json!({"arrayProperties": {"size": 3}}));
@@ -161,9 +164,7 @@ async fn array(scenario: &Scenario<'_>) -> Result<()> {
 
 /// Two containers of a task, each to a sink of its own, and a third whose output nobody wants elsewhere.
 async fn containers(scenario: &Scenario<'_>) -> Result<()> {
-    if !has_fluent_bit(scenario).await? {
-        return Ok(());
-    }
+    load_fluent_bit(scenario).await?;
     let (one, two) =
         (Sink::start(scenario, Kind::Forward).await?, Sink::start(scenario, Kind::Forward).await?);
     let container = |name: &str, program: &str, sink: Option<&Sink>| {
@@ -192,9 +193,7 @@ async fn containers(scenario: &Scenario<'_>) -> Result<()> {
 
 /// The post's definition with the driver splunk, whose collector answers as Splunk's does.
 async fn splunk(scenario: &Scenario<'_>) -> Result<()> {
-    if !has_fluent_bit(scenario).await? {
-        return Ok(());
-    }
+    load_fluent_bit(scenario).await?;
     let sink = Sink::start(scenario, Kind::Http(200, r#"{"text":"Success","code":0}"#)).await?;
     let options = json!({"splunk-url": format!("http://{}", sink.address), "splunk-index": "batch",
         "splunk-token": "B5A79AAD-D822-46CC-80D1-819F80D7BFB0"});
@@ -213,9 +212,7 @@ async fn splunk(scenario: &Scenario<'_>) -> Result<()> {
 
 /// The job's end is its container's, whatever its sink does, and what waits arrives when the sink is back.
 async fn down(scenario: &Scenario<'_>) -> Result<()> {
-    if !has_fluent_bit(scenario).await? {
-        return Ok(());
-    }
+    load_fluent_bit(scenario).await?;
     let mut sink = Sink::start(scenario, Kind::Forward).await?;
     let program = "trap 'echo the end; exit 3' TERM; echo the beginning; sleep 600 & wait";
     scenario.submit("job", to_fluentd(&sink, alpine(program))).await;
@@ -232,9 +229,7 @@ async fn down(scenario: &Scenario<'_>) -> Result<()> {
 
 /// Nobody is there: the job ends as it does, and its pod goes after it.
 async fn never(scenario: &Scenario<'_>) -> Result<()> {
-    if !has_fluent_bit(scenario).await? {
-        return Ok(());
-    }
+    load_fluent_bit(scenario).await?;
     let mut sink = Sink::start(scenario, Kind::Forward).await?;
     sink.receiver.down();
     scenario.submit("job", to_fluentd(&sink, alpine("echo nobody hears; exit 5"))).await;
@@ -266,9 +261,7 @@ async fn without_image(scenario: &Scenario<'_>) -> Result<()> {
 /// As many as the kubelet keeps in more than one file, at full speed, from a job that ends with the last of them.
 async fn burst(scenario: &Scenario<'_>) -> Result<()> {
     const LINES: usize = 400_000;
-    if !has_fluent_bit(scenario).await? {
-        return Ok(());
-    }
+    load_fluent_bit(scenario).await?;
     let sink = Sink::start(scenario, Kind::Forward).await?;
     let line = format!("%07d {}\\n", "x".repeat(60));
     let program = format!("awk 'BEGIN {{ for (i = 1; i <= {LINES}; i++) printf \"{line}\", i }}'");

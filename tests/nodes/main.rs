@@ -69,6 +69,8 @@ pub(crate) struct Case {
     alone: bool,
     /// Looks into nodes, which only works where they are processes of this machine.
     local_only: bool,
+    /// Needs the image of Fluent Bit.
+    needs_fluent_bit: bool,
 }
 
 impl Case {
@@ -89,7 +91,7 @@ impl Case {
         name: &'static str,
         story: impl for<'a> Fn(&'a Scenario<'a>) -> Outcome<'a> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, story: Box::new(story), alone: false, local_only: false }
+        Self { name, story: Box::new(story), alone: false, local_only: false, needs_fluent_bit: false }
     }
 
     /// It takes nodes or the operator away.
@@ -100,6 +102,11 @@ impl Case {
     /// It looks into nodes.
     pub(crate) fn local_only(self) -> Self {
         Self { local_only: true, ..self }
+    }
+
+    /// It needs a real Fluent Bit, and its sink is on this machine.
+    pub(crate) fn needs_fluent_bit(self) -> Self {
+        Self { needs_fluent_bit: true, local_only: true, ..self }
     }
 
     async fn run(&self, cluster: &TestCluster) -> Result<()> {
@@ -152,6 +159,9 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
     Trial::ignorable_test(case.name, move || {
         if case.local_only && !cluster.is_local() {
             return Ok(Completion::ignored_with("nodes of this provider cannot be looked into"));
+        }
+        if case.needs_fluent_bit && logging::archive().is_none() {
+            return Ok(Completion::ignored_with(logging::NO_ARCHIVE));
         }
         let outcome = runtime.block_on(case.run(&cluster));
         // The error's outermost layer is what was seen; what went wrong stands below it.
