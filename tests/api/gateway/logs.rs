@@ -128,7 +128,9 @@ async fn streams_and_groups_are_those_of_the_namespaces_jobs() {
     let key = caller(&world.user, n, "reader", reader()).await;
     known(&door, &key).await;
     let mut mine = container();
-    mine["logConfiguration"] = json!({"logDriver": "awslogs", "options": {"awslogs-group": "/mine"}});
+    let options =
+        json!({"awslogs-group": "/mine", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "own"});
+    mine["logConfiguration"] = json!({"logDriver": "awslogs", "options": options});
     let plain = world.submit("plain", job(json!({}))).await;
     let other = world.submit("other", job(json!({"containerProperties": mine}))).await;
     for job in [&plain, &other] {

@@ -10,7 +10,8 @@ NOWHERE, SOMEWHERE, NAMESPACE = sys.argv[1:4]
 batch = client()
 ROOM = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "64"}]
 SECRETS = [{"name": "PASSWORD", "valueFrom": "password"}]
-LOG = {"logDriver": "json-file", "options": {"max-size": "1m"}, "secretOptions": SECRETS}
+LOG = {"logDriver": "splunk", "options": {"splunk-url": "https://splunk.invalid:8088"},
+       "secretOptions": [{"name": "splunk-token", "valueFrom": "password"}]}
 LINUX = {"devices": [{"hostPath": "/dev/fuse", "containerPath": "/dev/fuse", "permissions": ["READ"]}],
          "initProcessEnabled": True, "sharedMemorySize": 64, "maxSwap": 0, "swappiness": 0,
          "tmpfs": [{"containerPath": "/run", "size": 16, "mountOptions": ["noexec"]}]}
