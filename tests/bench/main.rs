@@ -1,9 +1,14 @@
 //! `cargo xtask bench`: Batchyard beside bare pods and `batch/v1` Jobs, one after another in one run, on fake
 //! nodes. What counts are ratios: both sides had the same machine, the same API server and the same limits.
 
+#[path = "../api/gateway/door.rs"]
+#[expect(dead_code, reason = "most of it is for the tests of the door")]
+mod door;
+
 mod contender;
 mod meter;
 mod round;
+mod submissions;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
@@ -28,6 +33,9 @@ struct Args {
     /// Children of the larger arrays; 0 leaves them out
     #[arg(long, default_value_t = 10_000)]
     children: usize,
+    /// Jobs that are submitted by the AWS API, and as many that are created as objects; 0 leaves them out
+    #[arg(long, default_value_t = 2_000)]
+    submissions: usize,
     /// Where the numbers are written as JSON
     #[arg(long)]
     json: Option<std::path::PathBuf>,
@@ -53,6 +61,10 @@ async fn main() -> ExitCode {
     for contender in Contender::WHOLE.into_iter().filter(|_| args.children > 0) {
         arrays.push(play(contender, Shape { jobs: args.children, ..at_once }).await);
     }
+    let submissions = match args.submissions {
+        0 => Vec::new(),
+        jobs => submissions::play(jobs).await,
+    };
     let backlog = match args.backlog {
         0 => None,
         waiting => {
@@ -71,11 +83,14 @@ async fn main() -> ExitCode {
     if !arrays.is_empty() {
         println!("{}", table::comparison(&format!("{} children", args.children), &arrays));
     }
-    println!("{}", table::goals(&outcomes, &arrays, backlog.as_ref()));
+    if !submissions.is_empty() {
+        println!("{}", submissions::comparison(&submissions));
+    }
+    println!("{}", table::goals(&outcomes, &arrays, backlog.as_ref(), &submissions));
     if let Some(path) = args.json {
         let rounds: Vec<&Outcome> =
             outcomes.iter().chain([&many_queues]).chain(&arrays).chain(&backlog).collect();
-        let text = json!({"machine": table::machine(), "rounds": rounds});
+        let text = json!({"machine": table::machine(), "rounds": rounds, "submissions": submissions});
         if let Err(error) = std::fs::write(&path, format!("{text:#}\n")) {
             eprintln!("error: {}: {error}", path.display());
             return ExitCode::FAILURE;

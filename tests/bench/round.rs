@@ -22,7 +22,7 @@ use crate::support::operator::{NAME, Operator};
 use crate::support::{audit, wait};
 
 /// How many creates are under way at a time.
-const CREATES: usize = 64;
+pub(crate) const CREATES: usize = 64;
 /// A round that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(1_800);
 
@@ -121,7 +121,8 @@ async fn furnished(user: &Client, namespace: &str, shape: Shape) -> Operator {
     operator
 }
 
-async fn furniture(user: &Client, namespace: &str, shape: Shape) -> Operator {
+/// An operator that leads, with the environment and the queues.
+pub(crate) async fn furniture(user: &Client, namespace: &str, shape: Shape) -> Operator {
     let operator = Operator::start(NAME);
     operator.leads().await;
     let environment = json!({"metadata": {"name": format!("{namespace}.pool")}, "spec": {
@@ -255,7 +256,7 @@ async fn written(
     counts
 }
 
-async fn remove(user: &Client, namespace: &str) {
+pub(crate) async fn remove(user: &Client, namespace: &str) {
     let namespaces = Api::<Namespace>::all(user.clone());
     let uid = namespaces.get(namespace).await.expect("it exists").uid().unwrap_or_default();
     namespaces.delete(namespace, &DeleteParams::default()).await.expect("it can be deleted");

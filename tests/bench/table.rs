@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::contender::Contender;
 use crate::round::Outcome;
+use crate::submissions::Submissions;
 
 /// The machine that was measured on.
 pub(crate) fn machine() -> String {
@@ -78,7 +79,12 @@ fn ratio(one: u64, other: u64) -> f64 {
 }
 
 /// What was to be reached, and whether it was.
-pub(crate) fn goals(outcomes: &[Outcome], arrays: &[Outcome], backlog: Option<&Outcome>) -> String {
+pub(crate) fn goals(
+    outcomes: &[Outcome],
+    arrays: &[Outcome],
+    backlog: Option<&Outcome>,
+    submissions: &[Submissions],
+) -> String {
     let of = |contender: Contender| outcomes.iter().find(|outcome| outcome.contender == contender);
     let mut text = "goals\n".to_owned();
     let mut goal = |what: &str, is: f64, met: bool| {
@@ -104,6 +110,10 @@ pub(crate) fn goals(outcomes: &[Outcome], arrays: &[Outcome], backlog: Option<&O
         goal(&what, faster, faster >= 1.2);
         let writes = array.writes_per_job() / indexed.writes_per_job();
         goal(&format!("writes per child of {children} fewer than an Indexed Job's"), writes, writes < 1.0);
+    }
+    if let [objects, calls] = submissions {
+        let rate = calls.per_second() / objects.per_second();
+        goal("SubmitJob at least 0.7 times as fast as creating objects", rate, rate >= 0.7);
     }
     if let Some(backlog) = backlog {
         let memory = backlog.taken.get("operator").map_or(0.0, |taken| taken.peak_mib as f64);

@@ -1,5 +1,4 @@
-//! Where the output of real containers goes, by a real Fluent Bit beside them. Its image is an archive that
-//! `BATCHYARD_FLUENT_BIT_IMAGE` names; what needs it is skipped without.
+//! Where the output of real containers goes, by a real Fluent Bit beside them.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,6 +17,8 @@ use crate::ends::{exit, failed, succeeded};
 use crate::scenario::{PATIENCE, QUEUE, Scenario, merge};
 use crate::sink::{Item, Kind, Receiver};
 
+/// The variable that names the archive with the image.
+const ARCHIVE: &str = "BATCHYARD_FLUENT_BIT_IMAGE";
 /// As the chart has it.
 const IMAGE: &str = "docker.io/fluent/fluent-bit:5.1.1";
 
@@ -25,36 +26,25 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::story("logs-of-attempts-that-end-at-once", |scenario| Box::pin(attempts(scenario)))
             .local_only(),
-        Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).needs_fluent_bit(),
-        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario)))
-            .needs_fluent_bit(),
-        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario)))
-            .needs_fluent_bit(),
-        Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).needs_fluent_bit(),
-        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario)))
-            .needs_fluent_bit(),
+        Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).needs(ARCHIVE),
+        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario))).needs(ARCHIVE),
+        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario))).needs(ARCHIVE),
+        Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).needs(ARCHIVE),
+        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario))).needs(ARCHIVE),
     ]
 }
 
 pub(crate) fn alone() -> Vec<Case> {
     vec![
         Case::story("logs-whose-sidecar-has-no-image", |scenario| Box::pin(no_image(scenario))).alone(),
-        Case::story("logs-of-400000-lines", |scenario| Box::pin(burst(scenario))).alone().needs_fluent_bit(),
+        Case::story("logs-of-400000-lines", |scenario| Box::pin(burst(scenario))).alone().needs(ARCHIVE),
     ]
 }
 
-/// What is said where there is no archive.
-pub(crate) const NO_ARCHIVE: &str = "BATCHYARD_FLUENT_BIT_IMAGE names no image archive";
-
-/// The archive with the image.
-pub(crate) fn archive() -> Option<PathBuf> {
-    std::env::var_os("BATCHYARD_FLUENT_BIT_IMAGE").map(PathBuf::from)
-}
-
-/// Gives it to the nodes.
+/// Gives the image to the nodes.
 async fn load_fluent_bit(scenario: &Scenario<'_>) -> Result<()> {
     static LOADED: OnceCell<()> = OnceCell::const_new();
-    let archive = archive().context(NO_ARCHIVE)?;
+    let archive = std::env::var_os(ARCHIVE).map(PathBuf::from).context(ARCHIVE)?;
     let name = scenario.cluster.cluster.name.clone();
     let load = || async {
         let load = move || cluster::load_image(&name, IMAGE, &archive);

@@ -26,6 +26,7 @@ mod pods;
 mod programs;
 mod registry;
 mod removal;
+mod routes;
 mod scenario;
 mod seen;
 mod sessions;
@@ -69,8 +70,8 @@ pub(crate) struct Case {
     alone: bool,
     /// Looks into nodes, which only works where they are processes of this machine.
     local_only: bool,
-    /// Needs the image of Fluent Bit.
-    needs_fluent_bit: bool,
+    /// The environment variable that names a part which cannot be had everywhere.
+    needs: Option<&'static str>,
 }
 
 impl Case {
@@ -91,7 +92,7 @@ impl Case {
         name: &'static str,
         story: impl for<'a> Fn(&'a Scenario<'a>) -> Outcome<'a> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, story: Box::new(story), alone: false, local_only: false, needs_fluent_bit: false }
+        Self { name, story: Box::new(story), alone: false, local_only: false, needs: None }
     }
 
     /// It takes nodes or the operator away.
@@ -104,9 +105,9 @@ impl Case {
         Self { local_only: true, ..self }
     }
 
-    /// It needs a real Fluent Bit, and its sink is on this machine.
-    pub(crate) fn needs_fluent_bit(self) -> Self {
-        Self { needs_fluent_bit: true, local_only: true, ..self }
+    /// It needs a part that this environment variable names; what is beside the cluster runs on this machine.
+    pub(crate) fn needs(self, variable: &'static str) -> Self {
+        Self { needs: Some(variable), local_only: true, ..self }
     }
 
     async fn run(&self, cluster: &TestCluster) -> Result<()> {
@@ -160,8 +161,8 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
         if case.local_only && !cluster.is_local() {
             return Ok(Completion::ignored_with("nodes of this provider cannot be looked into"));
         }
-        if case.needs_fluent_bit && logging::archive().is_none() {
-            return Ok(Completion::ignored_with(logging::NO_ARCHIVE));
+        if let Some(variable) = case.needs.filter(|variable| std::env::var_os(variable).is_none()) {
+            return Ok(Completion::ignored_with(format!("{variable} names nothing")));
         }
         let outcome = runtime.block_on(case.run(&cluster));
         // The error's outermost layer is what was seen; what went wrong stands below it.
@@ -196,6 +197,7 @@ fn all() -> Vec<Case> {
         absences::cases(),
         view::cases(),
         logging::alone(),
+        routes::cases(),
         notifications::cases(),
         cloudwatch::cases(),
         removal::cases(),

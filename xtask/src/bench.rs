@@ -25,6 +25,9 @@ pub struct BenchArgs {
     /// Children of the larger arrays; 0 leaves them out
     #[arg(long, default_value_t = 10_000)]
     children: usize,
+    /// Jobs that are submitted by the AWS API, and as many that are created as objects; 0 leaves them out
+    #[arg(long, default_value_t = 2_000)]
+    submissions: usize,
     /// Where the numbers are written as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     json: PathBuf,
@@ -44,6 +47,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         let mut command = cargo(&test)?;
         command.arg("--").args(["--jobs", &args.jobs.to_string(), "--backlog", &args.backlog.to_string()]);
         command.args(["--children", &args.children.to_string()]);
+        command.args(["--submissions", &args.submissions.to_string()]);
         run_cargo(on(command.arg("--json").arg(&args.json), &cluster)?)
     });
     interrupt::clean_up_begins();

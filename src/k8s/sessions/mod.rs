@@ -203,12 +203,15 @@ impl Made<'_> {
             _ => ServiceType::ClusterIp,
         };
         let label = |key: &str| self.pod.labels().get(key).cloned().unwrap_or_default();
+        let protocol = self.session.scheme.unwrap_or_default().as_str();
         json!({
             "type": kind.as_str(),
             "selector": {meta::JOB_ID: label(meta::JOB_ID), meta::ATTEMPT: label(meta::ATTEMPT)},
             // With an idle probe a pod is ready while somebody is connected, and nobody could be the first.
             "publishNotReadyAddresses": self.session.idle_limit().is_some(),
-            "ports": [{"name": "session", "protocol": "TCP", "port": self.port(), "targetPort": self.session.port}],
+            // Controllers of Ingresses and meshes tell a container with TLS by either.
+            "ports": [{"name": format!("{protocol}-{PORT}"), "appProtocol": protocol, "protocol": "TCP",
+                "port": self.port(), "targetPort": self.session.port}],
         })
     }
 

@@ -209,7 +209,8 @@ fn objects_belong_to_the_pod_and_lead_to_it_alone() {
         service["spec"],
         json!({"type": "LoadBalancer", "publishNotReadyAddresses": false,
             "selector": {"batchyard.io/job-id": "0f8b", "batchyard.io/attempt": "1"},
-            "ports": [{"name": "session", "protocol": "TCP", "port": 443, "targetPort": 8443}]})
+            "ports": [{"name": "https-session", "appProtocol": "https", "protocol": "TCP", "port": 443,
+                "targetPort": 8443}]})
     );
     let idle = session(
         json!({"idleTimeoutSeconds": 60, "idleProbe": {"tcpSocket": {}}, "address": {"type": "Service"}}),

@@ -79,8 +79,13 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Starts one and waits until it serves.
+    /// Starts one that says everything that it could ever say, and waits until it serves.
     pub(crate) async fn open(more: &[&str]) -> Self {
+        Self::start(more, "trace,h2=warn,hyper=warn,rustls=warn").await
+    }
+
+    /// Starts one that says so much, and waits until it serves.
+    pub(crate) async fn start(more: &[&str], says: &str) -> Self {
         let (address, probes) = (free_address(), free_address());
         let name = format!("gateway-{}", STARTED.fetch_add(1, Ordering::Relaxed));
         let program = Program::start(name, restricted().await, |command| {
@@ -88,8 +93,7 @@ impl Door {
                 .args(["gateway", "--address", &address.to_string()])
                 .args(["--metrics-address", &probes.to_string(), "--region", REGION])
                 .args(more)
-                // Everything that it could ever say.
-                .env("RUST_LOG", "trace,h2=warn,hyper=warn,rustls=warn");
+                .env("RUST_LOG", says);
         });
         let door = Self { program, address, probes };
         wait::answer("a gateway that is ready", "", || {
