@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +19,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::relay::Relay;
 use crate::support::client::{Actor, apply, connect, kubeconfig};
 use crate::support::program::{Program, free_address, get};
 use crate::support::wait;
@@ -86,9 +87,32 @@ impl Door {
 
     /// Starts one that says so much, and waits until it serves.
     pub(crate) async fn start(more: &[&str], says: &str) -> Self {
+        Self::with(restricted().await, more, says).await
+    }
+
+    /// Starts one that reaches the API server by a relay.
+    pub(crate) async fn behind_a_relay() -> (Relay, Self) {
+        let text = fs::read(restricted().await).expect("a kubeconfig");
+        let mut config: Value = serde_json::from_slice(&text).expect("JSON");
+        let cluster = &mut config["clusters"][0]["cluster"];
+        let server: http::Uri =
+            cluster["server"].as_str().and_then(|uri| uri.parse().ok()).expect("a server");
+        let (host, port) = (server.host().expect("a host"), server.port_u16().unwrap_or(443));
+        let target = (host, port).to_socket_addrs().expect("an address").next().expect("an address");
+        let relay = Relay::to(target).await;
+        cluster["server"] = json!(format!("https://{}", relay.address));
+        cluster["tls-server-name"] = json!(host);
+        let path =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("relay-{}.json", relay.address.port()));
+        fs::write(&path, config.to_string()).expect("it can be written");
+        let door = Self::with(&path, &[], "info").await;
+        (relay, door)
+    }
+
+    async fn with(kubeconfig: &Path, more: &[&str], says: &str) -> Self {
         let (address, probes) = (free_address(), free_address());
         let name = format!("gateway-{}", STARTED.fetch_add(1, Ordering::Relaxed));
-        let program = Program::start(name, restricted().await, |command| {
+        let program = Program::start(name, kubeconfig, |command| {
             command
                 .args(["gateway", "--address", &address.to_string()])
                 .args(["--metrics-address", &probes.to_string(), "--region", REGION])

@@ -1,4 +1,4 @@
-//! The AWS door: the gateway as a process, asked by boto3 and, where no client would send such a thing, by hand.
+//! The AWS door: the gateway as a process, asked by boto3, the SDK for Rust and, where no client would send such a thing, by hand.
 //! It has the rights that the chart gives it, and no others.
 
 mod boto;
@@ -7,5 +7,7 @@ mod jobs;
 mod keys;
 mod logs;
 mod posts;
+mod relay;
+mod sdk;
 mod security;
 mod tls;
