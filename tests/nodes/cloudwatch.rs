@@ -1,17 +1,13 @@
 //! What containers wrote, read from the AWS door as CloudWatch Logs serves it, with the rights that the chart gives the
 //! gateway, and no others.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use anyhow::{Context as _, Result, ensure};
-use batchyard::k8s::access_key::{AccessKey, Binding, object_name};
+use anyhow::{Result, ensure};
+use batchyard::k8s::access_key::{AccessKey, object_name};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{DeleteParams, PostParams};
-use kube::config::Kubeconfig;
+use kube::api::DeleteParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use serde_json::json;
@@ -19,11 +15,11 @@ use xtask::install::NAMESPACE;
 
 use crate::Case;
 use crate::cluster::answer;
+use crate::door::{self, Door, end, text};
 use crate::ends::{exit, failed};
 use crate::programs::shell;
 use crate::scenario::{PATIENCE, Scenario};
-use crate::support::client::{apply, kubeconfig, namespace};
-use crate::support::program::{Program, free_address, get};
+use crate::support::client::{apply, namespace};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::story("cloudwatch-logs-of-real-containers", |scenario| Box::pin(told(scenario))).alone()]
@@ -57,20 +53,20 @@ async fn told(scenario: &Scenario<'_>) -> Result<()> {
 }
 
 async fn read(scenario: &Scenario<'_>, own: &AccessKey, foreign: &AccessKey) -> Result<()> {
-    let door = Door::open().await?;
+    let door = Door::open("cloudwatch-gateway").await?;
     scenario.submit("job", shell(PROGRAM)).await;
     scenario.runs("job", 1).await?;
     let pod = scenario.current("job").await?.pod_name;
     let stream = format!("spot/default/{pod}");
     let following = tokio::task::spawn_blocking({
-        let mut command = door.ask(own, "follow", &stream);
+        let mut command = ask(&door, own, "follow", &stream);
         move || command.output()
     });
     let so_far: Vec<String> =
         (1..=300).map(|line| format!("line {line}")).chain(["oops".to_owned()]).collect();
     let mut all = so_far.clone();
     answer("all lines while it runs", PATIENCE, || async {
-        let said = end(door.ask(own, "read", &stream)).await?;
+        let said = end(ask(&door, own, "read", &stream)).await?;
         // Between two questions of one look more may be written.
         if !said.status.success() {
             eprintln!("a look at the log: {}", text(&said.stderr));
@@ -83,16 +79,16 @@ async fn read(scenario: &Scenario<'_>, own: &AccessKey, foreign: &AccessKey) -> 
     all.push("the end".to_owned());
     let followed = following.await??;
     ensure!(followed.status.success() && is(&followed, &all), "followed: {followed:?}");
-    let whole = end(door.ask(own, "read", &stream)).await?;
+    let whole = end(ask(&door, own, "read", &stream)).await?;
     ensure!(whole.status.success() && is(&whole, &all), "read: {whole:?}");
-    let others = end(door.ask(foreign, "gone", &stream)).await?;
+    let others = end(ask(&door, foreign, "gone", &stream)).await?;
     let absent = "ResourceNotFoundException The specified log stream does not exist.\n";
     ensure!(text(&others.stdout) == absent, "another namespace: {others:?}");
     cli(&door, own, &stream, &all).await?;
     let pods = scenario.api::<Pod>();
     pods.delete(&pod, &DeleteParams::default()).await?;
     await_condition(pods, &pod, |pod: Option<&Pod>| pod.is_none()).await?;
-    let gone = end(door.ask(own, "gone", &stream)).await?;
+    let gone = end(ask(&door, own, "gone", &stream)).await?;
     let says = "ResourceNotFoundException The specified log stream does not exist: its pod is gone";
     ensure!(text(&gone.stdout).starts_with(says), "{gone:?}");
     Ok(())
@@ -122,14 +118,6 @@ async fn cli(door: &Door, key: &AccessKey, stream: &str, all: &[String]) -> Resu
     Ok(())
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-async fn end(mut command: Command) -> Result<Output> {
-    Ok(tokio::task::spawn_blocking(move || command.output()).await??)
-}
-
 /// True if these lines were said, those of the other output somewhere among them.
 fn is(said: &Output, lines: &[String]) -> bool {
     let text = text(&said.stdout);
@@ -140,55 +128,10 @@ fn is(said: &Output, lines: &[String]) -> bool {
     found.len() == lines.len() && without(found) == without(lines.iter().map(String::as_str).collect())
 }
 
-/// A gateway of this machine; it ends with this value.
-struct Door {
-    address: SocketAddr,
-    _program: Program,
-}
-
-impl Door {
-    async fn open() -> Result<Self> {
-        let (address, probes) = (free_address(), free_address());
-        let mut config = Kubeconfig::read_from(kubeconfig())?;
-        for named in &mut config.auth_infos {
-            let info = named.auth_info.get_or_insert_default();
-            info.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:batchyard-gateway"));
-            info.impersonate_groups = Some(vec!["system:authenticated".to_owned()]);
-        }
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cloudwatch.kubeconfig");
-        fs::write(&path, serde_json::to_string(&config)?)?;
-        let program = Program::start("cloudwatch-gateway".to_owned(), &path, |command| {
-            command.args([
-                "gateway",
-                "--address",
-                &address.to_string(),
-                "--metrics-address",
-                &probes.to_string(),
-            ]);
-            command.env("POD_NAMESPACE", NAMESPACE);
-        });
-        answer("a gateway that is ready", PATIENCE, || async {
-            Ok(get(probes, "/readyz").is_some_and(|(status, _)| status == 200).then_some(()))
-        })
-        .await?;
-        Ok(Self { address, _program: program })
-    }
-
-    /// A program that finds the door as users have it found.
-    fn with(&self, program: impl AsRef<Path>, key: &AccessKey) -> Command {
-        let mut command = Command::new(program.as_ref());
-        command.env("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", format!("http://{}", self.address));
-        command.env("AWS_ACCESS_KEY_ID", &key.id).env("AWS_SECRET_ACCESS_KEY", key.secret.reveal());
-        command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
-        command.env("AWS_PAGER", "").env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
-        command
-    }
-
-    fn ask(&self, key: &AccessKey, what: &str, stream: &str) -> Command {
-        let mut command = self.with("python3", key);
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nodes/cloudwatch.py")).args([what, stream]);
-        command
-    }
+fn ask(door: &Door, key: &AccessKey, what: &str, stream: &str) -> Command {
+    let mut command = door.with("python3", key);
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nodes/cloudwatch.py")).args([what, stream]);
+    command
 }
 
 /// Somebody who may read logs in a namespace.
@@ -204,14 +147,5 @@ async fn caller(client: &Client, namespace: &str) -> Result<AccessKey> {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]});
     apply(&Api::<RoleBinding>::namespaced(api.clone(), namespace), &binding).await;
-    let found = Api::<Namespace>::all(api.clone()).get(namespace).await?;
-    let key = AccessKey::generate(Binding {
-        namespace: namespace.to_owned(),
-        namespace_uid: found.metadata.uid.context("a uid")?,
-        service_account: name.to_owned(),
-        ..Binding::default()
-    });
-    let secrets: Api<Secret> = Api::namespaced(api, NAMESPACE);
-    secrets.create(&PostParams::default(), &key.object(NAMESPACE)).await?;
-    Ok(key)
+    door::key(client, namespace, name).await
 }

@@ -26,18 +26,18 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::story("logs-of-attempts-that-end-at-once", |scenario| Box::pin(attempts(scenario)))
             .local_only(),
-        Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).needs(ARCHIVE),
-        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario))).needs(ARCHIVE),
-        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario))).needs(ARCHIVE),
-        Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).needs(ARCHIVE),
-        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario))).needs(ARCHIVE),
+        Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).needs_part(ARCHIVE),
+        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario))).needs_part(ARCHIVE),
+        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario))).needs_part(ARCHIVE),
+        Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).needs_part(ARCHIVE),
+        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario))).needs_part(ARCHIVE),
     ]
 }
 
 pub(crate) fn alone() -> Vec<Case> {
     vec![
         Case::story("logs-whose-sidecar-has-no-image", |scenario| Box::pin(no_image(scenario))).alone(),
-        Case::story("logs-of-400000-lines", |scenario| Box::pin(burst(scenario))).alone().needs(ARCHIVE),
+        Case::story("logs-of-400000-lines", |scenario| Box::pin(burst(scenario))).alone().needs_part(ARCHIVE),
     ]
 }
 

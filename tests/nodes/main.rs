@@ -11,6 +11,7 @@ mod cloudwatch;
 mod cluster;
 mod containers;
 mod definitions;
+mod door;
 mod ends;
 mod exits;
 mod faults;
@@ -23,6 +24,7 @@ mod notifications;
 mod operator;
 mod orders;
 mod pods;
+mod posts;
 mod programs;
 mod registry;
 mod removal;
@@ -48,6 +50,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use xtask::process::on_path;
 
 use crate::cluster::TestCluster;
 use crate::ends::Ends;
@@ -71,7 +74,9 @@ pub(crate) struct Case {
     /// Looks into nodes, which only works where they are processes of this machine.
     local_only: bool,
     /// The environment variable that names a part which cannot be had everywhere.
-    needs: Option<&'static str>,
+    part: Option<&'static str>,
+    /// Programs of this machine that it runs.
+    needs: &'static [&'static str],
 }
 
 impl Case {
@@ -92,7 +97,8 @@ impl Case {
         name: &'static str,
         story: impl for<'a> Fn(&'a Scenario<'a>) -> Outcome<'a> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, story: Box::new(story), alone: false, local_only: false, needs: None }
+        let (alone, local_only, part) = (false, false, None);
+        Self { name, story: Box::new(story), alone, local_only, part, needs: &[] }
     }
 
     /// It takes nodes or the operator away.
@@ -106,8 +112,13 @@ impl Case {
     }
 
     /// It needs a part that this environment variable names; what is beside the cluster runs on this machine.
-    pub(crate) fn needs(self, variable: &'static str) -> Self {
-        Self { needs: Some(variable), local_only: true, ..self }
+    pub(crate) fn needs_part(self, variable: &'static str) -> Self {
+        Self { part: Some(variable), local_only: true, ..self }
+    }
+
+    /// It runs programs that are not on every machine.
+    pub(crate) fn needs(self, needs: &'static [&'static str]) -> Self {
+        Self { needs, ..self }
     }
 
     async fn run(&self, cluster: &TestCluster) -> Result<()> {
@@ -161,8 +172,11 @@ fn trial(case: Case, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Tria
         if case.local_only && !cluster.is_local() {
             return Ok(Completion::ignored_with("nodes of this provider cannot be looked into"));
         }
-        if let Some(variable) = case.needs.filter(|variable| std::env::var_os(variable).is_none()) {
+        if let Some(variable) = case.part.filter(|variable| std::env::var_os(variable).is_none()) {
             return Ok(Completion::ignored_with(format!("{variable} names nothing")));
+        }
+        if let Some(missing) = case.needs.iter().find(|program| !on_path(program)) {
+            return Ok(Completion::ignored_with(format!("there is no {missing} on this machine")));
         }
         let outcome = runtime.block_on(case.run(&cluster));
         // The error's outermost layer is what was seen; what went wrong stands below it.
@@ -200,6 +214,7 @@ fn all() -> Vec<Case> {
         routes::cases(),
         notifications::cases(),
         cloudwatch::cases(),
+        posts::cases(),
         removal::cases(),
     ];
     shared.into_iter().chain(alone).flatten().collect()

@@ -26,7 +26,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::story("session-behind-a-controller", |scenario| Box::pin(behind(scenario)))
             .alone()
-            .needs(TRAEFIK),
+            .needs_part(TRAEFIK),
     ]
 }
 
