@@ -2,6 +2,7 @@
 
 mod acts;
 mod arrays;
+mod aws;
 mod browser;
 mod jobs;
 mod mail;
@@ -61,6 +62,8 @@ enum Story {
     Arrays,
     /// The post about interactive sessions: a desktop in a browser
     Session,
+    /// The posts' commands as printed, by the aws CLI
+    Aws,
 }
 
 impl Story {
@@ -70,6 +73,25 @@ impl Story {
             Self::Queues => "examples/queues",
             Self::Arrays => "examples/arrays",
             Self::Session => "examples/sessions",
+            Self::Aws => "examples/posts",
+        }
+    }
+
+    /// What it asks of the chart.
+    fn values(self) -> Value {
+        let mut values = json!({"operator": {"terminateGraceSeconds": GRACE}, "view": {"enabled": true}});
+        if self == Self::Aws {
+            values["gateway"] = aws::gateway();
+        }
+        values
+    }
+
+    /// Why it cannot be shown on this machine.
+    fn obstacle(self) -> Option<String> {
+        match self {
+            Self::Session => session::obstacle(),
+            Self::Aws => aws::obstacle(),
+            Self::Retry | Self::Queues | Self::Arrays => None,
         }
     }
 
@@ -81,13 +103,14 @@ impl Story {
             Self::Session => {
                 "the post about interactive sessions: a desktop in a container, opened in a browser"
             }
+            Self::Aws => "the posts' commands as printed, by the aws CLI, with real containers on real nodes",
         }
     }
 }
 
 /// Shows a story, and puts everything back, also after Ctrl-C.
 pub fn run(args: &DemoArgs) -> Result<()> {
-    if let Some(obstacle) = session::obstacle().filter(|_| args.story == Story::Session) {
+    if let Some(obstacle) = args.story.obstacle() {
         println!("skipped: {obstacle}");
         return Ok(());
     }
@@ -100,7 +123,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     announce(args.story, stood, stays);
 
     let mut faults = Faults::default();
-    let outcome = prepare(&options).and_then(|(cluster, _reserved)| show(args.story, &cluster, &mut faults));
+    let outcome = prepare(args.story, &options)
+        .and_then(|(cluster, _reserved)| show(args.story, &cluster, &mut faults));
     interrupt::clean_up_begins();
     let cleaned = clean_up(args.story, &options.name, stays, &faults);
     outcome?;
@@ -124,7 +148,7 @@ fn answers(cluster: &Cluster) -> bool {
 }
 
 /// The program and the cluster, side by side; then the chart.
-fn prepare(options: &Options) -> Result<(Cluster, File)> {
+fn prepare(story: Story, options: &Options) -> Result<(Cluster, File)> {
     let begun = Instant::now();
     let (cluster, built) = thread::scope(|scope| {
         let build = scope.spawn(build_programs);
@@ -134,14 +158,9 @@ fn prepare(options: &Options) -> Result<(Cluster, File)> {
     let cluster = cluster?;
     plugin::plug_in(&cluster, &built?)?;
     let reserved = cluster.reserve()?;
-    install::operator(&cluster, &values())?;
+    install::operator(&cluster, &story.values())?;
     say(format!("ready after {} s", begun.elapsed().as_secs()));
     Ok((cluster, reserved))
-}
-
-/// What the demo asks of the chart.
-fn values() -> Value {
-    json!({"operator": {"terminateGraceSeconds": GRACE}, "view": {"enabled": true}})
 }
 
 /// The operator and `kubectl batch`; returns where they are.
@@ -171,18 +190,23 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
     })?;
     if story == Story::Session {
         // A rule tells what happens from then on.
-        mail::begin(cluster, NAMESPACE, values())?;
+        mail::begin(cluster, NAMESPACE, story.values())?;
     }
-    step(format!("apply {}, as the files are", story.folder()), || {
-        let mut apply = cluster.kubectl(["apply", "--namespace", NAMESPACE, "--filename"]);
-        output(apply.arg(&examples))?;
-        Ok(())
-    })?;
+    if story == Story::Aws {
+        aws::prepare(cluster, NAMESPACE)?;
+    } else {
+        step(format!("apply {}, as the files are", story.folder()), || {
+            let mut apply = cluster.kubectl(["apply", "--namespace", NAMESPACE, "--filename"]);
+            output(apply.arg(&examples))?;
+            Ok(())
+        })?;
+    }
     let played = match story {
         Story::Retry => acts::play(cluster, NAMESPACE, GRACE, faults),
         Story::Queues => queues::play(cluster, NAMESPACE),
         Story::Arrays => arrays::play(cluster, NAMESPACE),
         Story::Session => session::play(cluster, NAMESPACE),
+        Story::Aws => aws::play(cluster, NAMESPACE),
     };
     if played.is_err() && !interrupt::was_asked() {
         eprintln!("\n{}", install::last_words(cluster));
@@ -196,7 +220,7 @@ fn clean_up(story: Story, name: &str, stays: bool, faults: &Faults) -> Result<()
         return cluster::down(name);
     }
     if story == Story::Session {
-        session::put_back(&cluster::find(name)?, &values())?;
+        session::put_back(&cluster::find(name)?, &story.values())?;
     }
     if let Some(node) = &faults.cordoned {
         step(format!("uncordon {node}"), || {
@@ -218,7 +242,16 @@ fn look_further(story: Story, name: &str, stays: bool) {
     }
     println!("  eval \"$(cargo xtask cluster env --name {name})\"    # KUBECONFIG, kubectl, helm");
     println!("  kubectl batch -n {NAMESPACE} list -o wide");
-    for line in match story {
+    for line in further(story) {
+        println!("  {line}");
+    }
+    println!("  kubectl -n {NAMESPACE} get events --sort-by=.lastTimestamp");
+    println!("  cargo xtask cluster down --name {name}           # removes every trace");
+}
+
+/// What else there is to look at.
+fn further(story: Story) -> Vec<String> {
+    let lines = match story {
         Story::Retry => [
             "kubectl batch -n demo describe random-ec-exit",
             "kubectl batch -n demo run alpine:latest -q queue-0 --follow -- echo hello",
@@ -247,9 +280,7 @@ fn look_further(story: Story, name: &str, stays: bool) {
             "kubectl -n demo get batchjob desktop -o jsonpath='{.status.session.url}'",
             "kubectl -n demo get events --field-selector reason=SessionReady",
         ],
-    } {
-        println!("  {line}");
-    }
-    println!("  kubectl -n {NAMESPACE} get events --sort-by=.lastTimestamp");
-    println!("  cargo xtask cluster down --name {name}           # removes every trace");
+        Story::Aws => return aws::look_further(NAMESPACE),
+    };
+    lines.map(str::to_owned).to_vec()
 }

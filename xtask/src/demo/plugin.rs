@@ -54,7 +54,8 @@ pub(super) fn watch(cluster: &Cluster, namespace: &str, jobs: &[&str], patience:
     }
 }
 
-fn batch(cluster: &Cluster, namespace: &str) -> Command {
+/// `kubectl batch`, ready for what it is to do.
+pub(super) fn batch(cluster: &Cluster, namespace: &str) -> Command {
     let mut batch = Command::new(cluster.path.join(PLUGIN));
     batch.env("KUBECONFIG", &cluster.kubeconfig).args(["--namespace", namespace]);
     batch
