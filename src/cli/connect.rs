@@ -68,6 +68,16 @@ impl Connection {
         Ok(Cluster { client, namespace })
     }
 
+    /// The namespace, also where there is no cluster.
+    pub(super) async fn namespace(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => namespace.clone(),
+            None => {
+                self.config().await.map_or_else(|_| "default".to_owned(), |config| config.default_namespace)
+            }
+        }
+    }
+
     async fn config(&self) -> std::result::Result<Config, String> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         if let Some(file) = &self.kubeconfig {

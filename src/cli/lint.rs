@@ -27,11 +27,17 @@ pub(super) struct LintArgs {
 
 /// What is said of one document.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Findings {
+pub(super) struct Findings {
     /// The API server would refuse it, or the job would fail at once.
-    errors: Vec<String>,
-    /// It is taken, and something of it has no effect.
-    warnings: Vec<String>,
+    pub(super) errors: Vec<String>,
+    /// It is taken, and these members of it have no effect.
+    pub(super) ignored: Vec<String>,
+}
+
+impl Findings {
+    fn warnings(&self) -> Vec<String> {
+        self.ignored.iter().map(|path| format!("spec.{path} has no effect here")).collect()
+    }
 }
 
 pub(super) fn run(args: &LintArgs) -> Result<ExitCode> {
@@ -44,7 +50,7 @@ pub(super) fn run(args: &LintArgs) -> Result<ExitCode> {
             let findings = linter.look(kind, &spec);
             wrong += usize::from(!findings.errors.is_empty());
             let about = format!("{file}: {kind}/{name}");
-            for (word, texts) in [("error", &findings.errors), ("warning", &findings.warnings)] {
+            for (word, texts) in [("error", &findings.errors), ("warning", &findings.warnings())] {
                 texts.iter().for_each(|text| print(&format!("{about}: {word}: {}\n", table::one_line(text))));
             }
             if findings == Findings::default() {
@@ -84,7 +90,7 @@ const AWS: &[(&str, &str)] = &[
 
 /// Schemas and rules, made when they are needed.
 #[derive(Default)]
-struct Linter {
+pub(super) struct Linter {
     kinds: BTreeMap<&'static str, (Value, CompiledSchema)>,
 }
 
@@ -108,7 +114,13 @@ impl Linter {
         found.map(|(member, kind)| (*kind, name(&document[*member]), document.clone()))
     }
 
-    fn look(&mut self, kind: &'static str, spec: &Value) -> Findings {
+    /// The schema of a kind's spec.
+    pub(super) fn schema(&mut self, kind: &'static str) -> &Value {
+        &self.kinds.entry(kind).or_insert_with(|| compiled(kind)).0
+    }
+
+    /// What is wrong with a spec, else what of it has no effect.
+    pub(super) fn look(&mut self, kind: &'static str, spec: &Value) -> Findings {
         let (schema, rules) = self.kinds.entry(kind).or_insert_with(|| compiled(kind));
         let mut errors = structure::errors(schema, spec, "spec");
         if errors.is_empty()
@@ -121,12 +133,12 @@ impl Linter {
         errors.sort();
         errors.dedup();
         if !errors.is_empty() {
-            return Findings { errors, warnings: Vec::new() };
+            return Findings { errors, ignored: Vec::new() };
         }
         let Some(table) = table_of(kind) else { return Findings::default() };
         let refused = unsupported_fields(table, spec);
-        let warnings = ignored_fields(table, spec).into_iter().filter(|path| !refused.contains(path));
-        let warnings = warnings.map(|path| format!("spec.{path} has no effect here")).collect();
+        let ignored =
+            ignored_fields(table, spec).into_iter().filter(|path| !refused.contains(path)).collect();
         let mut errors: Vec<_> = refused
             .into_iter()
             .map(|path| format!("spec.{path} is not supported yet: the job would fail at once"))
@@ -134,7 +146,7 @@ impl Linter {
         if errors.is_empty() {
             errors.extend(impossible(kind, spec));
         }
-        Findings { errors, warnings }
+        Findings { errors, ignored }
     }
 }
 
@@ -232,8 +244,8 @@ mod tests {
             said(definition)
         };
         let taken = definition(json!(["x"]));
-        assert_eq!((taken.errors.len(), taken.warnings.len()), (0, 1), "{taken:?}");
-        assert!(taken.warnings[0].contains("containerProperties.ulimits"), "{taken:?}");
+        assert_eq!((taken.errors.len(), taken.ignored.len()), (0, 1), "{taken:?}");
+        assert!(taken.warnings()[0].contains("spec.containerProperties.ulimits"), "{taken:?}");
         assert_eq!(definition(json!(["Ref::x"])).errors, [""; 0], "a job brings its value");
         let mut job = json!({"jobName": "j", "jobQueue": "q", "containerProperties": container});
         job["containerProperties"]["command"] = json!(["Ref::x"]);

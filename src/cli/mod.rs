@@ -20,6 +20,7 @@ mod keys;
 mod lint;
 mod list;
 mod logs;
+mod migrate;
 mod orders;
 mod output;
 mod parts;
@@ -109,6 +110,10 @@ enum Command {
     TestRetry(test_retry::TestRetryArgs),
     /// Say what would be wrong with manifests or AWS's JSON. Needs no cluster.
     Lint(lint::LintArgs),
+    /// Turn what the aws CLI tells of an account into manifests, and report what changes. Needs no cluster.
+    ImportAws(migrate::ImportArgs),
+    /// Write what aws batch create-… and register-… take, from the objects of the namespace.
+    ExportAws(migrate::ExportArgs),
     /// Say what a status reason means, what causes it and what to do. Needs no cluster.
     ExplainReason(explain::ExplainArgs),
     /// Make, list and disable access keys of the AWS API.
@@ -131,6 +136,8 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
     match args.command {
         Command::ExplainReason(args) => explain::run(&args),
         Command::Lint(args) => lint::run(&args),
+        Command::ImportAws(args) => migrate::import(&args, &connection.namespace().await),
+        Command::ExportAws(args) => migrate::export(&args, &connection.open().await?).await,
         Command::Completion(args) => shell::completion(&args),
         Command::Man => shell::manual(),
         Command::TestRetry(args) => test_retry::run(&args, connection).await,
