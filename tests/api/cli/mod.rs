@@ -5,6 +5,7 @@ pub(crate) mod program;
 
 mod children;
 mod listing;
+mod migrating;
 mod orders;
 mod submitting;
 mod telling;
