@@ -32,6 +32,12 @@ fn has_all(driver: Driver, text: &str) {
     let missing: Vec<&str> = wanted.into_iter().filter(|part| !text.contains(part)).collect();
     assert!(missing.is_empty(), "{driver:?}: no {missing:?} in {text}");
     assert_eq!(text.matches("hello 1").count(), 1, "{driver:?}: once: {text}");
+    // The runtime's time of each line, to the nanosecond, with which a sink can put them in order.
+    let ends_in_nanoseconds = |part: &&str| {
+        let mut last = part.chars().rev();
+        last.by_ref().take(9).all(|c| c.is_ascii_digit()) && last.next() == Some('.')
+    };
+    assert_eq!(text.split('Z').filter(ends_in_nanoseconds).count(), 2, "{driver:?}: times: {text}");
 }
 
 #[test]
@@ -158,17 +164,19 @@ fn stdout_and_files() {
 fn lines_as_they_were_written() {
     let sink = Receiver::start(Kind::Forward);
     let address = format!("127.0.0.1:{}", sink.port());
-    let Some(mut job) = Job::start(Driver::Fluentd, &[("fluentd-address", &address)]) else { return };
+    let options = [("fluentd-address", address.as_str()), ("fluentd-sub-second-precision", "true")];
+    let Some(mut job) = Job::start(Driver::Fluentd, &options) else { return };
     let long = [b'y'; 50_000];
     let wanted: [&[u8]; 5] = [b"first", b"", b"caf\xe9 \xff\xfe", &long, "ü { \" ${HOME} last".as_bytes()];
     wanted.iter().for_each(|line| job.log.line("stdout", line));
     job.end();
     let items = sink.items();
-    let logs: Vec<&[u8]> = items
-        .iter()
-        .filter_map(|item| item.record.iter().find(|(name, _)| name == "log"))
-        .map(|(_, value)| value.as_slice())
-        .collect();
+    let logs: Vec<&[u8]> = items.iter().map(|item| item.member("log")).collect();
+    // Fluent Bit reads the fraction of a second as a floating-point number and cuts it.
+    for item in &items {
+        let off = item.time().as_nanosecond() - item.nanoseconds.expect("more than seconds");
+        assert!((0..=1).contains(&off), "{off} ns: {item:?}");
+    }
     assert!(
         logs == wanted,
         "{:?}",

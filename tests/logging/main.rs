@@ -12,6 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use batchyard_core::logging::route::Route;
@@ -226,6 +227,10 @@ fn cri(stream: &str, line: &[u8]) -> Vec<u8> {
     text
 }
 
+/// The time, and never the same or an earlier one again.
 fn now() -> String {
-    format!("{:.9}", jiff::Timestamp::now())
+    static LAST: Mutex<jiff::Timestamp> = Mutex::new(jiff::Timestamp::UNIX_EPOCH);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = jiff::Timestamp::now().max(*last + Duration::from_nanos(1));
+    format!("{:.9}", *last)
 }

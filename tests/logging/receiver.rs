@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,11 +30,31 @@ pub(crate) struct Item {
     pub(crate) body: Vec<u8>,
     /// The record of an entry.
     pub(crate) record: Vec<(String, Vec<u8>)>,
+    /// An entry's own time in nanoseconds, if it has more than seconds.
+    pub(crate) nanoseconds: Option<i128>,
+    /// The number of the message in which an entry was.
+    pub(crate) message: usize,
+}
+
+impl Item {
+    /// A member of the record.
+    pub(crate) fn member(&self, name: &str) -> &[u8] {
+        let found = self.record.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_slice()).unwrap_or_else(|| panic!("no {name} in {:?}", self.record))
+    }
+
+    /// When the runtime took the line.
+    pub(crate) fn time(&self) -> jiff::Timestamp {
+        std::str::from_utf8(self.member("time")).expect("text").parse().expect("a time")
+    }
 }
 
 #[derive(Default)]
 struct Shared {
     items: Mutex<Vec<Item>>,
+    /// Messages of the forward protocol, as they came: taking them apart costs more than sending them, and waits.
+    messages: Mutex<Vec<Packed>>,
+    count: AtomicUsize,
     connections: Mutex<Vec<TcpStream>>,
     down: AtomicBool,
 }
@@ -99,11 +119,14 @@ impl Receiver {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.shared.items.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.shared.count.load(Ordering::SeqCst)
     }
 
     pub(crate) fn items(&self) -> Vec<Item> {
-        self.shared.items.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut items = self.shared.items.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let messages = self.shared.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        items.extend(messages.iter().enumerate().flat_map(|(number, message)| entries(message, number)));
+        items
     }
 }
 
@@ -114,8 +137,9 @@ impl Drop for Receiver {
 }
 
 impl Shared {
-    fn keep(&self, items: impl IntoIterator<Item = Item>) {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner).extend(items);
+    fn keep(&self, item: Item) {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+        self.count.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -128,13 +152,15 @@ fn take(kind: Kind, stream: TcpStream, shared: &Shared) {
             let mut piece = Vec::new();
             while reader.read_until(end, &mut piece).is_ok_and(|read| read > 0) {
                 piece.pop_if(|last| *last == end);
-                shared.keep([Item { body: std::mem::take(&mut piece), ..Item::default() }]);
+                shared.keep(Item { body: std::mem::take(&mut piece), ..Item::default() });
             }
         }
         Kind::Forward => {
             while let Ok(message) = rmpv::decode::read_value(&mut reader) {
-                let (items, chunk) = entries(&message);
-                shared.keep(items);
+                let (count, chunk) = (option(&message, "size"), option(&message, "chunk").cloned());
+                let count = count.and_then(Packed::as_u64).expect("a message says how many entries it has");
+                shared.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+                shared.count.fetch_add(usize::try_from(count).expect("a size"), Ordering::SeqCst);
                 let Some(chunk) = chunk else { continue };
                 let answer = Packed::Map(vec![("ack".into(), chunk)]);
                 // At once: Fluent Bit takes what comes first for the whole of it, and sends again what it could not read.
@@ -169,15 +195,21 @@ fn http(
         flate2::read::MultiGzDecoder::new(&body[..]).read_to_end(&mut plain).expect("gzip");
         body = plain;
     }
-    shared.keep([Item { head: head.clone(), body, ..Item::default() }]);
+    shared.keep(Item { head: head.clone(), body, ..Item::default() });
     let length = answer.len();
     let type_ = "Content-Type: application/json\r\nETag: \"x\"";
     write!(answers, "HTTP/1.1 {status} X\r\n{type_}\r\nContent-Length: {length}\r\n\r\n{answer}").ok()
 }
 
-/// The entries of a message, and the chunk whose receipt it asks for.
-fn entries(message: &Packed) -> (Vec<Item>, Option<Packed>) {
-    let Some([tag, rest @ ..]) = message.as_array().map(Vec::as_slice) else { return (Vec::new(), None) };
+/// An option of a message: how many entries it has, or the chunk whose receipt it asks for.
+fn option<'a>(message: &'a Packed, name: &str) -> Option<&'a Packed> {
+    let mut options = message.as_array()?.last()?.as_map()?.iter();
+    options.find(|(known, _)| known.as_str() == Some(name)).map(|(_, value)| value)
+}
+
+/// The entries of a message.
+fn entries(message: &Packed, number: usize) -> Vec<Item> {
+    let Some([tag, rest @ ..]) = message.as_array().map(Vec::as_slice) else { return Vec::new() };
     let tag = tag.as_str().unwrap_or_default().to_owned();
     let mut all = Vec::new();
     match &rest[0] {
@@ -195,12 +227,27 @@ fn entries(message: &Packed) -> (Vec<Item>, Option<Packed>) {
         let record = entry.as_array().and_then(|entry| entry.get(1)?.as_map());
         let members = record.into_iter().flatten();
         let record = members.map(|(name, value)| (name.as_str().unwrap_or_default().to_owned(), text(value)));
-        Item { head: tag.clone(), record: record.collect(), ..Item::default() }
+        let record = record.collect();
+        Item {
+            head: tag.clone(),
+            record,
+            nanoseconds: nanoseconds(entry),
+            message: number,
+            ..Item::default()
+        }
     };
-    let options = rest.last().and_then(Packed::as_map).into_iter().flatten();
-    let chunk =
-        options.filter(|(name, _)| name.as_str() == Some("chunk")).map(|(_, value)| value.clone()).next();
-    (all.iter().map(item).collect(), chunk)
+    all.iter().map(item).collect()
+}
+
+/// The time of an entry: seconds and nanoseconds in a type of fluentd's own, with what else is known of the entry or alone.
+fn nanoseconds(entry: &Packed) -> Option<i128> {
+    let first = entry.as_array()?.first()?;
+    let Packed::Ext(0, bytes) = first.as_array().and_then(|both| both.first()).unwrap_or(first) else {
+        return None;
+    };
+    let (seconds, rest) = bytes.split_at_checked(4)?;
+    let number = |bytes: &[u8]| Some(i128::from(u32::from_be_bytes(bytes.try_into().ok()?)));
+    Some(number(seconds)? * 1_000_000_000 + number(rest)?)
 }
 
 /// A sink for datagrams.

@@ -21,9 +21,12 @@ pub fn entry(line: &[u8]) -> Option<Vec<u8>> {
     let mut datagram = Vec::new();
     field(&mut datagram, "MESSAGE", text("log")?);
     field(&mut datagram, "PRIORITY", if text("stream") == Some("stderr") { ERROR } else { INFO });
-    for (name, member) in
-        [("SYSLOG_IDENTIFIER", "tag"), ("CONTAINER_TAG", "tag"), ("CONTAINER_NAME", "container")]
-    {
+    for (name, member) in [
+        ("SYSLOG_IDENTIFIER", "tag"),
+        ("SYSLOG_TIMESTAMP", "time"),
+        ("CONTAINER_TAG", "tag"),
+        ("CONTAINER_NAME", "container"),
+    ] {
         if let Some(value) = text(member) {
             field(&mut datagram, name, value);
         }
@@ -56,9 +59,9 @@ mod tests {
 
     #[test]
     fn entries() {
-        let line = br#"{"date":1,"log":"hello","stream":"stderr","job_id":"a:3","array_index":"3",
+        let line = br#"{"date":1,"time":"2026-03-01T00:00:00.000000001Z","log":"hello","stream":"stderr","job_id":"a:3","array_index":"3",
             "tag":"t","container":"c","x":"y"}"#;
-        let want = "MESSAGE=hello\nPRIORITY=3\nSYSLOG_IDENTIFIER=t\nCONTAINER_TAG=t\nCONTAINER_NAME=c\nBATCHYARD_JOB_ID=a:3\n\
+        let want = "MESSAGE=hello\nPRIORITY=3\nSYSLOG_IDENTIFIER=t\nSYSLOG_TIMESTAMP=2026-03-01T00:00:00.000000001Z\nCONTAINER_TAG=t\nCONTAINER_NAME=c\nBATCHYARD_JOB_ID=a:3\n\
                     BATCHYARD_ARRAY_INDEX=3\n";
         assert_eq!(String::from_utf8(entry(line).expect("a record")).expect("text"), want);
         for line in [&b""[..], b"x", b"[]", b"{}", b"{\"log\":1}", b"\xff"] {

@@ -4,7 +4,7 @@
 //! configuration; what is of one pod comes by [`environment`]. Whoever makes the pod mounts what [`Needs`] says at the
 //! paths that stand here.
 
-use super::fluent_bit::outputs::{MEMBERS, References, STRUCTURED_DATA, plugin};
+use super::fluent_bit::outputs::{MEMBERS, OF_LINES, References, STRUCTURED_DATA, plugin};
 use super::fluent_bit::{
     Document, MultilineParser, Pipeline, Plugin, Properties, Rule, Setting, Text, Variable,
 };
@@ -32,7 +32,7 @@ pub const NODE_FILES: &str = "/var/log/batchyard";
 /// Below it the folders of unix sockets appear, by number.
 pub const SOCKETS: &str = "/batchyard/sockets";
 /// Where the helper that follows the pod's log through the API sends to, with Fluent Bit's forward protocol and the tag
-/// that [`tag_of`] gives.
+/// that [`tag_of`] gives. Its records have `log`, `stream` and `time`, the runtime's text of when the line was written.
 pub const FORWARD_PORT: u16 = 24_224;
 /// Where the helper for the node's journal listens, for one JSON object in each line ([`super::journal`]).
 pub const JOURNAL_PORT: u16 = 24_225;
@@ -41,8 +41,8 @@ pub const DEFAULT_BUFFER_MIB: u64 = 256;
 /// Fluent Bit keeps its buffer in chunks of 2 MB, and drops the oldest when there are too many: less would lose output
 /// that a sink takes gladly.
 const LEAST_BUFFER: u64 = 8 << 20;
-/// How long reading to the end of a log takes at most, as was seen.
-const DRAIN_SECONDS: u64 = 5;
+/// So long reading to the end of a log may take: twice what 40 MB took on two cores that compiled at the same time.
+const DRAIN_SECONDS: u64 = 10;
 /// The node's name; a `fieldRef` to `spec.nodeName` gives it.
 pub const NODE_VARIABLE: &str = "BATCHYARD_NODE";
 
@@ -205,7 +205,7 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
             .with("match", Text::fixed(tag_of(member.container)))
             .and(own)
             .with("retry_limit", retries(output.name))
-            // One at a time, so that records keep their order.
+            // One thread; it sends several chunks at the same time all the same, so that times tell the order.
             .with("workers", 1)
             .with("storage.total_limit_size", buffer);
         pipeline.outputs.push(output);
@@ -399,9 +399,11 @@ const YEAR_SECONDS: u64 = 31_536_000;
 
 /// What a container wrote, from its log folder. The kubelet rotates at 10 MiB and compresses older files.
 fn tail(number: usize, container: &str) -> Plugin {
+    let folder = format!("{LOGS}/{container}");
     let properties = Properties::default()
         .with("tag", Text::fixed(tag_of(container)))
-        .with("path", Text::fixed(format!("{LOGS}/{container}/*.log*")))
+        // Rotated files first, which have older lines.
+        .with("path", Text::fixed(format!("{folder}/*.log.*,{folder}/*.log")))
         .with("exclude_path", "*.gz,*.tmp")
         .with("read_from_head", true)
         // Lines of the runtime have 16 KiB at most; longer ones of the job come in parts, which are joined here.
@@ -412,6 +414,9 @@ fn tail(number: usize, container: &str) -> Plugin {
         // A rotated file stays known for as long as it is there. Fluent Bit would forget it after this time, find it
         // again, since it matches, and send all of it once more; it lets go of files that are deleted by itself.
         .with("rotate_wait", YEAR_SECONDS)
+        // A file that was found with lines in it is read to its end before the next one: after as many bytes Fluent Bit
+        // begins at its first file again, and otherwise takes a piece of each in turn.
+        .with("static_batch_size", 1)
         .with("buffer_chunk_size", 1 << 20)
         .with("buffer_max_size", 8 << 20)
         .with("db", Text::fixed(format!("{BUFFER}/tail-{number}.db")))
@@ -491,7 +496,7 @@ fn filters(number: usize, member: &Member<'_>, part: Part) -> Vec<Plugin> {
         }
         Output::Syslog(syslog) if syslog.rfc5424 => {
             let index = index_member(part);
-            let inside = MEMBERS.into_iter().filter(|name| *name != "node").chain(["stream"]).chain(index);
+            let inside = MEMBERS.into_iter().filter(|name| *name != "node").chain(OF_LINES).chain(index);
             let properties = Properties::default()
                 .with("operation", "nest")
                 .with("wildcard", Setting::Texts(inside.map(Text::fixed).collect()))
@@ -524,10 +529,6 @@ fn members(number: usize, member: &Member<'_>, part: Part, output: &Output) -> P
         _ => false,
     };
     record.extend(tagged.then(|| Text::word_and_variable("tag", &Variable::numbered("TAG", number))));
-    // The runtime's mark of parts, and the time where the output has its own.
-    let with_time = matches!(output, Output::JsonFile(_));
-    let removed = ["_p", "time"].into_iter().filter(|name| *name == "_p" || !with_time);
-    Properties::default()
-        .with("record", Setting::Texts(record))
-        .with("remove_key", Setting::Texts(removed.map(Text::fixed).collect()))
+    // The runtime's mark of parts goes; its time stays, by which a sink can put lines in order.
+    Properties::default().with("record", Setting::Texts(record)).with("remove_key", "_p")
 }

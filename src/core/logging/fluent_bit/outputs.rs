@@ -102,6 +102,9 @@ fn of_awslogs(awslogs: &Awslogs, references: &mut dyn References) -> Properties 
 /// The record's members that say which job it is of; those that a record has at all times.
 pub(in super::super) const MEMBERS: [&str; 7] =
     ["job_id", "job_name", "queue", "definition", "attempt", "node", "container"];
+/// What each line has of the runtime beside its text. The time is the runtime's text, to the nanosecond: Fluent Bit's own
+/// time of a record is a little off, and most outputs cut it.
+pub(in super::super) const OF_LINES: [&str; 2] = ["stream", "time"];
 
 fn of_splunk(splunk: &Splunk, references: &mut dyn References) -> Properties {
     let Splunk { place: at, tls: by, token: _, index, source, source_type, raw, gzip: compressed, tag: _ } =
@@ -109,7 +112,7 @@ fn of_splunk(splunk: &Splunk, references: &mut dyn References) -> Properties {
     // A raw event is the line alone; what is known of the job goes into the fields that Splunk keeps beside it.
     let fields = raw.then(|| {
         let field = |name: &str| Text::fixed(format!("{name} ${name}"));
-        Setting::Texts(MEMBERS.into_iter().chain(["stream"]).map(field).collect())
+        Setting::Texts(MEMBERS.into_iter().chain(OF_LINES).map(field).collect())
     });
     place(at)
         .and(tls(by, references))
