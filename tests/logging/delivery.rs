@@ -6,7 +6,7 @@ use batchyard_core::logging::Driver;
 use serde_json::Value;
 
 use super::receiver::{Datagrams, Item, Kind, Receiver};
-use super::{Job, until};
+use super::{Extra, Job, until};
 
 fn text(item: &Item) -> String {
     String::from_utf8_lossy(&item.body).into_owned()
@@ -14,11 +14,8 @@ fn text(item: &Item) -> String {
 
 /// Two lines to a sink, and what came there by the end.
 fn two_lines(driver: Driver, sink: &Receiver, options: &[(&str, &str)]) -> Option<Vec<Item>> {
-    let mut job = Job::start_with(
-        driver,
-        options,
-        &[("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")],
-    )?;
+    let variables = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+    let mut job = Job::start_with(driver, options, &Extra { variables: &variables, ..Extra::default() })?;
     job.log.line("stdout", b"hello 1");
     job.log.line("stderr", b"hello 2");
     job.end();

@@ -1,9 +1,13 @@
 //! What a real Fluent Bit does with the configurations that core writes, on loopback: a container's log as the kubelet
-//! keeps it, the end of its pod, and sinks that are there or not. It runs where `BATCHYARD_FLUENT_BIT` names the program.
+//! keeps it, the end of its pod, and sinks that are there or not. It runs where `BATCHYARD_FLUENT_BIT` names the program;
+//! some tests need others' services, too: `BATCHYARD_MOTO` names a Python that has moto[server] and boto3.
 
+mod certificates;
 mod delivery;
 mod load;
 mod receiver;
+mod services;
+mod wires;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -20,7 +24,7 @@ use batchyard_core::logging::sidecar::{
     Container, Member, Part, Pod, Settings, Sidecar, Source, environment, plan,
 };
 use batchyard_core::logging::stream::ONLY;
-use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver};
+use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, SecretOption};
 
 /// How long anything may take on a machine that compiles at the same time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,6 +47,15 @@ fn program() -> Option<OsString> {
     program
 }
 
+/// What a job has beside its options.
+#[derive(Default)]
+struct Extra<'a> {
+    /// Variables such as credentials.
+    variables: &'a [(&'a str, &'a str)],
+    /// What the Secret has that an option names: the certificate of an authority.
+    authority: &'a str,
+}
+
 /// A pod with a log folder and a sidecar.
 struct Job {
     folder: PathBuf,
@@ -54,11 +67,11 @@ struct Job {
 impl Job {
     /// Its sidecar has started; nothing if there is no Fluent Bit. The container comes when its first line does.
     fn start(driver: Driver, options: &[(&str, &str)]) -> Option<Self> {
-        Self::start_with(driver, options, &[])
+        Self::start_with(driver, options, &Extra::default())
     }
 
-    /// The same, with variables such as credentials.
-    fn start_with(driver: Driver, options: &[(&str, &str)], more: &[(&str, &str)]) -> Option<Self> {
+    /// The same, with what is not in options. An option of the form `name <-` comes from a Secret.
+    fn start_with(driver: Driver, options: &[(&str, &str)], extra: &Extra<'_>) -> Option<Self> {
         let program = program()?;
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -66,8 +79,19 @@ impl Job {
         for part in ["logs", "buffer", "files", "certificates"] {
             fs::create_dir_all(folder.join(part)).expect("a folder");
         }
-        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let configuration = Configuration { driver, options, secret_options: Vec::new() };
+        let (secret, plain): (Vec<_>, Vec<_>) = options.iter().partition(|(name, _)| name.ends_with(" <-"));
+        let secret = secret.into_iter().map(|(name, reference)| SecretOption {
+            name: name.trim_end_matches(" <-").to_owned(),
+            value_from: (*reference).to_owned(),
+        });
+        let configuration = Configuration {
+            driver,
+            options: plain
+                .into_iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            secret_options: secret.collect(),
+        };
         let route = Route::read(&configuration, &AwslogsDefaults::default()).expect("a route");
         let settings =
             Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20, health_port: None };
@@ -75,6 +99,14 @@ impl Job {
         let sidecar = plan(&[member], Part::Whole, &settings).expect("a container");
         let text = sidecar.document.to_yaml().replace("/batchyard/", &format!("{}/", folder.display()));
         fs::write(folder.join("fluent-bit.yaml"), text).expect("a file");
+        for file in &sidecar.files {
+            fs::write(folder.join("certificates").join(&file.name), extra.authority).expect("a file");
+        }
+        for (node, mounted) in &sidecar.needs.sockets {
+            let mounted = folder.join(mounted.trim_start_matches("/batchyard/"));
+            fs::create_dir_all(mounted.parent().expect("a folder")).expect("a folder");
+            std::os::unix::fs::symlink(node, mounted).expect("a link");
+        }
         let pod = Pod {
             name: "test-1",
             job_id: "0f8b3c1a-77aa",
@@ -92,7 +124,7 @@ impl Job {
             .arg(folder.join("fluent-bit.yaml"))
             .envs(environment(&[container], Part::Whole, &pod).into_iter().chain(secrets))
             .env("BATCHYARD_NODE", "node-1")
-            .envs(more.iter().copied())
+            .envs(extra.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(output("stdout"))
             .stderr(output("stderr"))

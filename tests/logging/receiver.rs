@@ -1,14 +1,17 @@
 //! Sinks on this machine: they take what Fluent Bit sends, by HTTP, as lines or by fluentd's forward protocol, and can be
 //! down and up again.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rmpv::Value as Packed;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How a sink speaks.
 #[derive(Clone, Copy)]
@@ -62,6 +65,7 @@ struct Shared {
 /// A sink.
 pub(crate) struct Receiver {
     kind: Kind,
+    tls: Option<Arc<ServerConfig>>,
     address: SocketAddr,
     shared: Arc<Shared>,
     accepts: Option<JoinHandle<()>>,
@@ -70,16 +74,37 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// On loopback.
     pub(crate) fn start(kind: Kind) -> Self {
-        Self::at(Ipv4Addr::LOCALHOST.into(), kind)
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), kind, None)
     }
 
     /// At an address of this machine.
     pub(crate) fn at(address: IpAddr, kind: Kind) -> Self {
+        Self::start_with(address, kind, None)
+    }
+
+    /// One that speaks TLS.
+    pub(crate) fn start_tls(kind: Kind, config: Arc<ServerConfig>) -> Self {
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), kind, Some(config))
+    }
+
+    fn start_with(address: IpAddr, kind: Kind, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind((address, 0)).expect("a port is free");
         let address = listener.local_addr().expect("an address");
-        let mut receiver = Self { kind, address, shared: Arc::default(), accepts: None };
+        let mut receiver = Self { kind, tls, address, shared: Arc::default(), accepts: None };
         receiver.serve(listener);
         receiver
+    }
+
+    /// Takes what comes by a unix socket, too, until the test's end.
+    pub(crate) fn also_at(&self, path: &Path) {
+        let listener = UnixListener::bind(path).expect("a socket");
+        let (shared, kind) = (self.shared.clone(), self.kind);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = shared.clone();
+                std::thread::spawn(move || take(kind, stream, &shared));
+            }
+        });
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -87,7 +112,7 @@ impl Receiver {
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let (shared, kind) = (self.shared.clone(), self.kind);
+        let (shared, kind, tls) = (self.shared.clone(), self.kind, self.tls.clone());
         shared.down.store(false, Ordering::SeqCst);
         self.accepts = Some(std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -96,8 +121,14 @@ impl Receiver {
                 }
                 let known = stream.try_clone().expect("a socket");
                 shared.connections.lock().unwrap_or_else(PoisonError::into_inner).push(known);
-                let shared = shared.clone();
-                std::thread::spawn(move || take(kind, stream, &shared));
+                let (shared, tls) = (shared.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => take(kind, stream, &shared),
+                    Some(config) => {
+                        let connection = ServerConnection::new(config).expect("a connection");
+                        take(kind, StreamOwned::new(connection, stream), &shared);
+                    }
+                });
             }
         }));
     }
@@ -143,11 +174,10 @@ impl Shared {
     }
 }
 
-fn take(kind: Kind, stream: TcpStream, shared: &Shared) {
-    let Ok(mut answers) = stream.try_clone() else { return };
+fn take(kind: Kind, stream: impl Read + Write, shared: &Shared) {
     let mut reader = BufReader::new(stream);
     match kind {
-        Kind::Http(status, body) => while http(&mut reader, &mut answers, status, body, shared).is_some() {},
+        Kind::Http(status, body) => while http(&mut reader, status, body, shared).is_some() {},
         Kind::Ended(end) => {
             let mut piece = Vec::new();
             while reader.read_until(end, &mut piece).is_ok_and(|read| read > 0) {
@@ -166,19 +196,14 @@ fn take(kind: Kind, stream: TcpStream, shared: &Shared) {
                 // At once: Fluent Bit takes what comes first for the whole of it, and sends again what it could not read.
                 let mut bytes = Vec::new();
                 rmpv::encode::write_value(&mut bytes, &answer).expect("it is encoded");
-                let _ = answers.write_all(&bytes);
+                let stream = reader.get_mut();
+                let _ = stream.write_all(&bytes).and_then(|()| stream.flush());
             }
         }
     }
 }
 
-fn http(
-    reader: &mut BufReader<TcpStream>,
-    answers: &mut TcpStream,
-    status: u16,
-    answer: &str,
-    shared: &Shared,
-) -> Option<()> {
+fn http(reader: &mut BufReader<impl Read + Write>, status: u16, answer: &str, shared: &Shared) -> Option<()> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         (reader.read_line(&mut head).ok()? > 0).then_some(())?;
@@ -198,7 +223,9 @@ fn http(
     shared.keep(Item { head: head.clone(), body, ..Item::default() });
     let length = answer.len();
     let type_ = "Content-Type: application/json\r\nETag: \"x\"";
-    write!(answers, "HTTP/1.1 {status} X\r\n{type_}\r\nContent-Length: {length}\r\n\r\n{answer}").ok()
+    let stream = reader.get_mut();
+    write!(stream, "HTTP/1.1 {status} X\r\n{type_}\r\nContent-Length: {length}\r\n\r\n{answer}").ok()?;
+    stream.flush().ok()
 }
 
 /// An option of a message: how many entries it has, or the chunk whose receipt it asks for.
