@@ -1,5 +1,6 @@
 //! One job for each driver, and what its sink gets.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use batchyard_core::logging::Driver;
@@ -144,15 +145,20 @@ fn stdout_and_files() {
     job.log.line("stderr", b"hello 2");
     until("a file", || job.said("files/default.log").contains("hello 2"));
     has_all(Driver::JsonFile, &job.said("files/default.log"));
+    let folder = job.folder.join("files");
+    let names = || {
+        let all = fs::read_dir(&folder).expect("a folder").flatten();
+        all.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<BTreeSet<_>>()
+    };
+    // It looks at the size after each piece of what it gets.
     for _ in 0..10 {
+        let state = || (names(), fs::metadata(folder.join("default.log")).map_or(0, |file| file.len()));
+        let before = state();
         job.log.line("stdout", &[b'x'; 600 << 10]);
+        until("the line", || state() != before);
     }
     job.end();
-    let names = |folder: &str| {
-        let all = fs::read_dir(job.folder.join(folder)).expect("a folder").flatten();
-        all.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
-    };
-    let files = names("files");
+    let files = names();
     assert!(files.len() == 3 && files.iter().any(|name| name.ends_with(".gz")), "{files:?}");
 }
 

@@ -188,9 +188,11 @@ fn take(kind: Kind, stream: impl Read + Write, shared: &Shared) {
         Kind::Forward => {
             while let Ok(message) = rmpv::decode::read_value(&mut reader) {
                 let (count, chunk) = (option(&message, "size"), option(&message, "chunk").cloned());
-                let count = count.and_then(Packed::as_u64).expect("a message says how many entries it has");
+                // Without a receipt a message does not say how many entries it has.
+                let stated = count.and_then(Packed::as_u64).and_then(|count| usize::try_from(count).ok());
+                let count = stated.unwrap_or_else(|| entries(&message, 0).len());
                 shared.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-                shared.count.fetch_add(usize::try_from(count).expect("a size"), Ordering::SeqCst);
+                shared.count.fetch_add(count, Ordering::SeqCst);
                 let Some(chunk) = chunk else { continue };
                 let answer = Packed::Map(vec![("ack".into(), chunk)]);
                 // At once: Fluent Bit takes what comes first for the whole of it, and sends again what it could not read.
