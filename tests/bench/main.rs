@@ -4,6 +4,9 @@
 #[path = "../api/gateway/door.rs"]
 #[expect(dead_code, reason = "most of it is for the tests of the door")]
 mod door;
+#[path = "../api/gateway/relay.rs"]
+#[expect(dead_code, reason = "it is for the tests of the door")]
+mod relay;
 
 mod contender;
 mod meter;
@@ -61,16 +64,17 @@ async fn main() -> ExitCode {
     for contender in Contender::WHOLE.into_iter().filter(|_| args.children > 0) {
         arrays.push(play(contender, Shape { jobs: args.children, ..at_once }).await);
     }
-    let submissions = match args.submissions {
-        0 => Vec::new(),
-        jobs => submissions::play(jobs).await,
-    };
     let backlog = match args.backlog {
         0 => None,
         waiting => {
             let shape = Shape { queues: 2, shares: SHARES / 2, waiting, ..at_once };
             Some(play(Contender::Batchyard, shape).await)
         }
+    };
+    // Its jobs stay, too: no operator is there to let go of them.
+    let submissions = match args.submissions {
+        0 => Vec::new(),
+        jobs => submissions::play(jobs).await,
     };
     println!("{}", table::machine());
     println!("{}", table::comparison(&format!("{} jobs at once", args.jobs), &outcomes));

@@ -256,7 +256,7 @@ async fn written(
     counts
 }
 
-pub(crate) async fn remove(user: &Client, namespace: &str) {
+async fn remove(user: &Client, namespace: &str) {
     let namespaces = Api::<Namespace>::all(user.clone());
     let uid = namespaces.get(namespace).await.expect("it exists").uid().unwrap_or_default();
     namespaces.delete(namespace, &DeleteParams::default()).await.expect("it can be deleted");

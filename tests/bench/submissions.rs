@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::contender::queue;
 use crate::door::{Door, SYSTEM, caller, everything, known};
-use crate::round::{CREATES, Shape, furniture, remove};
+use crate::round::{CREATES, Shape, furniture};
 use crate::support::client::{Actor, apply, connect, namespace};
 use crate::support::wait;
 
@@ -91,8 +91,6 @@ pub(crate) async fn play(jobs: usize) -> Vec<Submissions> {
     let all: Api<BatchJob> = Api::namespaced(user.clone(), &namespace);
     let made = all.list_metadata(&Default::default()).await.expect("they can be listed").items.len();
     assert_eq!(made, 2 * (warm + jobs / TURNS * TURNS), "each submission made one job");
-    drop(door);
-    remove(&user, &namespace).await;
     vec![objects, calls]
 }
 

@@ -74,7 +74,7 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// On loopback.
     pub(crate) fn start(kind: Kind) -> Self {
-        Self::start_with(Ipv4Addr::LOCALHOST.into(), kind, None)
+        Self::at(Ipv4Addr::LOCALHOST.into(), kind)
     }
 
     /// At an address of this machine.

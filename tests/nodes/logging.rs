@@ -27,10 +27,13 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::story("logs-of-attempts-that-end-at-once", |scenario| Box::pin(attempts(scenario)))
             .local_only(),
         Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).needs_part(ARCHIVE),
-        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario))).needs_part(ARCHIVE),
-        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario))).needs_part(ARCHIVE),
+        Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario)))
+            .needs_part(ARCHIVE),
+        Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario)))
+            .needs_part(ARCHIVE),
         Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).needs_part(ARCHIVE),
-        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario))).needs_part(ARCHIVE),
+        Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario)))
+            .needs_part(ARCHIVE),
     ]
 }
 
