@@ -113,7 +113,7 @@ pub struct LoggingSettings {
     #[arg(long = "log-memory-limit-mib", env = "BATCHYARD_LOG_MEMORY_LIMIT_MIB", default_value_t = 256)]
     pub memory_limit_mib: u64,
     /// How long a sidecar goes on reading at least once the job's containers have ended.
-    #[arg(long = "log-pre-stop-seconds", env = "BATCHYARD_LOG_PRE_STOP_SECONDS", default_value_t = 5)]
+    #[arg(long = "log-pre-stop-seconds", env = "BATCHYARD_LOG_PRE_STOP_SECONDS", default_value_t = 10)]
     pub pre_stop_seconds: u64,
     /// How long a sidecar goes on sending after that while its sink takes nothing.
     #[arg(long = "log-flush-seconds", env = "BATCHYARD_LOG_FLUSH_SECONDS", default_value_t = 20)]

@@ -81,7 +81,7 @@ fn a_pod_that_logs_to_cloudwatch() {
             "image": "docker.io/fluent/fluent-bit:5.1.1",
             "args": ["--config=/batchyard/config/fluent-bit.yaml"],
             "restartPolicy": "Always",
-            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 10}}},
             "env": [
                 field("BATCHYARD_POD_NAMESPACE", "metadata.namespace"),
                 field("BATCHYARD_POD_NAME", "metadata.name"),
@@ -185,7 +185,7 @@ fn the_sidecar_s_disk_is_not_the_job_s_and_cpu_has_a_limit_where_all_have() {
     );
     let multiline = json!({"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-multiline-pattern": "^x"}});
     let pod = pod_with(multiline, json!({}), spot());
-    assert_eq!(pod["spec"]["initContainers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"], 8);
+    assert_eq!(pod["spec"]["initContainers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"], 13);
 }
 
 #[test]
