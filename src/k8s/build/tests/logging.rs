@@ -121,7 +121,7 @@ fn a_pod_that_logs_to_cloudwatch() {
         spec["containers"][0]["resources"]["requests"]["cpu"], "890m",
         "the sidecar's is taken out of it"
     );
-    assert_eq!(spec["terminationGracePeriodSeconds"], 30 + 5 + 20 + 2);
+    assert_eq!(spec["terminationGracePeriodSeconds"], 30 + 10 + 20 + 2);
 }
 
 #[test]
