@@ -25,7 +25,7 @@ const IMAGE: &str = "docker.io/fluent/fluent-bit:5.1.1";
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::story("logs-of-attempts-that-end-at-once", |scenario| Box::pin(attempts(scenario)))
-            .local_only(),
+            .needs_part(ARCHIVE),
         Case::story("logs-of-an-array", |scenario| Box::pin(array(scenario))).needs_part(ARCHIVE),
         Case::story("logs-of-several-containers", |scenario| Box::pin(containers(scenario)))
             .needs_part(ARCHIVE),

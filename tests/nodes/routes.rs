@@ -14,6 +14,7 @@ use xtask::process::{Process, command, output, spawn_daemon};
 use crate::Case;
 use crate::cluster::answer;
 use crate::scenario::{PATIENCE, Scenario, merge};
+use crate::sessions::url;
 use crate::support::client::kubeconfig;
 use crate::support::program::free_address;
 
@@ -140,14 +141,15 @@ async fn reached(
     );
     merge(&mut job["session"]["address"], &json!({"host": host}));
     scenario.submit(name, job).await;
-    let of = |job: &BatchJob| job.status.as_ref()?.session.as_ref()?.url.clone();
-    let found = scenario.until(name, "a session's URL", |job| of(job).is_some()).await?;
-    let url = of(&found).context("it has one")?;
+    let url = url(scenario, name).await?;
     ensure!(url.contains(&format!("://{name}.{}.desk.test", scenario.namespace)), "{url}");
     let said = answer("the session by its URL", PATIENCE, || async { Ok(traefik.get(&url).ok()) }).await?;
     let expected = match name {
         "http-route" => "plain\n".to_owned(),
-        _ => format!("the session of job {}\n", found.uid().context("a uid")?),
+        _ => {
+            let id = scenario.api::<BatchJob>().get(name).await?.uid().context("a uid")?;
+            format!("the session of job {id}\n")
+        }
     };
     ensure!(said == expected, "{url} said {said:?}");
     scenario.change(name, json!({"terminate": "enough"})).await?;

@@ -38,7 +38,7 @@ fn session(session: Value, more: Value) -> Value {
 }
 
 /// `status.session.url`, once it is told.
-async fn url(scenario: &Scenario<'_>, name: &str) -> Result<String> {
+pub(crate) async fn url(scenario: &Scenario<'_>, name: &str) -> Result<String> {
     let of = |job: &BatchJob| job.status.as_ref()?.session.as_ref()?.url.clone();
     let job = scenario.until(name, "a session's URL", |job| of(job).is_some()).await?;
     of(&job).context("it has one")
