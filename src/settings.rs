@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use batchyard_core::logging::sidecar::DRAIN_SECONDS;
 use batchyard_core::termination::Tolerances;
 use clap::Args;
 use ipnet::IpNet;
@@ -112,8 +113,8 @@ pub struct LoggingSettings {
     /// The memory that a sidecar may have, in MiB.
     #[arg(long = "log-memory-limit-mib", env = "BATCHYARD_LOG_MEMORY_LIMIT_MIB", default_value_t = 256)]
     pub memory_limit_mib: u64,
-    /// How long a sidecar goes on reading at least once the job's containers have ended.
-    #[arg(long = "log-pre-stop-seconds", env = "BATCHYARD_LOG_PRE_STOP_SECONDS", default_value_t = 10)]
+    /// How long a sidecar goes on reading once the job's containers have ended; what is not read by then is lost.
+    #[arg(long = "log-pre-stop-seconds", env = "BATCHYARD_LOG_PRE_STOP_SECONDS", default_value_t = DRAIN_SECONDS)]
     pub pre_stop_seconds: u64,
     /// How long a sidecar goes on sending after that while its sink takes nothing.
     #[arg(long = "log-flush-seconds", env = "BATCHYARD_LOG_FLUSH_SECONDS", default_value_t = 20)]

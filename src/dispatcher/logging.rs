@@ -62,12 +62,7 @@ pub(super) async fn routing(
         Some(_) => Part::Child,
         None => Part::Whole,
     };
-    let how = Settings {
-        source: Source::Folder,
-        buffer_mib,
-        grace_seconds: settings.flush_seconds,
-        health_port: None,
-    };
+    let how = Settings { source: Source::Folder, buffer_mib, grace_seconds: settings.flush_seconds };
     let Some(sidecar) = plan(&Logging::members(&routed), part, &how) else { return Ok(Routing::Kept) };
     if let Some(why) = late(context, placing, *attempt) {
         return Ok(Routing::Unrouted(why));

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use batchyard_core::logging::route::Route;
 use batchyard_core::logging::sidecar::{
-    Container, Member, Part, Pod, Settings, Sidecar, Source, environment, plan,
+    Container, DRAIN_SECONDS, Member, Part, Pod, Settings, Sidecar, Source, environment, plan,
 };
 use batchyard_core::logging::stream::ONLY;
 use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, SecretOption};
@@ -93,8 +93,7 @@ impl Job {
             secret_options: secret.collect(),
         };
         let route = Route::read(&configuration, &AwslogsDefaults::default()).expect("a route");
-        let settings =
-            Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20, health_port: None };
+        let settings = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20 };
         let member = Member { container: "default", route: &route };
         let sidecar = plan(&[member], Part::Whole, &settings).expect("a container");
         let text = sidecar.document.to_yaml().replace("/batchyard/", &format!("{}/", folder.display()));
@@ -136,7 +135,7 @@ impl Job {
 
     /// The container has ended: the preStop sleep, SIGTERM, and the end of Fluent Bit.
     fn end(&mut self) {
-        std::thread::sleep(Duration::from_secs(self.sidecar.drain_seconds()));
+        std::thread::sleep(Duration::from_secs(self.sidecar.drain_seconds(DRAIN_SECONDS)));
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status().expect("a signal");
         until("the end of Fluent Bit", || self.child.try_wait().is_ok_and(|ended| ended.is_some()));

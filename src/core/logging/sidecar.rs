@@ -41,8 +41,9 @@ pub const DEFAULT_BUFFER_MIB: u64 = 256;
 /// Fluent Bit keeps its buffer in chunks of 2 MB, and drops the oldest when there are too many: less would lose output
 /// that a sink takes gladly.
 const LEAST_BUFFER: u64 = 8 << 20;
-/// So long reading to the end of a log may take: twice what 40 MB took on two cores that compiled at the same time.
-const DRAIN_SECONDS: u64 = 10;
+/// So long reading to the end of a log may take, unless something else is said: twice what 40 MB took on two cores that
+/// compiled at the same time.
+pub const DRAIN_SECONDS: u64 = 10;
 /// The node's name; a `fieldRef` to `spec.nodeName` gives it.
 pub const NODE_VARIABLE: &str = "BATCHYARD_NODE";
 
@@ -77,9 +78,6 @@ pub struct Settings {
     pub buffer_mib: u64,
     /// So long Fluent Bit goes on flushing after it was told to end; a little less than what is left of the pod's grace.
     pub grace_seconds: u64,
-    /// Where Fluent Bit tells how it is: `/api/v1/health` is unwell after errors that it will not mend by trying again,
-    /// and `/api/v1/metrics` counts what it tries again. Nothing else in the pod's network may use the port.
-    pub health_port: Option<u16>,
 }
 
 /// A container with a route. All of a pod's are planned together, in the order of the definition.
@@ -140,11 +138,12 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// So long the sidecar must be left alone after the last container has ended (a `preStop` sleep): Fluent Bit stops
-    /// reading at once when it is told to end, and has to come to the end of the log first.
-    pub fn drain_seconds(&self) -> u64 {
+    /// So long the sidecar must be left alone after the last container has ended (a `preStop` sleep), where it is to have
+    /// so many seconds to read: Fluent Bit stops reading at once when it is told to end, and has to come to the end of
+    /// the log first.
+    pub fn drain_seconds(&self, reads: u64) -> u64 {
         let waits = !self.document.multiline_parsers.is_empty();
-        DRAIN_SECONDS + if waits { RECORD_SECONDS } else { 0 }
+        reads + if waits { RECORD_SECONDS } else { 0 }
     }
 }
 
@@ -352,7 +351,7 @@ fn tag(route: &Route) -> Option<&Tag> {
 }
 
 fn service(settings: &Settings) -> Properties {
-    let quiet = Properties::default()
+    Properties::default()
         .with("flush", 1)
         .with("grace", settings.grace_seconds)
         .with("log_level", "warn")
@@ -363,18 +362,7 @@ fn service(settings: &Settings) -> Properties {
         .with("storage.backlog.mem_limit", 8 << 20)
         // A sink that comes back is noticed soon, and one that does not is not asked for ever faster.
         .with("scheduler.base", 1)
-        .with("scheduler.cap", 30);
-    match settings.health_port {
-        None => quiet,
-        Some(port) => quiet
-            .with("http_server", true)
-            .with("http_listen", "0.0.0.0")
-            .with("http_port", u64::from(port))
-            .with("health_check", true)
-            .with("hc_errors_count", 0)
-            .with("hc_retry_failure_count", 3)
-            .with("hc_period", 60),
-    }
+        .with("scheduler.cap", 30)
 }
 
 fn inputs(members: &[Member<'_>], settings: &Settings) -> Vec<Plugin> {

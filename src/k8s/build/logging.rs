@@ -87,7 +87,7 @@ impl Logging {
 
     /// How long the sidecar is left alone once the job's containers have ended.
     fn pre_stop_seconds(&self) -> u64 {
-        self.settings.pre_stop_seconds.max(self.sidecar.drain_seconds())
+        self.sidecar.drain_seconds(self.settings.pre_stop_seconds)
     }
 
     /// The time that it has after the job's containers.

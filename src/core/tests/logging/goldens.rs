@@ -191,7 +191,7 @@ fn several_containers_the_api_arrays_and_nodes() {
         Member { container: "side", route: &splunk },
         Member { container: "other", route: &loki },
     ];
-    let api = Settings { source: Source::Api, health_port: Some(2020), ..SETTINGS };
+    let api = Settings { source: Source::Api, ..SETTINGS };
     let one = |route| [Member { container: "default", route }];
     let wrong: Vec<String> = [
         ("several-containers", shown(&task, Part::Whole, &SETTINGS)),

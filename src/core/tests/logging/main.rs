@@ -10,13 +10,12 @@ mod schema;
 
 use batchyard_core::logging::route::Route;
 use batchyard_core::logging::sidecar::{
-    Container, Member, Part, Pod, Settings, Sidecar, Source, environment, plan,
+    Container, DRAIN_SECONDS, Member, Part, Pod, Settings, Sidecar, Source, environment, plan,
 };
 use batchyard_core::logging::stream::ONLY;
 use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, Refusal, SecretOption};
 
-const SETTINGS: Settings =
-    Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20, health_port: None };
+const SETTINGS: Settings = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20 };
 
 const POD: Pod<'_> = Pod {
     name: "test-0f8b3c1a-1",
@@ -50,9 +49,7 @@ fn read(driver: Driver, options: &[(&str, &str)]) -> Result<Route, Vec<Refusal>>
 fn least(driver: Driver) -> &'static [(&'static str, &'static str)] {
     match driver {
         Driver::Awslogs => &[("awslogs-region", "eu-west-1")],
-        Driver::Splunk => {
-            &[("splunk-url", "https://splunk.example.com:8088"), ("splunk-token", "XXX-YYY-ZZZ")]
-        }
+        Driver::Splunk => &[("splunk-url", "https://splunk.example.com:8088"), ("splunk-token", "sesame")],
         Driver::Fluentd => &[("fluentd-address", "fluentd.example.com")],
         Driver::Gelf => &[("gelf-address", "udp://graylog.example.com:12201")],
         Driver::Syslog => &[("syslog-address", "tcp+tls://syslog.example.com:6514")],
@@ -94,7 +91,7 @@ fn shown(members: &[Member<'_>], part: Part, settings: &Settings) -> String {
     }
     text.push_str(&format!("# needs: {:?}\n", sidecar.needs));
     text.push_str(&format!("# plain text: {:?}\n", sidecar.plain_text));
-    text.push_str(&format!("# drains for {} s\n", sidecar.drain_seconds()));
+    text.push_str(&format!("# drains for {} s\n", sidecar.drain_seconds(DRAIN_SECONDS)));
     text
 }
 

@@ -61,7 +61,7 @@ fn fluent_bit_knows_all_that_each_option_becomes() {
             for (part, source) in
                 [(Part::Whole, Source::Folder), (Part::Child, Source::Api), (Part::Node, Source::Folder)]
             {
-                let settings = Settings { source, health_port: Some(2020), ..SETTINGS };
+                let settings = Settings { source, ..SETTINGS };
                 let sidecar = plan(&[Member { container: "default", route: &route }], part, &settings);
                 assert_eq!(
                     unknown(&sidecar.expect("a container").document),

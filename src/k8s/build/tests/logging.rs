@@ -34,10 +34,15 @@ fn pod_with(logging: Value, more: Value, environment: Value) -> Value {
 }
 
 fn pod_of_job(effective: &Effective, environment: Value) -> Value {
+    pod_of_operator(effective, environment, &[])
+}
+
+/// The same, made by an operator that was started with these arguments.
+fn pod_of_operator(effective: &Effective, environment: Value, arguments: &[&str]) -> Value {
     let spec: ComputeEnvironmentSpec = serde_json::from_value(environment).expect("an environment");
     let queue = serde_json::from_value(json!({"priority": 1})).expect("a queue");
     let routed = routes(effective, ("queue-0", &queue), ("compute-0", &spec)).expect("allowed");
-    let how = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20, health_port: None };
+    let how = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20 };
     let sidecar = plan(&Logging::members(&routed), Part::Whole, &how).expect("a sidecar");
     let awslogs = spec.logging.as_ref().and_then(|logging| logging.awslogs.as_ref());
     let logging = Logging {
@@ -47,7 +52,7 @@ fn pod_of_job(effective: &Effective, environment: Value) -> Value {
         secret: "batchyard-log-0".to_owned(),
         buffer_mib: 256,
         credentials_secret: awslogs.and_then(|awslogs| awslogs.credentials_secret.clone()),
-        settings: Defaults::parse_from(["test"]).logging,
+        settings: Defaults::parse_from(["test"].iter().chain(arguments)).logging,
     };
     made(&spec, effective, &Also { logs: Logs::Routed(&logging), ..Also::default() })
 }
@@ -186,6 +191,20 @@ fn the_sidecar_s_disk_is_not_the_job_s_and_cpu_has_a_limit_where_all_have() {
     let multiline = json!({"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-multiline-pattern": "^x"}});
     let pod = pod_with(multiline, json!({}), spot());
     assert_eq!(pod["spec"]["initContainers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"], 13);
+}
+
+#[test]
+fn it_reads_on_for_as_long_as_the_operator_was_told() {
+    let container = json!({"image": "busybox", "vcpus": 1, "memory": 64, "logConfiguration": awslogs()});
+    let job = super::plan(json!({"containerProperties": container}), json!({}));
+    let effective = job.effective.as_ref().expect("valid");
+    for seconds in [0_u64, 3, 60] {
+        let argument = format!("--log-pre-stop-seconds={seconds}");
+        let pod = pod_of_operator(effective, spot(), &[&argument]);
+        let sidecar = &pod["spec"]["initContainers"][0];
+        assert_eq!(sidecar["lifecycle"]["preStop"]["sleep"]["seconds"], seconds);
+        assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30 + seconds + 20 + 2);
+    }
 }
 
 #[test]
