@@ -165,14 +165,18 @@ fn output_of(path: &str, logs: &Value, entry: &mut Entry) {
     let member = format!("{path}.logConfiguration");
     let group = logs["options"]["awslogs-group"].as_str().map(|group| format!(" (group {group})"));
     let driver = format!("{driver}{} of {member}", group.unwrap_or_default());
-    if entry.not_honoured.iter().any(|told| told.about == member) {
-        entry.change("log driver", format!("{driver}: nothing is sent there, the output stays with the pod"));
-        return;
-    }
     entry.change(
         "log driver",
         format!("{driver}: a sidecar of the pod sends the output; what it is sent to must be reachable from the cluster"),
     );
+    if logs["logDriver"] == "awslogs" && logs["options"]["awslogs-region"].is_null() {
+        entry.need(
+            "logging.awslogs.region".to_owned(),
+            format!(
+                "of the queue's environments, for {member}, which has no awslogs-region; jobs fail without"
+            ),
+        );
+    }
     for (at, secret) in list(logs, "secretOptions", &format!("{member}.")) {
         let name = secret["name"].as_str().unwrap_or_default();
         secret_of(&format!("{at} ({name})"), secret["valueFrom"].as_str().unwrap_or_default(), entry);
@@ -355,7 +359,14 @@ mod tests {
                 &[
                     "log driver: awslogs (group /g) of containerProperties.logConfiguration: a sidecar",
                     network,
+                    "logging.awslogs.region: of the queue's environments, for containerProperties.logConfiguration",
                 ],
+            ),
+            (
+                container(
+                    json!({"image": "a", "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-region": "r"}}}),
+                ),
+                &["log driver: awslogs of containerProperties.logConfiguration: a sidecar", network],
             ),
             (
                 container(json!({"image": "1.dkr.ecr.eu-west-1.amazonaws.com/a"})),

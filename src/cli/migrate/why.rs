@@ -51,10 +51,6 @@ const WHY: &[(&str, &str)] = &[
     ("quotaSharePolicy", SAGEMAKER),
     ("platformCapabilities", "ECS manages no instances here"),
     ("parameters.command", "an option of docker run that pods do not have"),
-    (
-        "containerProperties.logConfiguration",
-        "the output stays with the pod: kubectl logs, kubectl batch logs; a log collector of the cluster may send it on",
-    ),
     ("containerProperties.networkConfiguration", NETWORK),
     ("containerProperties.fargatePlatformConfiguration", FARGATE_VERSION),
     ("containerProperties.platformVersion", FARGATE_VERSION),
@@ -123,7 +119,7 @@ mod tests {
                 "spotIamFleetRole": "r", "managedInstancesProvider": {"x": 1}, "capacityTags": {"a": "b"}}});
         let mut karpenter = environment.clone();
         karpenter["provisioner"] = json!({"karpenter": {}});
-        let container = json!({"logConfiguration": {"logDriver": "x"}, "executionRoleArn": "r", "user": "alice",
+        let container = json!({"executionRoleArn": "r", "user": "alice",
             "networkConfiguration": {"assignPublicIp": "ENABLED"}, "instanceType": "t", "ulimits": [{"name": "core"}],
             "fargatePlatformConfiguration": {"platformVersion": "1.4.0"},
             "linuxParameters": {"maxSwap": 1, "swappiness": 1, "devices": [{"hostPath": "/dev/fuse"}],
@@ -131,7 +127,7 @@ mod tests {
             "runtimePlatform": {"cpuArchitecture": "X", "operatingSystemFamily": "X"},
             "volumes": [{"efsVolumeConfiguration": {"transitEncryptionPort": 1}}]});
         let mut task = container.clone();
-        task["containers"] = json!([{"firelensConfiguration": {"type": "fluentbit"}, "ulimits": [{}], "logConfiguration": {"a": 1}}]);
+        task["containers"] = json!([{"firelensConfiguration": {"type": "fluentbit"}, "ulimits": [{}]}]);
         task["ipcMode"] = json!("none");
         task["networkMode"] = json!("awsvpc");
         task["platformVersion"] = json!("1.4.0");
