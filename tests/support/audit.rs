@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::client::kubeconfig;
@@ -35,11 +36,12 @@ impl Write {
     }
 }
 
-/// A place in the audit log.
+/// A moment, and its place in the audit log.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     log: PathBuf,
     offset: u64,
+    at: Timestamp,
 }
 
 /// Where the audit log is; none if the cluster keeps none that can be read.
@@ -54,18 +56,30 @@ pub(crate) fn path() -> Option<PathBuf> {
 
 /// The end of the audit log as it is now; none if the cluster keeps no log that can be read.
 pub(crate) fn mark() -> Option<Mark> {
-    let log = path()?;
-    let offset = log.metadata().ok()?.len();
-    Some(Mark { log, offset })
+    Mark::at_the_end_of(path()?)
 }
 
 impl Mark {
+    /// The end of a log as it is now; none if it cannot be read.
+    pub(crate) fn at_the_end_of(log: PathBuf) -> Option<Self> {
+        let offset = log.metadata().ok()?.len();
+        Some(Self { log, offset, at: Timestamp::now() })
+    }
+
     /// Everything that was written in a namespace since then.
     pub(crate) fn writes(&self, namespace: &str) -> Vec<Write> {
         let mut log = File::open(&self.log).unwrap_or_else(|e| panic!("{}: {e}", self.log.display()));
         log.seek(SeekFrom::Start(self.offset)).expect("the audit log grew");
         let lines = BufReader::new(log).lines().map_while(Result::ok);
-        lines.filter_map(|line| parse(&serde_json::from_str(&line).ok()?, namespace)).collect()
+        let parsed = lines.filter_map(|line| serde_json::from_str(&line).ok());
+        parsed.filter(|event| self.is_after(event)).filter_map(|event| parse(&event, namespace)).collect()
+    }
+
+    /// Whether a request came after this moment: the API server answers first and then logs, so that a request of before may be
+    /// logged after. Its clock is this machine's, since its log is here.
+    fn is_after(&self, event: &Value) -> bool {
+        let received = event["requestReceivedTimestamp"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+        received.is_none_or(|received| received >= self.at)
     }
 }
 

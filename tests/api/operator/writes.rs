@@ -1,9 +1,15 @@
 //! How many writes a job costs, counted in the API server's audit log.
 
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::process;
+
 use batchyard::crd::BatchJob;
 use batchyard_core::job::phase::Phase;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::json;
@@ -73,6 +79,24 @@ async fn one_job_on_an_idle_cluster() {
     assert!(failed.is_empty(), "refused: {failed:?}");
     assert!(writes.len() <= IDLE, "{} writes, {IDLE} are allowed", writes.len());
     operator.stop().await;
+}
+
+#[test]
+fn what_was_asked_for_before_is_not_counted() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("audit-{}.jsonl", process::id()));
+    let mut log = File::create(&path).expect("a file");
+    let before = Timestamp::now();
+    let mark = Mark::at_the_end_of(path.clone()).expect("it is there");
+    for (name, received) in [("before", before), ("after", Timestamp::now())] {
+        let event = json!({
+            "verb": "create", "stage": "ResponseComplete", "requestReceivedTimestamp": received,
+            "user": {"username": "u"}, "objectRef": {"namespace": "n", "resource": "pods", "name": name},
+        });
+        writeln!(log, "{event}").expect("a file takes a line");
+    }
+    let names: Vec<_> = mark.writes("n").into_iter().map(|write| write.name).collect();
+    fs::remove_file(path).expect("it is there");
+    assert_eq!(names, ["after"]);
 }
 
 async fn submit(world: &World, number: usize) {
