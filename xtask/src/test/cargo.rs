@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// How long a command may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many lines of what a failed test said are repeated at the end of the run.
+const WORDS: usize = 40;
+
 /// Cargo with arguments, at the root of the repository.
 pub(crate) fn cargo(arguments: &str) -> Result<Command> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -63,7 +66,12 @@ pub(super) fn tests(command: &mut Command) -> Result<Counts> {
 
 fn counted(command: &mut Command, show: fn(&str)) -> Result<Counts> {
     let mut counts = Counts::default();
-    let outcome = run_with(command, show, |line| counts.add(summary(line)));
+    let mut failures = Failures::default();
+    let outcome = run_with(command, show, |line| {
+        counts.add(summary(line));
+        failures.hear(line);
+    });
+    counts.complaints = failures.complaints;
     match outcome {
         Err(_) if counts.failed > 0 => Ok(counts),
         Err(error) => Err(error),
@@ -162,6 +170,32 @@ fn summary(line: &str) -> Counts {
     counts
 }
 
+/// What failed tests of a test program said, picked out of its output: between the line `failures:` and the list of names that
+/// has the same title, each test's words stand below a line `---- NAME stdout ----`.
+#[derive(Default)]
+struct Failures {
+    complaints: Vec<String>,
+    is_telling: bool,
+}
+
+impl Failures {
+    fn hear(&mut self, line: &str) {
+        let title = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"));
+        match title {
+            _ if line == "failures:" => self.is_telling = !self.is_telling,
+            _ if !self.is_telling || line.is_empty() => {}
+            Some(name) => self.complaints.push(format!("failed: {name}")),
+            None => {
+                let Some(complaint) = self.complaints.last_mut() else { return };
+                if complaint.lines().count() < WORDS {
+                    complaint.push_str("\n  ");
+                    complaint.push_str(line);
+                }
+            }
+        }
+    }
+}
+
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let name =
@@ -181,6 +215,19 @@ mod tests {
         assert_eq!(summary("test result: ok. 0 passed; 0 failed; 0 ignored"), Counts::default());
         assert_eq!(summary("running 5 tests"), Counts::default());
         assert_eq!(summary("SKIPPED: no audit log"), Counts::skipped("no audit log"));
+    }
+
+    #[test]
+    fn the_words_of_failed_tests_are_kept() {
+        let output = "successes:\n\n---- good stdout ----\nfine\n\nsuccesses:\n    good\n\nfailures:\n\n---- a::bad stdout ----\n\n\
+                      9 writes\n8 are allowed\n\n---- worse stdout ----\nno\n\nfailures:\n    a::bad\n    worse\n\n\
+                      test result: FAILED. 1 passed; 2 failed";
+        let mut failures = Failures::default();
+        output.lines().for_each(|line| failures.hear(line));
+        assert_eq!(
+            failures.complaints,
+            ["failed: a::bad\n  9 writes\n  8 are allowed", "failed: worse\n  no"]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What was tried, how long it took, and what came of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -15,6 +16,8 @@ pub(super) struct Counts {
     pub(super) failed: u64,
     /// With the reason for each.
     pub(super) skipped: Vec<String>,
+    /// What failed tests said, as far as they said something.
+    pub(super) complaints: Vec<String>,
 }
 
 impl Counts {
@@ -32,6 +35,7 @@ impl Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped.extend(other.skipped);
+        self.complaints.extend(other.complaints);
     }
 }
 
@@ -61,8 +65,9 @@ impl Report {
         let counts = match outcome {
             Ok(counts) => counts,
             Err(error) => {
-                eprintln!("error: {error:#}");
-                Counts { failed: 1, ..Counts::default() }
+                let complaint = format!("error: {error:#}");
+                eprintln!("{complaint}");
+                Counts { failed: 1, complaints: vec![complaint], ..Counts::default() }
             }
         };
         let passed = counts.failed == 0;
@@ -75,14 +80,14 @@ impl Report {
         self.stages.iter().any(|stage| stage.counts.failed > 0)
     }
 
-    /// A line for each stage, one for each part with its budget, what was skipped, and the sum.
+    /// A line for each stage, one for each part with its budget, what was skipped, what failed tests said, and the sum.
     pub(super) fn print(&self) {
         println!(
             "\n{:<26}{:<34}{:>9}{:>8}{:>8}{:>9}",
             "part", "stage", "seconds", "passed", "failed", "skipped"
         );
         for stage in &self.stages {
-            let Counts { passed, failed, skipped } = &stage.counts;
+            let Counts { passed, failed, skipped, .. } = &stage.counts;
             let (part, title, skipped) = (stage.part.name(), &stage.title, skipped.len());
             println!(
                 "{part:<26}{title:<34}{:>9.1}{passed:>8}{failed:>8}{skipped:>9}",
@@ -100,8 +105,12 @@ impl Report {
         self.stages.iter().for_each(|stage| sum.add(stage.counts.clone()));
         if !sum.skipped.is_empty() {
             println!("\nskipped:");
-            sum.skipped.iter().for_each(|why| println!("  - {why}"));
+            let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+            sum.skipped.iter().for_each(|why| *times.entry(why).or_default() += 1);
+            times.iter().for_each(|(why, times)| println!("  - {times} × {why}"));
         }
+        // Last, since of a long output often only the end is kept.
+        sum.complaints.iter().for_each(|complaint| println!("\n{complaint}"));
         println!("\n{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped.len());
     }
 }
