@@ -25,6 +25,7 @@ pub mod node;
 pub mod notification_rule;
 pub mod overrides;
 pub mod render;
+pub mod rights;
 pub mod scheduling_policy;
 mod schema;
 pub mod session;

@@ -19,6 +19,7 @@ use super::limits::Turns;
 use super::settings::{Settings, is_account_id};
 use super::world::World;
 use crate::crd::BatchJob;
+use crate::crd::rights::Asked;
 use crate::k8s::access;
 use crate::k8s::access_key::AccessKey;
 use crate::k8s::apply::Writer;
@@ -133,6 +134,23 @@ impl Call {
         self.has(right, "batch", &format!("{resource}.{GROUP}")).await
     }
 
+    /// The same for what a definition asks for: accounts to act as, and ways out of a container.
+    ///
+    /// # Errors
+    /// When it may not, or the API server does not answer.
+    pub(super) async fn may_ask_for(&self, asked: Asked) -> Result<(), Failure> {
+        let (verb, resource) = ("use", "serviceaccounts");
+        for account in asked.accounts {
+            let user = self.key.person().user;
+            let right = Right { user, verb, group: "", resource, subresource: None, name: Some(account) };
+            self.has(right, "batch", resource).await?;
+        }
+        for privilege in asked.privileges {
+            self.may("privilege", "containers", Some(privilege)).await?;
+        }
+        Ok(())
+    }
+
     /// The same for what jobs of the namespace wrote.
     ///
     /// # Errors
@@ -160,9 +178,10 @@ impl Call {
             ..ResourceAttributes::default()
         };
         if access::review(&self.world().client, &self.key.person(), what).await?.is_err() {
+            let named = right.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
             return Err(Failure::denied(format!(
                 "User: {} is not authorized to perform: {service}:{} because no Kubernetes role allows it to {} \
-                 {shown} in namespace {}",
+                 {shown}{named} in namespace {}",
                 right.user,
                 self.operation,
                 right.verb,

@@ -22,6 +22,7 @@ use super::failure::Failure;
 use super::names::{self, text};
 use super::page::Wanted;
 use crate::crd::aws::{JOB_DEFINITION as MEMBERS, common};
+use crate::crd::rights::Asked;
 use crate::crd::{JobDefinition, JobDefinitionSpec};
 use crate::k8s::meta;
 use crate::k8s::read::read;
@@ -40,6 +41,7 @@ pub(super) async fn register_job_definition(call: &Call, body: Value) -> Result<
     }
     let mut spec: JobDefinitionSpec = names::spec("JobDefinition", MEMBERS, &body)?;
     call.may("create", RESOURCE, None).await?;
+    call.may_ask_for(Asked::by(&spec)).await?;
     // The tries of one call register once; two calls that say the same make two revisions.
     let registration = call.invocation.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
     spec.registration = Some(format!("{}{registration}", revisions::DOOR));

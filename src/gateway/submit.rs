@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use batchyard_core::name;
+use batchyard_core::name::{self, DefinitionRef};
 use batchyard_core::reason;
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
@@ -68,6 +68,7 @@ pub(super) async fn submit_job(call: &Call, body: Value) -> Result<Value, Failur
 /// The queue, which must take jobs.
 async fn queue(call: &Call, reference: &str) -> Result<std::sync::Arc<JobQueue>, Failure> {
     let wanted = call.account.name(Kind::Queue, reference)?;
+    call.may("submit", "jobqueues", Some(wanted)).await?;
     let world = call.world();
     let queue = world.named(&world.queues, call.namespace(), wanted).await?;
     let queue = queue.filter(|queue| queue.metadata.deletion_timestamp.is_none());
@@ -100,6 +101,9 @@ fn share(queue: &JobQueue, spec: &BatchJobSpec) -> Result<(), Failure> {
 /// ACTIVE one by a live read, so that it is no older than this call.
 async fn definition(call: &Call, spec: &mut BatchJobSpec) -> Result<(), Failure> {
     let reference = spec.job_definition.clone().unwrap_or_default();
+    // By the name that the caller writes, as the policy of jobs has it.
+    let written = DefinitionRef::parse(call.account.name(Kind::Definition, &reference)?).map_err(Failure::client)?;
+    call.may("use", "jobdefinitions", Some(&written.name)).await?;
     let (found, pinned) = call.usable(&reference).await?;
     let plan = convert::plan(spec, &found.spec);
     plan.effective.map_err(Failure::client)?;

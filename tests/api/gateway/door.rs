@@ -254,7 +254,8 @@ impl Answer {
 
 /// Whoever may do all in a namespace that a key can be for.
 pub(crate) fn everything() -> Value {
-    json!([{"apiGroups": ["batchyard.io"], "resources": ["*"], "verbs": ["*"]}])
+    json!([{"apiGroups": ["batchyard.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["use"]}])
 }
 
 /// A ServiceAccount of a namespace with some rights there, and a key for it.
