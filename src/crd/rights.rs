@@ -53,7 +53,8 @@ impl Asked {
     }
 
     fn aws_volumes(&mut self, place: &Value) {
-        let of_host = |volume: &Value| volume["host"]["sourcePath"].as_str().is_some_and(|path| !path.is_empty());
+        let of_host =
+            |volume: &Value| volume["host"]["sourcePath"].as_str().is_some_and(|path| !path.is_empty());
         self.privilege("host-path", list(&place["volumes"]).iter().any(of_host));
     }
 
@@ -103,7 +104,10 @@ mod tests {
             assert_eq!(alone, (vec![], vec![privilege]));
             let range = json!({"targetNodes": "0:", "container": container});
             let nodes = json!({"numNodes": 2, "mainNode": 0, "nodeRangeProperties": [range]});
-            assert_eq!(asked(json!({"type": "multinode", "nodeProperties": nodes})), (vec![], vec![privilege]));
+            assert_eq!(
+                asked(json!({"type": "multinode", "nodeProperties": nodes})),
+                (vec![], vec![privilege])
+            );
         }
         for (task, privilege) in [
             (json!({"containers": [{"image": "i", "privileged": true}]}), "privileged"),
@@ -111,7 +115,10 @@ mod tests {
                 json!({"containers": [{"image": "i", "linuxParameters": {"devices": [{"hostPath": "/dev/kvm"}]}}]}),
                 "devices",
             ),
-            (json!({"volumes": [{"name": "v", "host": {"sourcePath": "/x"}}], "containers": []}), "host-path"),
+            (
+                json!({"volumes": [{"name": "v", "host": {"sourcePath": "/x"}}], "containers": []}),
+                "host-path",
+            ),
             (json!({"networkMode": "host", "containers": []}), "host-network"),
             (json!({"pidMode": "host", "containers": []}), "host-namespaces"),
             (json!({"ipcMode": "host", "containers": []}), "host-namespaces"),
@@ -120,8 +127,14 @@ mod tests {
             assert_eq!(asked(spec), (vec![], vec![privilege]));
         }
         for (pod, privilege) in [
-            (json!({"initContainers": [{"image": "i", "securityContext": {"privileged": true}}]}), "privileged"),
-            (json!({"containers": [{"image": "i", "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}]}), "capabilities"),
+            (
+                json!({"initContainers": [{"image": "i", "securityContext": {"privileged": true}}]}),
+                "privileged",
+            ),
+            (
+                json!({"containers": [{"image": "i", "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}]}),
+                "capabilities",
+            ),
             (json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}), "host-path"),
             (json!({"hostNetwork": true}), "host-network"),
         ] {

@@ -102,7 +102,8 @@ fn share(queue: &JobQueue, spec: &BatchJobSpec) -> Result<(), Failure> {
 async fn definition(call: &Call, spec: &mut BatchJobSpec) -> Result<(), Failure> {
     let reference = spec.job_definition.clone().unwrap_or_default();
     // By the name that the caller writes, as the policy of jobs has it.
-    let written = DefinitionRef::parse(call.account.name(Kind::Definition, &reference)?).map_err(Failure::client)?;
+    let written =
+        DefinitionRef::parse(call.account.name(Kind::Definition, &reference)?).map_err(Failure::client)?;
     call.may("use", "jobdefinitions", Some(&written.name)).await?;
     let (found, pinned) = call.usable(&reference).await?;
     let plan = convert::plan(spec, &found.spec);

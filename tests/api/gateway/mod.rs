@@ -2,7 +2,7 @@
 //! It has the rights that the chart gives it, and no others.
 
 mod boto;
-mod door;
+pub(crate) mod door;
 mod jobs;
 mod keys;
 mod logs;

@@ -1,0 +1,10 @@
+//! Who may do what: each test is named by what it denies, or by what is granted. People are ServiceAccounts with tokens of
+//! their own and the roles of the chart; the policies of the chart hold in the namespaces of these tests alone.
+
+mod definitions;
+mod door;
+mod jobs;
+mod people;
+mod privileges;
+mod reserved;
+mod roles;
