@@ -26,6 +26,7 @@ pub(super) fn check() -> Result<Counts> {
             let text = output(&mut command)?;
             if task[0] == "template" && values.is_none() {
                 holds_the_crds(&text)?;
+                holds_the_policies(&text)?;
             }
             counts.add(Counts::one());
         }
@@ -37,7 +38,28 @@ pub(super) fn check() -> Result<Counts> {
         "roles or bindings are made although rbac.create and rbac.userRoles are false"
     );
     counts.add(Counts::one());
+    let mut command = helm(&["template", "batchyard", "--set", "admissionPolicies.enabled=false"])?;
+    let without = output(command.arg(&chart))?;
+    ensure!(
+        !without.contains("\nkind: ValidatingAdmissionPolicy"),
+        "policies are made although they are off"
+    );
+    counts.add(Counts::one());
     Ok(counts)
+}
+
+/// Every policy stands in the rendered chart as it is, and is bound: it denies.
+fn holds_the_policies(rendered: &str) -> Result<()> {
+    for file in ["jobs", "jobdefinitions", "reserved"] {
+        let path = cluster::repository()?.join(format!("charts/batchyard/files/policies/{file}.yaml"));
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let spec = text.find("\nspec:").map(|at| text[at..].trim_end());
+        let spec = spec.with_context(|| format!("{} has no spec", path.display()))?;
+        ensure!(rendered.contains(spec), "the chart does not hold {} as it is", path.display());
+        let bound = format!("\n  policyName: {file}.batchyard.io\n  validationActions: [\"Deny\"]\n");
+        ensure!(rendered.contains(&bound), "the policy {file} has no binding that denies");
+    }
+    Ok(())
 }
 
 /// Every line of every CRD stands in the rendered chart, in its order.
