@@ -9,11 +9,16 @@ use serde_json::Value;
 
 use super::JobDefinitionSpec;
 
+/// The options of `awslogs`, and of Fluent Bit's output to CloudWatch Logs, that name log groups.
+const LOG_GROUPS: [&str; 3] = ["awslogs-group", "log_group_name", "log_group_template"];
+
 /// What a definition asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// `jobRoleArn`, `taskRoleArn` and `serviceAccountName`, as they are written.
     pub accounts: BTreeSet<String>,
+    /// The log groups that options name, as they are written.
+    pub log_groups: BTreeSet<String>,
     /// Names of privileges.
     pub privileges: BTreeSet<&'static str>,
 }
@@ -50,6 +55,12 @@ impl Asked {
     fn aws_container(&mut self, container: &Value) {
         self.privilege("privileged", container["privileged"] == true);
         self.privilege("devices", !list(&container["linuxParameters"]["devices"]).is_empty());
+        let options = container["logConfiguration"]["options"].as_object();
+        for (option, group) in options.into_iter().flatten() {
+            if LOG_GROUPS.contains(&option.to_ascii_lowercase().as_str()) {
+                self.log_groups.extend(group.as_str().filter(|group| !group.is_empty()).map(str::to_owned));
+            }
+        }
     }
 
     fn aws_volumes(&mut self, place: &Value) {
@@ -89,7 +100,8 @@ mod tests {
 
     fn asked(spec: Value) -> (Vec<String>, Vec<&'static str>) {
         let spec = serde_json::from_value(spec).expect("a definition");
-        let Asked { accounts, privileges } = Asked::by(&spec);
+        let Asked { accounts, privileges, log_groups } = Asked::by(&spec);
+        assert!(log_groups.is_empty(), "{log_groups:?}");
         (accounts.into_iter().collect(), privileges.into_iter().collect())
     }
 
@@ -143,6 +155,22 @@ mod tests {
         }
         let spec = json!({"type": "container", "parameters": {"command": "--rm --network=host"}});
         assert_eq!(asked(spec), (vec![], vec!["host-network"]));
+    }
+
+    #[test]
+    fn log_groups_are_found_in_each_container_whatever_the_case_of_the_option() {
+        let container = |option: &str, group: &str| {
+            json!({"image": "i", "logConfiguration": {"logDriver": "awslogs", "options": {option: group, "x": "y"}}})
+        };
+        let spec = json!({"type": "container",
+            "containerProperties": container("awslogs-group", "/a"),
+            "ecsProperties": {"taskProperties": [{"containers": [
+                container("Log_Group_Name", "/b"), container("log_group_template", "/c/$x"), {"image": "i"}]}]},
+            "nodeProperties": {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": [
+                {"targetNodes": "0:", "container": container("awslogs-group", "/d")}]}});
+        let spec = serde_json::from_value(spec).expect("a definition");
+        let groups: Vec<String> = Asked::by(&spec).log_groups.into_iter().collect();
+        assert_eq!(groups, ["/a", "/b", "/c/$x", "/d"]);
     }
 
     #[test]

@@ -145,6 +145,9 @@ impl Call {
             let right = Right { user, verb, group: "", resource, subresource: None, name: Some(account) };
             self.has(right, "batch", resource).await?;
         }
+        for group in &asked.log_groups {
+            self.may("use", "loggroups", Some(group)).await?;
+        }
         for privilege in asked.privileges {
             self.may("privilege", "containers", Some(privilege)).await?;
         }

@@ -4,7 +4,7 @@
 use batchyard::k8s::access_key::AccessKey;
 use serde_json::{Value, json};
 
-use super::people::{accounts, definition, guard, right, tenancy};
+use super::people::{accounts, definition, right, tenancy};
 use crate::gateway::door::{Answer, Door, caller, everything, known};
 use crate::operator::world::World;
 
@@ -31,8 +31,7 @@ fn denied(answer: &Answer, says: &str) {
 
 /// A queue and a definition.
 async fn furnished(name: &str) -> (World, Door) {
-    let world = World::without_operator(name).await;
-    guard(&world).await;
+    let world = tenancy(name).await;
     let door = Door::open(&[]).await;
     let admin = caller(&world.user, &world.namespace, "admin", everything()).await;
     known(&door, &admin).await;
@@ -109,6 +108,24 @@ async fn no_registerjobdefinition_with_a_role_without_the_right_to_use_it() {
     denied(&answer, &format!("to use serviceaccounts {ROLE}"));
     let answer = calls(&door, &bob, "registerjobdefinition", &spec);
     assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn no_registerjobdefinition_with_a_log_group_without_the_right_to_use_it() {
+    let (world, door) = furnished("sec-door-group").await;
+    let ann = with(&world, "ann", &[right("use", "loggroups", &["/reports"])]).await;
+    known(&door, &ann).await;
+    for (group, status) in [("/payroll", 403), ("/reports", 200)] {
+        let logs = json!({"logDriver": "awslogs", "options": {"awslogs-group": group}});
+        let mut spec = definition(json!({"logConfiguration": logs}));
+        spec["jobDefinitionName"] = json!("mine");
+        let answer = calls(&door, &ann, "registerjobdefinition", &spec);
+        if status == 403 {
+            denied(&answer, &format!("to use loggroups.batchyard.io {group}"));
+        } else {
+            assert_eq!(answer.status, status, "{answer:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod definitions;
 mod door;
 mod jobs;
+mod log_groups;
 mod people;
 mod privileges;
 mod reserved;

@@ -79,7 +79,7 @@ pub(super) async fn tenancy(name: &str) -> World {
 }
 
 /// Makes the policies hold in a namespace, and waits until each of them does.
-pub(super) async fn guard(world: &World) {
+async fn guard(world: &World) {
     let labels = json!({"metadata": {"labels": {LABEL: "true"}}});
     let namespaces: Api<Namespace> = Api::all(world.user.clone());
     namespaces
