@@ -25,6 +25,9 @@ pub(crate) struct World {
     operator: Option<operator::Shared>,
 }
 
+/// The job of [`World::settle`]; the name of its pod begins with it, too.
+pub(crate) const SETTLES: &str = "settles";
+
 /// What most jobs of tests run.
 pub(crate) fn container() -> Value {
     json!({"image": "busybox", "vcpus": 1, "memory": 64, "command": ["true"]})
@@ -200,9 +203,10 @@ impl World {
         .await;
     }
 
-    /// Waits until the operator has seen all that happened so far: it runs a job from beginning to end.
+    /// Waits until the operator has seen all that happened so far: it runs a job from beginning to end. What the operator
+    /// does when that job is gone may come later.
     pub(crate) async fn settle(&self) {
-        let job = self.submit("settles", job(json!({}))).await;
+        let job = self.submit(SETTLES, job(json!({}))).await;
         let pod = job.pod(1).await;
         // Not step by step: an operator that thinks the cluster busy may leave steps out.
         pod.bind().await;

@@ -15,7 +15,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use super::kubelet::PodHandle;
-use super::world::{World, job};
+use super::world::{SETTLES, World, job};
 use crate::support::audit::{self, Mark, Write};
 use crate::support::client::kubeconfig;
 use crate::support::operator::{self, Operator};
@@ -28,11 +28,13 @@ const LOAD: usize = 9;
 /// Jobs that make a load.
 const JOBS: usize = 50;
 
-/// Writes about jobs and their pods. Events are told apart, and so is what a queue or an
+/// Writes about the jobs that are counted and their pods. Events are told apart, and so is what a queue or an
 /// environment says of itself, since that does not grow with the number of jobs.
 fn about_jobs(writes: &[Write]) -> Vec<Write> {
-    let of_a_job =
-        |write: &&Write| write.resource.starts_with("batchjobs") || write.resource.starts_with("pods");
+    let of_a_job = |write: &&Write| {
+        let is_of_jobs = write.resource.starts_with("batchjobs") || write.resource.starts_with("pods");
+        is_of_jobs && !write.name.starts_with(SETTLES)
+    };
     writes.iter().filter(of_a_job).cloned().collect()
 }
 
