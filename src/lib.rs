@@ -9,6 +9,7 @@
 #[cfg(test)]
 #[path = "core/tests/support/cases.rs"]
 mod cases;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod controllers;

@@ -1,6 +1,5 @@
 //! What every long-running program of ours does: it connects to the API server, and is asked to stop.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +10,7 @@ use tracing::info;
 use crate::k8s::lease::{self, Candidate, Leadership};
 use crate::k8s::watch::WATCH_SECONDS;
 use crate::metrics::Metrics;
-use crate::serve::{Health, Probed, Readiness, serve};
+use crate::serve::{Health, ProbeSettings, Probed, Readiness, serve};
 
 /// A program of which one process works at a time.
 pub struct Turn<'a> {
@@ -23,8 +22,8 @@ pub struct Turn<'a> {
     pub pod_name: Option<&'a str>,
     /// How long a lease holds without being renewed, in seconds.
     pub lease_duration_seconds: u64,
-    /// Where metrics and probes are served.
-    pub metrics_address: SocketAddr,
+    /// Where metrics and probes are served, and to whom.
+    pub probes: &'a ProbeSettings,
 }
 
 /// What the work of a process is given.
@@ -52,8 +51,8 @@ where
     let stop = CancellationToken::new();
     // Served to the very end, so that winding down can be watched.
     let unserved = CancellationToken::new();
-    let server = tokio::spawn(serve(turn.metrics_address, probed.clone(), unserved.clone()));
     let client = connect().await?;
+    let server = tokio::spawn(serve(turn.probes.clone(), client.clone(), probed.clone(), unserved.clone()));
     let leases = Api::namespaced(client.clone(), turn.namespace);
     let identity = turn.pod_name.map_or_else(|| format!("process-{}", std::process::id()), str::to_owned);
     let duration = Duration::from_secs(turn.lease_duration_seconds);

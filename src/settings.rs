@@ -10,13 +10,14 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use crate::k8s::notices::Notices;
+use crate::serve::ProbeSettings;
 
 /// Settings of the operator. Each can be given as an argument or in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, env = "BATCHYARD_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
-    pub metrics_address: SocketAddr,
+    /// Where metrics and probes are served, and to whom.
+    #[command(flatten)]
+    pub probes: ProbeSettings,
     /// The operator's own namespace, where its lease is.
     #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
     pub namespace: String,
@@ -164,9 +165,9 @@ pub struct ViewSettings {
 /// Settings of the notifier. Each can be given as an argument or in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct NotifierSettings {
-    /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, env = "BATCHYARD_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
-    pub metrics_address: SocketAddr,
+    /// Where metrics and probes are served, and to whom.
+    #[command(flatten)]
+    pub probes: ProbeSettings,
     /// The notifier's own namespace, where its lease is.
     #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
     pub namespace: String,

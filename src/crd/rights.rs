@@ -159,9 +159,7 @@ mod tests {
 
     #[test]
     fn log_groups_are_found_in_each_container_whatever_the_case_of_the_option() {
-        let container = |option: &str, group: &str| {
-            json!({"image": "i", "logConfiguration": {"logDriver": "awslogs", "options": {option: group, "x": "y"}}})
-        };
+        let container = |option: &str, group: &str| json!({"image": "i", "logConfiguration": {"logDriver": "awslogs", "options": {option: group, "x": "y"}}});
         let spec = json!({"type": "container",
             "containerProperties": container("awslogs-group", "/a"),
             "ecsProperties": {"taskProperties": [{"containers": [

@@ -59,8 +59,9 @@ pub async fn run(settings: Settings) -> Result<()> {
     let ready = Readiness::default();
     let probed = Probed { metrics: metrics.clone(), ready: ready.clone(), health: Health::default() };
     let stop = CancellationToken::new();
-    let probes = tokio::spawn(serve(settings.metrics_address, probed, CancellationToken::new()));
     let client = connect().await?;
+    let probes = serve(settings.probes.clone(), client.clone(), probed, CancellationToken::new());
+    let probes = tokio::spawn(probes);
     let world = World::watch(&client, &settings.namespace);
     // Never ends: what it stops does.
     let asked = signalled(stop.clone());

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::serve::ProbeSettings;
+
 /// Settings of the gateway. Each can be given as an argument or in the environment.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
@@ -21,9 +23,9 @@ pub struct Settings {
     /// Serve without TLS on an address that others can reach: only behind something that ends TLS.
     #[arg(long, env = "BATCHYARD_GATEWAY_PLAIN_HTTP", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub plain_http: bool,
-    /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, env = "BATCHYARD_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
-    pub metrics_address: SocketAddr,
+    /// Where metrics and probes are served, and to whom.
+    #[command(flatten)]
+    pub probes: ProbeSettings,
     /// The gateway's own namespace, where access keys are.
     #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
     pub namespace: String,

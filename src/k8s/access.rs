@@ -1,7 +1,9 @@
 //! Whether somebody may do something: the API server is asked.
 
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+    NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+    SubjectAccessReviewStatus,
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -31,14 +33,52 @@ pub async fn review(
     person: &Person,
     what: ResourceAttributes,
 ) -> Result<Result<(), String>, Error> {
+    ask(client, person, SubjectAccessReviewSpec { resource_attributes: Some(what), ..Default::default() })
+        .await
+}
+
+/// Asks whether a person may get a path that is no resource; says why not.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn review_path(client: &Client, person: &Person, path: &str) -> Result<Result<(), String>, Error> {
+    let what = NonResourceAttributes { path: Some(path.to_owned()), verb: Some("get".to_owned()) };
+    let spec = SubjectAccessReviewSpec { non_resource_attributes: Some(what), ..Default::default() };
+    ask(client, person, spec).await
+}
+
+/// Whose token this is; nobody's if it is not, or no longer, valid.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn person(client: &Client, token: &str) -> Result<Option<Person>, Error> {
+    let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
+    let question = TokenReview { spec, ..TokenReview::default() };
+    let api: Api<TokenReview> = Api::all(client.clone());
+    let params = PostParams::default();
+    let answer = read("ask whose token it is".to_owned(), || api.create(&params, &question)).await?;
+    let known = answer.status.filter(|status| status.authenticated == Some(true));
+    let user = known.and_then(|status| status.user).filter(|user| user.username.is_some());
+    Ok(user.map(|user| Person {
+        user: user.username.unwrap_or_default(),
+        uid: user.uid,
+        groups: user.groups.unwrap_or_default(),
+        extra: user.extra.unwrap_or_default(),
+    }))
+}
+
+async fn ask(
+    client: &Client,
+    person: &Person,
+    spec: SubjectAccessReviewSpec,
+) -> Result<Result<(), String>, Error> {
     let question = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(person.user.clone()),
             uid: person.uid.clone(),
             groups: Some(person.groups.clone()),
             extra: Some(person.extra.clone()).filter(|extra| !extra.is_empty()),
-            resource_attributes: Some(what),
-            ..SubjectAccessReviewSpec::default()
+            ..spec
         },
         ..SubjectAccessReview::default()
     };

@@ -54,7 +54,7 @@ pub async fn operate(settings: NotifierSettings) -> Result<()> {
         namespace: &settings.namespace,
         pod_name: settings.pod_name.as_deref(),
         lease_duration_seconds: settings.lease_duration_seconds,
-        metrics_address: settings.metrics_address,
+        probes: &settings.probes,
     };
     run_in_turn(turn, |tools| lead(settings.clone(), tools)).await
 }

@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::certificate::Identity;
 use crate::controllers::Context;
 use crate::settings::ViewSettings;
 use announce::Announcement;
@@ -66,7 +67,7 @@ async fn serve(
 ) -> Result<()> {
     let client = context.writer.client().clone();
     let front = FrontProxy::read(&client).await?;
-    let identity = tls::Identity::new(service, &context.settings.namespace)?;
+    let identity = Identity::new(&format!("{service}.{}.svc", context.settings.namespace))?;
     let config = RustlsConfig::from_config(Arc::new(tls::server(&identity, &front)?));
     let listener = TcpListener::bind(settings.address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))

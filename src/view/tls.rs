@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -18,40 +17,17 @@ use rustls::{
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::front::FrontProxy;
-
-/// The leader's certificate. Its key never leaves the process and goes with it, which is why it need not
-/// expire.
-pub(super) struct Identity {
-    certificate: String,
-    key: KeyPair,
-}
-
-impl Identity {
-    /// One for the name by which the API server calls a Service.
-    pub(super) fn new(service: &str, namespace: &str) -> Result<Self> {
-        let name = format!("{service}.{namespace}.svc");
-        let mut params = CertificateParams::new([name.clone()])?;
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate()?;
-        Ok(Self { certificate: params.self_signed(&key)?.pem(), key })
-    }
-
-    /// PEM: what the API server knows it by.
-    pub(super) fn authority(&self) -> &str {
-        &self.certificate
-    }
-}
+use crate::certificate::{Identity, provider};
 
 /// Serves with this certificate, for the API server alone.
 pub(super) fn server(identity: &Identity, front: &FrontProxy) -> Result<ServerConfig> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = provider();
     let verifier = Arc::new(OfFrontProxy::new(front, provider.clone())?);
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
-    let key = PrivateKeyDer::try_from(identity.key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let (chain, key) = identity.chain()?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![certificate], key)?;
+        .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -20,8 +20,12 @@ fn logs(option: &str, group: &str) -> Value {
 
 /// Somebody who writes jobs and definitions, and may use these groups.
 async fn writer(world: &World, who: &str, groups: Value) -> Person {
-    let mut rights = json!([right("use", "loggroups", &[]), right("submit", "jobqueues", &[]),
-        right("create", "batchjobs", &[]), right("create", "jobdefinitions", &[])]);
+    let mut rights = json!([
+        right("use", "loggroups", &[]),
+        right("submit", "jobqueues", &[]),
+        right("create", "batchjobs", &[]),
+        right("create", "jobdefinitions", &[])
+    ]);
     rights[0]["resourceNames"] = groups;
     person(world, who, &[], rights).await
 }
@@ -34,7 +38,11 @@ fn missing(group: &str) -> String {
 async fn is_refused(ann: &Person, name: &str, work: &Value, says: &str) {
     let (of_job, definition) = both(work);
     refused(ann.makes("BatchJob", name, of_job).await, "jobs", &["logConfiguration", says]);
-    refused(ann.makes("JobDefinition", name, definition).await, "jobdefinitions", &["logConfiguration", says]);
+    refused(
+        ann.makes("JobDefinition", name, definition).await,
+        "jobdefinitions",
+        &["logConfiguration", says],
+    );
 }
 
 async fn is_made(ann: &Person, name: &str, work: &Value) {

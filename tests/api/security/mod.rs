@@ -5,6 +5,7 @@ mod definitions;
 mod door;
 mod jobs;
 mod log_groups;
+mod metrics;
 mod people;
 mod privileges;
 mod reserved;

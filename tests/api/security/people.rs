@@ -7,7 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -115,6 +115,8 @@ pub(super) struct Person {
     namespace: String,
     /// The name in messages.
     pub(super) user: String,
+    /// What proves who this is.
+    pub(super) token: String,
 }
 
 /// A person of a namespace with roles of the chart, and with rights of their own.
@@ -135,7 +137,7 @@ pub(super) async fn person(world: &World, who: &str, roles: &[&str], mut rules: 
         .await
         .expect("a token");
     let token = token.status.expect("the API server makes it").token;
-    let client = client(token).await;
+    let client = client(token.clone()).await;
     let asks: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let question: SelfSubjectAccessReview = serde_json::from_value(json!({"spec": {"resourceAttributes":
         {"group": "test.batchyard.io", "resource": "marks", "verb": "see", "namespace": n}}}))
@@ -145,7 +147,7 @@ pub(super) async fn person(world: &World, who: &str, roles: &[&str], mut rules: 
         answer.status.filter(|status| status.allowed)
     })
     .await;
-    Person { client, namespace: n.clone(), user: format!("system:serviceaccount:{n}:{who}") }
+    Person { client, namespace: n.clone(), user: format!("system:serviceaccount:{n}:{who}"), token }
 }
 
 async fn bind(world: &World, who: &str, kind: &str, role: &str) {
@@ -153,6 +155,16 @@ async fn bind(world: &World, who: &str, kind: &str, role: &str) {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
         "subjects": [{"kind": "ServiceAccount", "name": who, "namespace": world.namespace}]});
     apply(&world.api::<RoleBinding>(), &binding).await;
+}
+
+/// Gives a person one of the chart's roles in the whole cluster; the binding goes with the namespace's tests.
+pub(super) async fn cluster_role(world: &World, person: &Person, role: &str) {
+    let account = person.user.rsplit(':').next().unwrap_or_default();
+    let name = format!("{}-{account}-{role}", world.namespace);
+    let binding = json!({"metadata": {"name": name, "labels": {TEST_LABEL: "true"}},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(role)},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": world.namespace}]});
+    apply(&Api::<ClusterRoleBinding>::all(world.user.clone()), &binding).await;
 }
 
 /// A client with this token and nothing else.

@@ -1,19 +1,43 @@
 //! /healthz, /readyz and /metrics.
 
+mod readers;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use clap::Args;
+use kube::Client;
+use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
+use self::readers::Readers;
+use crate::certificate::{Identity, provider};
 use crate::metrics::Metrics;
+
+/// Where /metrics, /healthz and /readyz are served, and to whom.
+#[derive(Args, Clone, Debug)]
+pub struct ProbeSettings {
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, env = "BATCHYARD_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub metrics_address: SocketAddr,
+    /// Serve them by HTTPS, and /metrics to those alone whose token may get that path of the API server.
+    #[arg(long, env = "BATCHYARD_METRICS_AUTHORIZATION", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub metrics_authorization: bool,
+}
+
+/// How long answers under way may take when it ends.
+const WIND_DOWN: Duration = Duration::from_secs(2);
 
 /// Whether this process can do its work: as the leader with complete caches, or as a stand-by.
 #[derive(Clone, Default)]
@@ -79,14 +103,43 @@ pub struct Probed {
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, probed: Probed, stop: CancellationToken) -> std::io::Result<()> {
-    let router = Router::new()
+pub async fn serve(
+    settings: ProbeSettings,
+    client: Client,
+    probed: Probed,
+    stop: CancellationToken,
+) -> Result<()> {
+    let probes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(encode))
-        .with_state(probed);
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+        .with_state(probed.clone());
+    let readers = settings.metrics_authorization.then(|| Arc::new(Readers::known_to(client)));
+    let metrics = Router::new().route("/metrics", get(encode)).with_state((probed.metrics, readers));
+    let app = probes.merge(metrics).into_make_service();
+    let address = settings.metrics_address;
+    let listener = TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .with_context(|| format!("{address} cannot be listened on"))?;
+    let handle = Handle::new();
+    let end = handle.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        end.graceful_shutdown(Some(WIND_DOWN));
+    });
+    if settings.metrics_authorization {
+        let config = RustlsConfig::from_config(Arc::new(tls()?));
+        axum_server::from_tcp_rustls(listener, config)?.handle(handle).serve(app).await?;
+    } else {
+        axum_server::from_tcp(listener)?.handle(handle).serve(app).await?;
+    }
+    Ok(())
+}
+
+/// A certificate that nobody can know: tokens are kept from those who only listen, and the kubelet does not ask for more.
+fn tls() -> Result<ServerConfig> {
+    let (chain, key) = Identity::new("batchyard")?.chain()?;
+    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(config.with_no_client_auth().with_single_cert(chain, key)?)
 }
 
 async fn healthz(State(Probed { health, .. }): State<Probed>) -> Response {
@@ -106,7 +159,14 @@ async fn readyz(State(Probed { ready, .. }): State<Probed>) -> Response {
     }
 }
 
-async fn encode(State(Probed { metrics, .. }): State<Probed>) -> Response {
+type ForReaders = (Metrics, Option<Arc<Readers>>);
+
+async fn encode(State((metrics, readers)): State<ForReaders>, headers: HeaderMap) -> Response {
+    if let Some(readers) = readers
+        && let Err(refusal) = readers.admit(&headers, "/metrics").await
+    {
+        return refusal.into_response();
+    }
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, TYPE)], text).into_response(),
