@@ -8,6 +8,7 @@ mod fields;
 mod hostile;
 mod job_detail;
 mod jobs;
+mod log_pages;
 mod members;
 mod notifications;
 mod posts;
