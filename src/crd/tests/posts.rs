@@ -167,3 +167,35 @@ fn aws_name(spec: &Value) -> String {
     let name = members.iter().find_map(|member| spec.get(*member)?.as_str());
     name.expect("each has a name").to_owned()
 }
+
+/// The files of examples/logging say what the post does; what is ours besides stands in documents of its own.
+#[test]
+fn the_example_of_logging_is_the_post() {
+    let documents = |file: &str| -> Vec<Value> {
+        let path = format!("{}/examples/logging/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let parse = |text: &str| serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        text.split("\n---\n").map(parse).collect()
+    };
+    for (file, at, theirs) in [
+        ("compute-environment", 0, include_str!("../../../tests/api/posts/od-ce.json")),
+        ("job-queue", 0, include_str!("../../../tests/api/posts/jq.json")),
+        ("job-definitions", 0, include_str!("../../../tests/api/posts/alpine-env.json")),
+        ("job-definitions", 1, include_str!("../../../tests/api/posts/alpine-splunk.json")),
+    ] {
+        let object = &documents(file)[at];
+        assert_eq!(object["spec"], parsed(theirs), "{file}");
+        assert_eq!(object["metadata"]["name"], aws_name(&object["spec"]).as_str());
+    }
+    let all = ["compute-environment", "job-queue", "job-definitions", "jobs", "policy"];
+    for object in all.into_iter().flat_map(documents) {
+        let spec = &object["spec"];
+        match object["kind"].as_str().expect("a kind") {
+            "ComputeEnvironment" => accepted::<ComputeEnvironmentSpec>("ComputeEnvironment", spec),
+            "JobQueue" => accepted::<JobQueueSpec>("JobQueue", spec),
+            "JobDefinition" => accepted::<JobDefinitionSpec>("JobDefinition", spec),
+            "BatchJob" => accepted::<BatchJobSpec>("BatchJob", spec),
+            other => assert_eq!(other, "Secret"),
+        }
+    }
+}

@@ -328,3 +328,67 @@ async fn a_secret_that_is_missing_holds_up_no_job() {
     };
     assert_eq!(env.iter().find(required), None);
 }
+
+/// The objects of examples/logging, in the order in which kubectl takes them.
+fn example() -> Vec<Value> {
+    let files = ["compute-environment", "job-definitions", "job-queue", "jobs", "policy"];
+    let read = |file: &str| {
+        let path = format!("{}/examples/logging/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+    };
+    let texts: Vec<String> = files.into_iter().map(read).collect();
+    let documents = texts.iter().flat_map(|text| text.split("\n---\n"));
+    documents.map(|text| serde_saphyr::from_str(text).expect("an object")).collect()
+}
+
+/// Its files as they are, but for the environments' nodes: three jobs run with a sidecar, and so does the one that the
+/// post's policy allows; the others are refused with the rule that forbids them.
+#[tokio::test]
+async fn the_example_runs_and_its_policy_forbids_what_it_says() {
+    let world = World::empty("log-example").await;
+    for environment in ["od-ce", "od-ce-policy"] {
+        world.node(environment, environment, 4).await;
+    }
+    for object in example() {
+        let (name, spec) = (object["metadata"]["name"].as_str().expect("a name"), object["spec"].clone());
+        match object["kind"].as_str().expect("a kind") {
+            "ComputeEnvironment" => drop(world.environment(name, spec).await),
+            "JobQueue" => drop(world.apply::<JobQueue>(name, spec).await),
+            "JobDefinition" => drop(world.apply::<JobDefinition>(name, spec).await),
+            "BatchJob" => drop(world.apply::<BatchJob>(name, spec).await),
+            kind => assert_eq!(kind, "Secret", "it need not be there"),
+        }
+    }
+    for (name, rule) in [
+        (
+            "policy-splunk",
+            "allowedDrivers of ComputeEnvironment CE does not allow the log driver splunk; allowed: awslogs",
+        ),
+        (
+            "policy-elsewhere",
+            "allowedLogGroups of ComputeEnvironment CE does not allow the log group /aws/batch/job; allowed: \
+             /aws/batch/custom/*",
+        ),
+    ] {
+        let why = world.job(name).reaches(Phase::Failed).await.status_reason.unwrap_or_default();
+        let rule = rule.replace("CE", &world.environment_name("od-ce-policy"));
+        let member = "containerProperties.logConfiguration";
+        assert_eq!(why, format!("Invalid job definition: {member}: logging.{rule}"), "{name}");
+    }
+    for name in ["test", "splunk", "splunk-secret", "policy-env"] {
+        let job = world.job(name);
+        let pod = job.pod(1).await;
+        assert_eq!(init_containers(&pod.get().await), [SIDECAR], "{name}");
+        pod.bind().await;
+        reports(&pod, "Running", running(), running()).await;
+        job.reaches(Phase::Running).await;
+        reports(&pod, "Running", running(), exited(0)).await;
+        job.reaches(Phase::Succeeded).await;
+    }
+    for (name, flagged) in [("alpine-splunk", true), ("alpine-splunk-secret", false)] {
+        let definition = world.api::<JobDefinition>().get(name).await.expect("it exists");
+        assert_eq!(condition(&definition, "PlainTextSecret").is_some(), flagged, "{name}");
+    }
+    let logs = world.job("test").get().await.status.and_then(|status| status.logs).expect("told");
+    assert_eq!(logs.log_group_name.as_deref(), Some("/aws/batch/custom/env-queue"));
+}

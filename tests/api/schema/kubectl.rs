@@ -54,7 +54,9 @@ const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 async fn the_examples_are_applied_in_both_styles_and_again() {
     let user = connect(Actor::User).await;
     let styles = [&["--server-side"][..], &[]];
-    for (example, style) in ["retry", "queues"].into_iter().flat_map(|e| styles.map(|style| (e, style))) {
+    for (example, style) in
+        ["retry", "queues", "logging"].into_iter().flat_map(|e| styles.map(|style| (e, style)))
+    {
         let examples = format!("{EXAMPLES}/{example}");
         let namespace = namespace(&user, "kubectl").await;
         let mut arguments = vec!["apply", "--validate=strict", "-n", &namespace, "-f", &examples];
@@ -68,7 +70,10 @@ async fn the_examples_are_applied_in_both_styles_and_again() {
         kubectl(&["delete", "namespace", &namespace, "--wait=false"]).succeeds();
     }
     let environments: Api<ComputeEnvironment> = Api::all(user);
-    environments.delete("compute-0", &DeleteParams::default()).await.expect("the environment can be deleted");
+    for environment in ["compute-0", "od-ce", "od-ce-policy"] {
+        let deleted = environments.delete(environment, &DeleteParams::default()).await;
+        deleted.unwrap_or_else(|e| panic!("{environment} cannot be deleted: {e}"));
+    }
 }
 
 #[tokio::test]
