@@ -34,6 +34,7 @@ pub(super) struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
     pub(super) phase: String,
+    pub(super) job_id: Option<String>,
     pub(super) status_reason: Option<String>,
     pub(super) stopped_at: Option<Timestamp>,
     pub(super) current: Option<Current>,
@@ -97,6 +98,8 @@ pub(super) struct Condition {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) status: String,
+    #[serde(default)]
+    pub(super) message: String,
 }
 
 impl Job {

@@ -5,6 +5,7 @@ mod arrays;
 mod aws;
 mod browser;
 mod jobs;
+mod logging;
 mod mail;
 mod plugin;
 mod queues;
@@ -62,6 +63,8 @@ enum Story {
     Arrays,
     /// The post about interactive sessions: a desktop in a browser
     Session,
+    /// The post about custom logging: a policy, and what arrives at a sink
+    Logging,
     /// The posts' commands as printed, by the aws CLI
     Aws,
 }
@@ -73,6 +76,7 @@ impl Story {
             Self::Queues => "examples/queues",
             Self::Arrays => "examples/arrays",
             Self::Session => "examples/sessions",
+            Self::Logging => "examples/logging",
             Self::Aws => "examples/posts",
         }
     }
@@ -83,6 +87,9 @@ impl Story {
         if self == Self::Aws {
             values["gateway"] = aws::gateway();
         }
+        if self == Self::Logging {
+            values["logging"] = logging::values();
+        }
         values
     }
 
@@ -91,7 +98,7 @@ impl Story {
         match self {
             Self::Session => session::obstacle(),
             Self::Aws => aws::obstacle(),
-            Self::Retry | Self::Queues | Self::Arrays => None,
+            Self::Retry | Self::Queues | Self::Arrays | Self::Logging => None,
         }
     }
 
@@ -103,6 +110,7 @@ impl Story {
             Self::Session => {
                 "the post about interactive sessions: a desktop in a container, opened in a browser"
             }
+            Self::Logging => "the post about custom logging, with real containers on real nodes",
             Self::Aws => "the posts' commands as printed, by the aws CLI, with real containers on real nodes",
         }
     }
@@ -179,8 +187,10 @@ fn build_programs() -> Result<PathBuf> {
 /// Applies the example and lets the story happen.
 fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
     let examples = cluster::repository()?.join(story.folder());
-    if story == Story::Session {
-        session::prepare(cluster)?;
+    match story {
+        Story::Session => session::prepare(cluster)?,
+        Story::Logging => logging::prepare(cluster)?,
+        Story::Retry | Story::Queues | Story::Arrays | Story::Aws => {}
     }
     step("a new namespace", || {
         // Jobs of an earlier demo have ended; applied again they would stay as they are.
@@ -206,6 +216,7 @@ fn show(story: Story, cluster: &Cluster, faults: &mut Faults) -> Result<()> {
         Story::Queues => queues::play(cluster, NAMESPACE),
         Story::Arrays => arrays::play(cluster, NAMESPACE),
         Story::Session => session::play(cluster, NAMESPACE),
+        Story::Logging => logging::play(cluster, NAMESPACE),
         Story::Aws => aws::play(cluster, NAMESPACE),
     };
     if played.is_err() && !interrupt::was_asked() {
@@ -279,6 +290,13 @@ fn further(story: Story) -> Vec<String> {
             "kubectl batch -n demo describe desktop",
             "kubectl -n demo get batchjob desktop -o jsonpath='{.status.session.url}'",
             "kubectl -n demo get events --field-selector reason=SessionReady",
+        ],
+        Story::Logging => [
+            "kubectl -n demo get jobdefinition alpine-splunk -o jsonpath='{.status.conditions}'",
+            "kubectl -n demo get batchjob test -o jsonpath='{.status.logs}'",
+            "kubectl -n demo get batchjob policy-splunk -o jsonpath='{.status.statusReason}'",
+            "kubectl -n demo logs collector    # what a sink gets, where Fluent Bit's image is to be had",
+            "kubectl describe computeenvironment od-ce-policy",
         ],
         Story::Aws => return aws::look_further(NAMESPACE),
     };
