@@ -143,11 +143,12 @@ pub(super) async fn plan_of(job: &BatchJob, context: &Context) -> Result<(Plan, 
     }
     let status = job.status.clone().unwrap_or_default();
     let resolved = status.record.job_definition.unwrap_or_default();
-    let revision = name::revision(&resolved).unwrap_or_default();
-    let definition = match live_revision(job, &revision, context).await? {
-        Some(found) => found.data.and_then(|data| serde_json::from_value(data.0).ok()),
+    // None where somebody else wrote a status without one.
+    let found = match name::revision(&resolved) {
+        Some(revision) => live_revision(job, &revision, context).await?,
         None => None,
     };
+    let definition = found.and_then(|found| serde_json::from_value(found.data?.0).ok());
     let missing = || reason::invalid_job_definition(&waits::definition_missing(&resolved).text);
     let refused = definition.is_none().then(missing);
     Ok((convert::plan(&job.spec, &definition.unwrap_or_default()), refused))
