@@ -106,7 +106,7 @@ pub(super) fn s3(options: &mut Options<'_>, defaults: &AwslogsDefaults) -> Optio
         let bytes = value::size(text, Kilo::Binary)?;
         Some(bytes)
             .filter(|bytes| (SMALLEST..=LARGEST).contains(bytes))
-            .ok_or_else(|| format!("{text:?} is not from 1m to 1g"))
+            .ok_or_else(|| format!("{text:?} is not from 1m to 953m"))
     });
     let upload_seconds = options.read("s3-upload-timeout", |text| {
         let seconds = value::seconds(text)?;

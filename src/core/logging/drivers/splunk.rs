@@ -50,8 +50,8 @@ pub(super) fn read(options: &mut Options<'_>) -> Option<Splunk> {
     if raw && tag.is_some() {
         options.refuse("tag", "an event of format raw is the line alone");
     }
-    // True and false are the same: the job starts either way, and a collector that does not answer is told by the
-    // condition LogSinkUnavailable.
+    // True and false are the same: the job starts either way, and the sidecar's own log tells of a collector that does not
+    // answer.
     options.boolean("splunk-verify-connection");
     options.read("splunk-gzip-level", |text| match value::number(text, -1, 9)? {
         -1 => Ok(()),
@@ -70,6 +70,9 @@ pub(super) fn read(options: &mut Options<'_>) -> Option<Splunk> {
             if options.raw(name).is_some() {
                 options.refuse(name, "it goes with https:// only");
             }
+        }
+        if authority.is_some() {
+            options.refuse("splunk-url", "splunk-capath goes with https:// only");
         }
     }
     (tls.unverified, tls.name, tls.authority) = (unverified, name, authority);

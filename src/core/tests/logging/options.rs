@@ -180,7 +180,7 @@ static EXAMPLES: &[Example] = &[
         &["", "m:9000", "http://m/x", "https://[::1]:9000"],
     ),
     example(S3, "s3-gzip", "true", "compression: gzip", FLAG),
-    example(S3, "s3-object-size", "2m", "total_file_size: 2097152", &["", "1k", "2g", "x"]),
+    example(S3, "s3-object-size", "2m", "total_file_size: 2097152", &["", "1k", "954m", "2g", "x"]),
     example(S3, "s3-upload-timeout", "5m", "upload_timeout: 300", &["", "0s", "25h", "x"]),
     example(S3, "s3-storage-class", "GLACIER_IR", "storage_class: GLACIER_IR", &["", "glacier"]),
     example(Loki, "loki-url", "http://l:3100/x", "uri: /x", URL),
@@ -388,6 +388,7 @@ fn options_that_do_not_go_together() {
         (Awslogs, &[("awslogs-format", "json/emf"), ("awslogs-multiline-pattern", "a")], "awslogs-format"),
         (Splunk, &[("splunk-format", "raw"), ("tag", "a")], "tag"),
         (Splunk, &[("splunk-url", "http://a"), ("splunk-caname", "a")], "splunk-caname"),
+        (Splunk, &[("splunk-url", "http://a"), ("splunk-capath <-", "a")], "splunk-url"),
         (
             Splunk,
             &[("splunk-url", "http://a"), ("splunk-insecureskipverify", "true")],
