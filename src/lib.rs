@@ -3,7 +3,7 @@
 //! ARCHITECTURE.md has the map. The rooms, from the outside in: [`operator`] starts what runs,
 //! [`controllers`] look at one object at a time, [`dispatcher`] looks at all queues at once, [`view`]
 //! tells people what the dispatcher knows, [`notifier`] is a program of its own that sends what happens to jobs,
-//! [`gateway`] is another that speaks AWS's API, [`k8s`] sees and writes API objects, [`crd`] holds the wire
+//! [`gateway`] is another that speaks AWS's API, [`log_follow`] a third, in pods of jobs, that follows their output, [`k8s`] sees and writes API objects, [`crd`] holds the wire
 //! types, and `batchyard_core` decides.
 
 #[cfg(test)]
@@ -19,6 +19,7 @@ pub mod dispatcher;
 mod faults;
 pub mod gateway;
 pub mod k8s;
+pub mod log_follow;
 pub mod metrics;
 pub mod notifier;
 pub mod operator;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use batchyard::k8s::error::chain;
 use batchyard::settings::{NotifierSettings, Settings};
-use batchyard::{crd, gateway, notifier, operator, telemetry};
+use batchyard::{crd, gateway, log_follow, notifier, operator, telemetry};
 use clap::{Parser, Subcommand};
 
 /// AWS Batch semantics for any Kubernetes cluster.
@@ -41,6 +41,14 @@ enum Command {
         #[arg(long, env = "BATCHYARD_LOG_FORMAT", default_value = "json")]
         log_format: telemetry::Format,
     },
+    /// Follow the output of a pod's containers for its log sidecar.
+    LogFollow {
+        #[command(flatten)]
+        settings: Box<log_follow::Settings>,
+        /// How log lines look.
+        #[arg(long, env = "BATCHYARD_LOG_FORMAT", default_value = "json")]
+        log_format: telemetry::Format,
+    },
     /// Print the CustomResourceDefinitions as YAML, one document each.
     Crds,
 }
@@ -59,6 +67,10 @@ async fn main() -> ExitCode {
         Command::Gateway { settings, log_format } => {
             telemetry::start(log_format);
             gateway::run(*settings).await
+        }
+        Command::LogFollow { settings, log_format } => {
+            telemetry::start(log_format);
+            log_follow::run(*settings).await
         }
         Command::Crds => print_crds(),
     };

@@ -114,6 +114,32 @@ pub struct LoggingSettings {
     /// The memory that a sidecar may have, in MiB.
     #[arg(long = "log-memory-limit-mib", env = "BATCHYARD_LOG_MEMORY_LIMIT_MIB", default_value_t = 256)]
     pub memory_limit_mib: u64,
+    /// The image of the helper that follows output through the API: the operator's own.
+    #[arg(
+        id = "log-follow-image",
+        long = "log-follow-image",
+        env = "BATCHYARD_LOG_FOLLOW_IMAGE",
+        default_value = concat!("docker.io/batchyard/batchyard:", env!("CARGO_PKG_VERSION"))
+    )]
+    pub follow_image: String,
+    /// When it is pulled; empty: as Kubernetes has it.
+    #[arg(
+        id = "log-follow-pull-policy",
+        long = "log-follow-pull-policy",
+        env = "BATCHYARD_LOG_FOLLOW_PULL_POLICY",
+        default_value = ""
+    )]
+    pub follow_pull_policy: String,
+    /// The memory that it requests, in MiB.
+    #[arg(long = "log-follow-memory-mib", env = "BATCHYARD_LOG_FOLLOW_MEMORY_MIB", default_value_t = 32)]
+    pub follow_memory_mib: u64,
+    /// The memory that it may have, in MiB.
+    #[arg(
+        long = "log-follow-memory-limit-mib",
+        env = "BATCHYARD_LOG_FOLLOW_MEMORY_LIMIT_MIB",
+        default_value_t = 128
+    )]
+    pub follow_memory_limit_mib: u64,
     /// How long a sidecar goes on reading once the job's containers have ended; what is not read by then is lost.
     #[arg(long = "log-pre-stop-seconds", env = "BATCHYARD_LOG_PRE_STOP_SECONDS", default_value_t = DRAIN_SECONDS)]
     pub pre_stop_seconds: u64,

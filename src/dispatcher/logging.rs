@@ -16,11 +16,13 @@ use tracing::warn;
 use super::index::Waiting;
 use super::place::{Answer, Placing, Unbuildable};
 use crate::controllers::Context;
+use crate::crd::convert::logging::source;
 use crate::crd::{ComputeEnvironmentSpec, JobQueue};
 use crate::k8s::build::logging::{Logging, Logs};
 use crate::k8s::caches::Caches;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::{logging, meta};
+use crate::settings::LoggingSettings;
 
 /// Where a pod's output goes, as its own.
 pub(super) enum Routing {
@@ -62,7 +64,8 @@ pub(super) async fn routing(
         Some(_) => Part::Child,
         None => Part::Whole,
     };
-    let how = Settings { source: Source::Folder, buffer_mib, grace_seconds: settings.flush_seconds };
+    let source = source(&environment.spec);
+    let how = Settings { source, buffer_mib, grace_seconds: settings.flush_seconds };
     let Some(sidecar) = plan(&Logging::members(&routed), part, &how) else { return Ok(Routing::Kept) };
     if let Some(why) = late(context, placing, *attempt) {
         return Ok(Routing::Unrouted(why));
@@ -85,6 +88,7 @@ pub(super) async fn routing(
     Ok(Routing::Routed(Box::new(Logging {
         routed,
         part,
+        source,
         sidecar,
         secret: secret.name_any(),
         buffer_mib,
@@ -120,13 +124,31 @@ pub(super) fn refused((pod, answer): &Answer) -> Option<String> {
     refusal.verdict().map(|_| logs::pod_refused(&status.message))
 }
 
+/// What is requested for the output of a pod.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sidecars {
+    sidecar: Resources,
+    /// By the helper, where the output is followed through the API.
+    follower: Resources,
+}
+
+impl Sidecars {
+    pub(super) fn new(settings: &LoggingSettings) -> Self {
+        let of = |mib: u64| {
+            let memory = i64::try_from(mib << 20).unwrap_or(i64::MAX);
+            Resources { cpu_milli: settings.cpu_milli, memory, ..Resources::default() }
+        };
+        Self { sidecar: of(settings.memory_mib), follower: of(settings.follow_memory_mib) }
+    }
+}
+
 /// What a log sidecar may add to what a pod of the job requests. Which environment takes the job is not known yet, so
 /// that it counts if it may have one in any.
 pub(super) fn extra(
     effective: &Effective,
     queue: Option<&JobQueue>,
     caches: &Caches,
-    sidecar: Resources,
+    sidecars: Sidecars,
 ) -> Resources {
     let Some(queue) = queue else { return Resources::default() };
     let namespace = queue.namespace().unwrap_or_default();
@@ -136,6 +158,10 @@ pub(super) fn extra(
     let specs = environments.iter().map(|environment| -> &ComputeEnvironmentSpec { &environment.spec });
     if !logging::may_be_routed(effective, &queue.spec, specs) {
         return Resources::default();
+    }
+    let mut sidecar = sidecars.sidecar;
+    if environments.iter().any(|environment| source(&environment.spec) == Source::Api) {
+        sidecar.add(&sidecars.follower);
     }
     // The job's own share of CPU makes room for the sidecar's.
     let cpu_milli = if effective.cpu_as_stated() { sidecar.cpu_milli } else { 0 };

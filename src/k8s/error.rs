@@ -83,7 +83,7 @@ impl Error {
     }
 }
 
-fn status(error: &kube::Error) -> Option<&Status> {
+pub(crate) fn status(error: &kube::Error) -> Option<&Status> {
     match error {
         kube::Error::Api(status) => Some(status),
         _ => None,

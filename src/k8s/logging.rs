@@ -61,7 +61,7 @@ pub fn routes(
     let of_queue = of_queue.map(logging::configuration);
     let of_environment = spec.logging.as_ref().and_then(|logging| logging.log_configuration.as_ref());
     let of_environment = of_environment.map(logging::configuration);
-    let (defaults, policy) = (logging::defaults(spec), logging::policy(spec));
+    let policy = logging::policy(spec);
     let mut routed = Vec::new();
     for one in effective.work.logged() {
         let said = applicable(one.configuration, of_queue.as_ref(), of_environment.as_ref());
@@ -71,7 +71,7 @@ pub fn routes(
             Level::Queue => logs::of_queue(queue),
             Level::Environment => logs::of_environment(environment),
         };
-        let route = logging::read(configuration, &defaults);
+        let route = logging::read_in(configuration, spec);
         let route = route.map_err(|refusals| text::refused(&place, &refusals))?;
         policy.check(&route, environment).map_err(|rules| logs::forbidden(&place, &rules))?;
         let (container, stream, image) = (one.container, one.stream, one.image.to_owned());

@@ -2,8 +2,10 @@
 //! keeps it, the end of its pod, and sinks that are there or not. It runs where `BATCHYARD_FLUENT_BIT` names the program;
 //! some tests need others' services, too: `BATCHYARD_MOTO` names a Python that has moto[server] and boto3.
 
+mod by_api;
 mod certificates;
 mod delivery;
+mod follow;
 mod load;
 mod receiver;
 mod services;
@@ -28,6 +30,14 @@ use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, SecretOpti
 
 /// How long anything may take on a machine that compiles at the same time.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Starts a sidecar whose output goes into its folder.
+fn spawn(command: &mut Command, folder: &Path) -> Child {
+    let output = |name: &str| {
+        Stdio::from(File::options().create(true).append(true).open(folder.join(name)).expect("a file"))
+    };
+    command.stdout(output("stdout")).stderr(output("stderr")).spawn().expect("Fluent Bit starts")
+}
 
 /// Waits until it is so.
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -54,12 +64,15 @@ struct Extra<'a> {
     variables: &'a [(&'a str, &'a str)],
     /// What the Secret has that an option names: the certificate of an authority.
     authority: &'a str,
+    /// Where its sidecar reads.
+    source: Source,
 }
 
 /// A pod with a log folder and a sidecar.
 struct Job {
     folder: PathBuf,
     sidecar: Sidecar,
+    command: Command,
     child: Child,
     log: Log,
 }
@@ -93,7 +106,7 @@ impl Job {
             secret_options: secret.collect(),
         };
         let route = Route::read(&configuration, &AwslogsDefaults::default()).expect("a route");
-        let settings = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20 };
+        let settings = Settings { source: extra.source, buffer_mib: 256, grace_seconds: 20 };
         let member = Member { container: "default", route: &route };
         let sidecar = plan(&[member], Part::Whole, &settings).expect("a container");
         let text = sidecar.document.to_yaml().replace("/batchyard/", &format!("{}/", folder.display()));
@@ -117,25 +130,37 @@ impl Job {
         };
         let container = Container { member, stream: ONLY, image: "alpine:3.20" };
         let secrets = sidecar.secrets.iter().map(|secret| (secret.name.clone(), "s3cret".to_owned()));
-        let output = |name: &str| Stdio::from(File::create(folder.join(name)).expect("a file"));
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg("--config")
             .arg(folder.join("fluent-bit.yaml"))
             .envs(environment(&[container], Part::Whole, &pod).into_iter().chain(secrets))
             .env("BATCHYARD_NODE", "node-1")
             .envs(extra.variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(output("stdout"))
-            .stderr(output("stderr"))
-            .spawn()
-            .expect("Fluent Bit starts");
+            .stdin(Stdio::null());
+        let child = spawn(&mut command, &folder);
         let log = Log::new(&folder.join("logs/default"));
-        Some(Self { folder, sidecar, child, log })
+        Some(Self { folder, sidecar, command, child, log })
+    }
+
+    /// It is gone without a word.
+    fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("its end");
+    }
+
+    /// The kubelet starts it again.
+    fn start_again(&mut self) {
+        self.child = spawn(&mut self.command, &self.folder);
     }
 
     /// The container has ended: the preStop sleep, SIGTERM, and the end of Fluent Bit.
     fn end(&mut self) {
         std::thread::sleep(Duration::from_secs(self.sidecar.drain_seconds(DRAIN_SECONDS)));
+        self.terminate();
+    }
+
+    /// SIGTERM, and the end of Fluent Bit.
+    fn terminate(&mut self) {
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status().expect("a signal");
         until("the end of Fluent Bit", || self.child.try_wait().is_ok_and(|ended| ended.is_some()));

@@ -121,7 +121,7 @@ fn cloudwatch_logs() {
         ("awslogs-endpoint", endpoint.as_str()),
         ("awslogs-capath <-", "ca:ca"),
     ];
-    let extra = Extra { variables: &CREDENTIALS, authority: &certificates.authority };
+    let extra = Extra { variables: &CREDENTIALS, authority: &certificates.authority, ..Extra::default() };
     let Some(mut job) = Job::start_with(Driver::Awslogs, &options, &extra) else { return };
     for line in ["BEGIN 1", "more of 1", "BEGIN ü { \" ${HOME}", "BEGIN 3"] {
         job.log.line("stdout", line.as_bytes());

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use batchyard_core::job::decide::Readiness;
 use batchyard_core::job::record::Record;
-use batchyard_core::logging::sidecar::CONTAINER;
+use batchyard_core::logging::sidecar::is_ours;
 use batchyard_core::logging::{Driver, text};
 use batchyard_core::reason::{self, logs};
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt;
 
 use crate::controllers::Context;
@@ -68,20 +68,27 @@ pub(super) fn look(record: &Record, pods: &[Arc<Pod>]) -> Option<Seen> {
 /// How the sidecar does. One that ends with its pod, when the job's containers have ended, does well.
 fn standing(pod: &Pod, logs: &LogStatus, is_under_way: bool) -> Option<(bool, &'static str, String)> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
-    let status = statuses.iter().find(|status| status.name == CONTAINER)?;
-    let state = status.state.as_ref();
-    let ended = state.and_then(|state| state.terminated.as_ref()).filter(|_| is_under_way);
-    let earlier = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    if let Some(end) = ended.or(earlier) {
-        let ContainerStateTerminated { exit_code, reason, .. } = end;
-        let why = logs::sidecar_ended(&pod.name_any(), *exit_code, reason.as_deref().unwrap_or_default());
+    let ours: Vec<_> = statuses.iter().filter(|status| is_ours(&status.name)).collect();
+    if let Some(end) = ours.iter().find_map(|status| ended(status, is_under_way)) {
+        let ContainerStateTerminated { exit_code, reason, message, .. } = end;
+        let said = |text: &Option<String>| text.clone().unwrap_or_default();
+        let why = logs::sidecar_ended(&pod.name_any(), *exit_code, &said(reason), &said(message));
         return Some((false, "SidecarEnded", why));
     }
-    state?.running.as_ref()?;
+    let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    if ours.is_empty() || !ours.iter().all(runs) {
+        return None;
+    }
     let drivers = logs.log_driver.iter().flat_map(|names| names.split(',')).filter_map(Driver::parse);
     let (group, stream) = (logs.log_group_name.as_deref(), logs.log_stream_name.as_deref());
     let each: Vec<_> = drivers.map(|driver| text::routed(driver, group, stream)).collect();
     Some((true, "SidecarRuns", each.join("; ")))
+}
+
+/// How one of them ended, last.
+fn ended(status: &ContainerStatus, is_under_way: bool) -> Option<&ContainerStateTerminated> {
+    let now = status.state.as_ref().and_then(|state| state.terminated.as_ref()).filter(|_| is_under_way);
+    now.or_else(|| status.last_state.as_ref()?.terminated.as_ref())
 }
 
 #[cfg(test)]
@@ -92,9 +99,16 @@ mod tests {
     use super::*;
 
     fn seen(annotations: Value, sidecar: Value) -> Option<Seen> {
-        let pod = json!({"metadata": {"name": "p", "uid": "u", "annotations": annotations},
+        look_at(pod(&annotations, &sidecar))
+    }
+
+    fn pod(annotations: &Value, sidecar: &Value) -> Value {
+        json!({"metadata": {"name": "p", "uid": "u", "annotations": annotations},
             "status": {"initContainerStatuses": [{"name": "batchyard-log", "image": "", "imageID": "",
-                "ready": true, "restartCount": 0, "state": sidecar["state"], "lastState": sidecar["last"]}]}});
+                "ready": true, "restartCount": 0, "state": sidecar["state"], "lastState": sidecar["last"]}]}})
+    }
+
+    fn look_at(pod: Value) -> Option<Seen> {
         let pod = serde_json::from_value(pod).expect("a pod");
         let current = Current { pod_uid: "u".to_owned(), ..Current::default() };
         look(&Record { current: Some(current), ..Record::default() }, &[Arc::new(pod)])
@@ -122,6 +136,22 @@ mod tests {
             assert_eq!((routed, word), (false, "SidecarEnded"));
             assert!(why.contains("pod p ended with exit code 1 while the job ran"), "{why}");
         }
+        // The helper that follows the output is a part of it.
+        let follower = |state: Value, message: &str| {
+            let mut pod = pod(&annotations, &json!({"state": running, "last": null}));
+            let last = json!({"terminated": {"exitCode": 1, "reason": "Error", "message": message}});
+            let status = json!({"name": "batchyard-log-follow", "image": "", "imageID": "", "ready": true,
+                "restartCount": 0, "state": state, "lastState": if message.is_empty() { Value::Null } else { last }});
+            pod["status"]["initContainerStatuses"].as_array_mut().expect("a list").push(status);
+            look_at(pod).expect("routed").routed
+        };
+        assert_eq!(follower(json!({"waiting": {"reason": "PodInitializing"}}), ""), None);
+        assert_eq!(
+            follower(running.clone(), "").map(|(routed, word, _)| (routed, word)),
+            Some((true, "SidecarRuns"))
+        );
+        let (routed, _, why) = follower(waiting.clone(), "{}\nbatchyard: may not be read\n").expect("told");
+        assert!(!routed && why.ends_with("the kubelet starts it again: batchyard: may not be read"), "{why}");
         let unrouted = seen(json!({meta::LOGS_NOT_ROUTED: "Because."}), Value::Null).expect("told");
         let (routed, word, why) = unrouted.routed.expect("told");
         assert_eq!((routed, word, unrouted.logs), (false, "NotRouted", None));

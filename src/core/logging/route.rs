@@ -358,6 +358,18 @@ impl Route {
         }
     }
 
+    /// What of its node the sidecar needs, if anything: the member that says so, and what it is.
+    pub fn needs_of_node(&self) -> Option<(&'static str, &'static str)> {
+        match &self.output {
+            Output::JsonFile(_) => Some(("logDriver", "json-file writes into a folder of the node")),
+            Output::Journald(_) => Some(("logDriver", "journald writes to the journal of the node")),
+            Output::Fluentd(Fluentd { listener: Listener::Unix(_), .. }) => {
+                Some(("options.fluentd-address", "it is a socket of the node"))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the sidecar signs requests with credentials of AWS, so that it needs the pod's role or the environment's
     /// `credentialsSecret`.
     pub fn needs_aws_credentials(&self) -> bool {

@@ -31,9 +31,11 @@ pub const FILES: &str = "/batchyard/files";
 pub const NODE_FILES: &str = "/var/log/batchyard";
 /// Below it the folders of unix sockets appear, by number.
 pub const SOCKETS: &str = "/batchyard/sockets";
-/// Where the helper that follows the pod's log through the API sends to, with Fluent Bit's forward protocol and the tag
-/// that [`tag_of`] gives. Its records have `log`, `stream` and `time`, the runtime's text of when the line was written.
-pub const FORWARD_PORT: u16 = 24_224;
+/// The name in its pod of the helper that follows the pod's output through the API ([`Source::Api`]).
+pub const FOLLOWER: &str = "batchyard-log-follow";
+/// Where that sends to: a unix socket of Fluent Bit, with its forward protocol and the tag that [`tag_of`] gives. Its
+/// records have `log` and `time`, the runtime's text of when the line was written.
+pub const FORWARD_SOCKET: &str = "/batchyard/buffer/forward.sock";
 /// Where the helper for the node's journal listens, for one JSON object in each line ([`super::journal`]).
 pub const JOURNAL_PORT: u16 = 24_225;
 /// How much undelivered output is kept, unless something else is said.
@@ -142,8 +144,12 @@ impl Sidecar {
     /// so many seconds to read: Fluent Bit stops reading at once when it is told to end, and has to come to the end of
     /// the log first.
     pub fn drain_seconds(&self, reads: u64) -> u64 {
-        let waits = !self.document.multiline_parsers.is_empty();
-        reads + if waits { RECORD_SECONDS } else { 0 }
+        reads + self.settle_seconds()
+    }
+
+    /// So long Fluent Bit must be left alone after it got the last line: it may wait for more of a record of several.
+    pub const fn settle_seconds(&self) -> u64 {
+        if self.document.multiline_parsers.is_empty() { 0 } else { RECORD_SECONDS }
     }
 }
 
@@ -164,6 +170,11 @@ pub struct Pod<'a> {
     pub attempt: u32,
     /// The index of a child or a node.
     pub index: Option<u32>,
+}
+
+/// True for the containers that the operator adds to a pod for its output.
+pub fn is_ours(container: &str) -> bool {
+    [CONTAINER, FOLLOWER].contains(&container)
 }
 
 /// What of a container its route's tag may name.
@@ -372,8 +383,8 @@ fn inputs(members: &[Member<'_>], settings: &Settings) -> Vec<Plugin> {
         }
         Source::Api => {
             let properties = Properties::default()
-                .with("listen", "127.0.0.1")
-                .with("port", u64::from(FORWARD_PORT))
+                .with("unix_path", FORWARD_SOCKET)
+                .with("unix_perm", "0600")
                 .with("buffer_chunk_size", 1 << 20)
                 .with("buffer_max_size", 8 << 20)
                 .with("storage.type", "filesystem");

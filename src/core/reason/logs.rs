@@ -23,9 +23,10 @@ pub fn invalid(why: &str) -> String {
     super::resources::client_error(why)
 }
 
-/// Output that is followed through the API.
-pub fn source_unsupported() -> String {
-    invalid("logging.source: API is not supported yet; pods need a hostPath of their own log folder")
+/// A driver that needs something of the node, where pods may see nothing of it.
+pub fn nothing_of_node((member, what): (&str, &str)) -> Refusal {
+    let why = format!("{what}, of which pods see nothing where the environment has logging.source: API");
+    Refusal { member: member.to_owned(), why }
 }
 
 /// The driver journald.
@@ -63,11 +64,13 @@ pub fn not_routed(why: &str) -> String {
 }
 
 /// `LogsRouted` is False: the sidecar ended while the job ran.
-pub fn sidecar_ended(pod: &str, code: i32, word: &str) -> String {
+pub fn sidecar_ended(pod: &str, code: i32, word: &str, said: &str) -> String {
     let word = if word.is_empty() || word == "Error" { String::new() } else { format!(" ({word})") };
-    format!(
-        "The log sidecar of pod {pod} ended with exit code {code}{word} while the job ran; the kubelet starts it again"
-    )
+    let said = said.trim().lines().next_back().map_or(String::new(), |said| format!(": {said}"));
+    let text = format!(
+        "The log sidecar of pod {pod} ended with exit code {code}{word} while the job ran; the kubelet starts it again{said}"
+    );
+    line(&text, REASON_LIMIT)
 }
 
 /// Options in which a secret stands in plain text.

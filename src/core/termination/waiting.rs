@@ -85,19 +85,19 @@ impl<'a> Scene<'a> {
         self.dwell(self.clock(std::iter::empty()), rule, reason::NODE_TO_BEGIN)
     }
 
-    /// True for the log sidecar once a container behind it has begun: what becomes of it then holds up nobody.
-    fn has_let_begin(&self, container: &ContainerView) -> bool {
-        let others = self.pod.init_containers.iter().chain(&self.pod.containers);
+    /// True for a log sidecar once a container behind it has begun: what becomes of it then holds up nobody.
+    fn has_let_begin(&self, at: usize, container: &ContainerView) -> bool {
+        let mut behind = self.pod.init_containers.iter().skip(at + 1).chain(&self.pod.containers);
         let has_begun =
             |c: &ContainerView| container::start_of(c).is_some() || container::end_of(c).is_some();
-        container.name == sidecar::CONTAINER
-            && others.filter(|other| other.name != container.name).any(has_begun)
+        sidecar::is_ours(&container.name) && behind.any(has_begun)
     }
 
     /// The init container or sidecar at which the pod's start stands (W13).
     fn init(&self) -> Option<Dwell> {
         let inits = &self.pod.init_containers;
-        let at = inits.iter().position(|c| !is_through(c) && !self.has_let_begin(c))?;
+        let mut numbered = inits.iter().enumerate();
+        let (at, _) = numbered.find(|(at, c)| !is_through(c) && !self.has_let_begin(*at, c))?;
         let (before, container) = (inits.get(..at)?, inits.get(at)?);
         let clock = self.clock(before.iter());
         match (&container.state, container.role) {
@@ -106,7 +106,7 @@ impl<'a> Scene<'a> {
                 Some(self.dwell(clock, rule, &reason::init_runs(&container.name)))
             }
             (state, ContainerRole::Sidecar)
-                if container.name == sidecar::CONTAINER && self.holds("PodReadyToStartContainers") =>
+                if sidecar::is_ours(&container.name) && self.holds("PodReadyToStartContainers") =>
             {
                 let (word, message) = words(state);
                 let why = reason::kubelet(word, pull::without_rpc(message));

@@ -254,6 +254,38 @@ fn g14_init_containers_and_sidecars() {
 }
 
 /// A log sidecar that does not start costs the job its pod and no attempt; one that has let others begin costs nothing.
+/// The helper that follows the output through the API is a part of it: a pod waits no longer for it.
+#[test]
+fn a_log_sidecar_s_helper_holds_up_its_job_no_longer() {
+    let pod_with = |helper, main, phase| {
+        let mut pod = pod(phase, main);
+        let kind = "PodReadyToStartContainers".to_owned();
+        pod.conditions.push(PodCondition {
+            kind,
+            status: true,
+            since: Some(at(5)),
+            ..PodCondition::default()
+        });
+        pod.init_containers.push(container("batchyard-log", ContainerRole::Sidecar, running(6)));
+        pod.init_containers.push(ContainerView {
+            container_id: None,
+            ..container("batchyard-log-follow", ContainerRole::Sidecar, helper)
+        });
+        pod
+    };
+    let mut story = Story::new(1);
+    let missing = pod_with(waiting("ImagePullBackOff"), waiting("PodInitializing"), PodPhase::Pending);
+    let decision = story.look(66, &[missing]);
+    assert_eq!((story.record.phase(), story.record.attempts.len()), (Phase::Runnable, 0));
+    assert!(deletes(&decision));
+    let why = "Log sidecar did not start within 60 s: ImagePullBackOff";
+    assert_eq!(story.record.placements[0].status_reason, why);
+    // Once the job has begun nothing of it matters.
+    let mut story = Story::new(1);
+    story.look(10_000, &[pod_with(waiting("CrashLoopBackOff"), running(7), PodPhase::Running)]);
+    assert_eq!(story.record.phase(), Phase::Running);
+}
+
 #[test]
 fn a_log_sidecar_decides_nothing_about_its_job() {
     let ready = || PodCondition {

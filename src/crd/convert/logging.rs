@@ -4,6 +4,7 @@ use batchyard_core::definition::Work;
 use batchyard_core::definition::secrets::locate;
 use batchyard_core::logging::policy::Policy;
 use batchyard_core::logging::route::{Output, Route};
+use batchyard_core::logging::sidecar::Source;
 use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, Refusal, SecretOption, text};
 use batchyard_core::reason::logs;
 
@@ -56,6 +57,14 @@ pub fn defaults(environment: &ComputeEnvironmentSpec) -> AwslogsDefaults {
     })
 }
 
+/// Where log sidecars read in an environment.
+pub fn source(environment: &ComputeEnvironmentSpec) -> Source {
+    match environment.logging.as_ref().and_then(|logging| logging.source) {
+        Some(LogSource::Api) => Source::Api,
+        Some(LogSource::HostPath) | None => Source::Folder,
+    }
+}
+
 /// What an environment allows.
 pub fn policy(environment: &ComputeEnvironmentSpec) -> Policy {
     environment.logging.as_ref().map_or_else(Policy::default, |logging| Policy {
@@ -86,6 +95,21 @@ pub fn read(configuration: &Configuration, defaults: &AwslogsDefaults) -> Result
     let route = Route::read(configuration, defaults)?;
     match route.output {
         Output::Journald(_) => Err(vec![logs::journald_unsupported()]),
+        _ => Ok(route),
+    }
+}
+
+/// Reads a configuration for an environment.
+///
+/// # Errors
+/// Everything that is wrong with it there.
+pub fn read_in(
+    configuration: &Configuration,
+    environment: &ComputeEnvironmentSpec,
+) -> Result<Route, Vec<Refusal>> {
+    let route = read(configuration, &defaults(environment))?;
+    match route.needs_of_node() {
+        Some(needed) if source(environment) == Source::Api => Err(vec![logs::nothing_of_node(needed)]),
         _ => Ok(route),
     }
 }
@@ -153,9 +177,6 @@ pub fn fault_of_queue(queue: &JobQueueSpec) -> Option<String> {
 /// What is wrong with an environment's own `logging`.
 pub fn fault_of_environment(environment: &ComputeEnvironmentSpec) -> Option<String> {
     let logging = environment.logging.as_ref()?;
-    if logging.source == Some(LogSource::Api) {
-        return Some(logs::source_unsupported());
-    }
     default_of(environment, logging).or_else(|| unknown_driver(logging)).map(|why| logs::invalid(&why))
 }
 
@@ -178,7 +199,7 @@ fn default_of(environment: &ComputeEnvironmentSpec, logging: &LoggingPolicy) -> 
         return Some(refusals.into_iter().map(|refusal| refusal.why).collect::<Vec<_>>().join("; "));
     }
     let wire = logging.log_configuration.as_ref()?;
-    match read(&configuration(wire), &defaults) {
+    match read_in(&configuration(wire), environment) {
         Err(refusals) => Some(text::refused(place, &refusals)),
         Ok(route) => {
             policy(environment).check(&route, "itself").err().map(|rules| logs::forbidden(place, &rules))
@@ -260,7 +281,14 @@ mod tests {
             ),
             (json!({"awslogs": {"endpoint": "nowhere"}}), Some("logging.awslogs.endpoint")),
             (json!({"awslogs": {"caSecret": "a:"}}), Some("logging.awslogs.caSecret: ")),
-            (json!({"source": "API"}), Some("logging.source: API is not supported yet")),
+            (json!({"source": "API", "logConfiguration": {"logDriver": "stdout"}}), None),
+            (
+                json!({"source": "API", "logConfiguration": {"logDriver": "json-file"}}),
+                Some(
+                    "logging.logConfiguration.logDriver: json-file writes into a folder of the node, of which pods see \
+                     nothing where the environment has logging.source: API",
+                ),
+            ),
             (
                 json!({"allowedDrivers": ["splnk"]}),
                 Some("logging.allowedDrivers: \"splnk\" is none of awslogs"),

@@ -44,12 +44,17 @@ pub(super) fn groups(gang: &Gang, requests: impl Fn(&Effective) -> Resources) ->
 }
 
 /// The nodes of a job that was admitted, each as something that waits for a pod of its own; the main node is first.
-pub(super) fn nodes(waiting: &Waiting, gang: &Gang, caches: &Caches, sidecar: Resources) -> Vec<Waiting> {
+pub(super) fn nodes(
+    waiting: &Waiting,
+    gang: &Gang,
+    caches: &Caches,
+    sidecars: logging::Sidecars,
+) -> Vec<Waiting> {
     let namespace = waiting.job.namespace().unwrap_or_default();
     let mut nodes = Vec::new();
     for group in &gang.groups {
         let mut pod = requests(&group.effective.amounts);
-        pod.add(&logging::extra(&group.effective, Some(&waiting.queue), caches, sidecar));
+        pod.add(&logging::extra(&group.effective, Some(&waiting.queue), caches, sidecars));
         let candidate = Candidate {
             vcpus_milli: group.effective.amounts.vcpus_milli,
             pod,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use batchyard_core::definition::Effective;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Placement, Record};
-use batchyard_core::queue::{Candidate, Rank, Resources};
+use batchyard_core::queue::{Candidate, Rank};
 use batchyard_core::waits::{self, Wait};
 use batchyard_core::{name, reason};
 use jiff::{SignedDuration, Timestamp};
@@ -69,8 +69,8 @@ pub(super) struct World<'w> {
     pub(super) dispatch: &'w Dispatch,
     pub(super) plans: &'w Plans,
     pub(super) now: Timestamp,
-    /// What a log sidecar requests.
-    pub(super) sidecar: Resources,
+    /// What log sidecars request.
+    pub(super) sidecars: logging::Sidecars,
 }
 
 /// What a job that may have a pod made waits for, or what the pod is made from.
@@ -318,13 +318,13 @@ pub(super) fn pause_after_placements(record: &Record, now: Timestamp) -> Option<
 
 /// What a job takes; nothing if it can never run.
 fn candidate(job: &BatchJob, plan: &Plan, queue: Option<&JobQueue>, world: World<'_>) -> Option<Candidate> {
-    let World { caches, sidecar, .. } = world;
+    let World { caches, sidecars, .. } = world;
     let effective = plan.effective.as_ref().ok()?;
     let namespace = job.namespace().unwrap_or_default();
     let priority = job.spec.scheduling_priority_override.map_or(plan.scheduling_priority, i64::from);
     let requests = |effective: &Effective| {
         let mut requests = gangs::requests(&effective.amounts);
-        requests.add(&logging::extra(effective, queue, caches, sidecar));
+        requests.add(&logging::extra(effective, queue, caches, sidecars));
         requests
     };
     let nodes = plan.gang.as_ref().map(|gang| gangs::groups(gang, requests));

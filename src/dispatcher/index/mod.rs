@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use batchyard_core::definition::nodes::Gang;
 use batchyard_core::name;
-use batchyard_core::queue::{Candidate, Queue, Resources, Snapshot};
+use batchyard_core::queue::{Candidate, Queue, Snapshot};
 use batchyard_core::waits::{self, Wait};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -27,6 +27,7 @@ pub use jobs::{has_open_pod, is_wanted};
 use plans::Plans;
 
 use super::Dispatch;
+use super::logging::Sidecars;
 use crate::controllers::compute_environment::allows;
 use crate::controllers::job_queue::is_failing_jobs;
 use crate::crd::convert::Plan;
@@ -46,8 +47,8 @@ pub struct Index {
     terms: Option<Terms>,
     /// What the jobs in line run.
     plans: Arc<Plans>,
-    /// What a log sidecar requests.
-    sidecar: Resources,
+    /// What log sidecars request.
+    sidecars: Sidecars,
 }
 
 /// What the places of all jobs depend on, beside themselves. It changes when people change it.
@@ -100,14 +101,12 @@ pub struct Waiting {
 impl Index {
     /// An index that has seen nothing yet.
     pub fn new(settings: &LoggingSettings) -> Self {
-        let memory = i64::try_from(settings.memory_mib << 20).unwrap_or(i64::MAX);
-        let sidecar = Resources { cpu_milli: settings.cpu_milli, memory, ..Resources::default() };
-        Self { sidecar, ..Self::default() }
+        Self { sidecars: Sidecars::new(settings), ..Self::default() }
     }
 
     /// The nodes of a multi-node job that was admitted, each as something that waits for a pod of its own.
     pub fn nodes(&self, waiting: &Waiting, gang: &Gang, caches: &Caches) -> Vec<Waiting> {
-        gangs::nodes(waiting, gang, caches, self.sidecar)
+        gangs::nodes(waiting, gang, caches, self.sidecars)
     }
 
     /// Looks at what changed in the caches, all of it if the terms did.
@@ -117,7 +116,7 @@ impl Index {
         // Of the same objects, and before the jobs are looked at: what comes meanwhile shows in the next cycle.
         let terms = Terms::of(&objects, caches);
         let plans = self.plans.clone();
-        self.look(&queues, terms, World { caches, dispatch, plans: &plans, now, sidecar: self.sidecar });
+        self.look(&queues, terms, World { caches, dispatch, plans: &plans, now, sidecars: self.sidecars });
         for queue in &mut queues {
             if let Some(line) = self.jobs.lines.get_mut(&queue.id) {
                 line.tell(queue, now);

@@ -1,14 +1,16 @@
 //! The log sidecar of a pod: Fluent Bit as a native sidecar, before everything else in the pod.
 //!
 //! It reads the pod's own log folder of the node, which belongs to the superuser and nobody else may read: so it is the
-//! superuser, without any of the superuser's rights. Nothing that it needs holds up the job: what may be missing, the
-//! user's Secrets and our own, is optional.
+//! superuser, without any of the superuser's rights. Where pods may see nothing of their node (`logging.source: API`) it
+//! is nobody in particular and gets everything from a helper ([`super::follower`]). Nothing that it needs holds up the
+//! job: what may be missing, the user's Secrets and our own, is optional.
 //!
 //! | in the pod | what |
 //! | --- | --- |
 //! | init container `batchyard-log` | the first, with `restartPolicy: Always`; a `preStop` sleep lets it read to the end |
 //! | volume `batchyard-log-config` | the Secret with its configuration |
-//! | volume `batchyard-log-pods` | the node's `/var/log/pods`, of which it sees the pod's own folder, read-only |
+//! | init container `batchyard-log-follow` | with the source API: the helper, which needs no sleep to read to the end |
+//! | volume `batchyard-log-pods` | not with the source API: the node's `/var/log/pods`, of which it sees the pod's own folder, read-only |
 //! | volume `batchyard-log-buffer` | what is not delivered yet |
 //! | volumes `batchyard-log-…` | certificates; the node's folder for the driver json-file; sockets of the node |
 //!
@@ -20,7 +22,7 @@ use batchyard_core::definition::secrets::locate;
 use batchyard_core::logging::options::SecretText;
 use batchyard_core::logging::sidecar::{
     self, BUFFER, CERTIFICATES, CONFIGURATION, CONFIGURATION_FILE, CONTAINER, FILES, LOGS, Member,
-    NODE_FILES, NODE_VARIABLE, Part, SecretFile, SecretVariable, Sidecar,
+    NODE_FILES, NODE_VARIABLE, Part, SecretFile, SecretVariable, Sidecar, Source,
 };
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, HostPathVolumeSource, KeyToPath,
@@ -30,7 +32,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Attempt, container, pod_name};
+use super::{Attempt, container, follower, pod_name};
 use crate::k8s::logging::Routed;
 use crate::k8s::{meta, quantity};
 use crate::settings::LoggingSettings;
@@ -46,7 +48,9 @@ const SPARE_SECONDS: u64 = 2;
 const BUFFER_ROOM: (u64, u64) = (2, 64);
 
 /// The sidecar's limit of CPU where containers have one.
-const CPU_LIMIT: &str = "1";
+pub(super) const CPU_LIMIT: &str = "1";
+/// Who a sidecar is that need not be the superuser; the operator's image has the same.
+const NOBODY: i64 = 65_532;
 
 /// Where the output of an attempt's pod goes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +71,8 @@ pub struct Logging {
     pub routed: Vec<Routed>,
     /// Which part of a job the pod runs.
     pub part: Part,
+    /// Where the output comes from.
+    pub source: Source,
     /// Its configuration and what that needs.
     pub sidecar: Sidecar,
     /// The Secret with the configuration.
@@ -148,7 +154,8 @@ fn with_pod<T>(
 pub(super) fn give(attempt: &Attempt<'_>, spec: &mut PodSpec) {
     let Logs::Routed(logging) = attempt.logs else { return };
     if !attempt.effective.cpu_as_stated() {
-        make_room(spec, logging.settings.cpu_milli);
+        let count = if logging.source == Source::Api { 2 } else { 1 };
+        make_room(spec, count * logging.settings.cpu_milli);
     }
     let limits_disk = spec.containers.iter().any(|one| {
         let limits = one.resources.as_ref().and_then(|resources| resources.limits.as_ref());
@@ -159,8 +166,12 @@ pub(super) fn give(attempt: &Attempt<'_>, spec: &mut PodSpec) {
     spec.termination_grace_period_seconds = Some(job_grace.saturating_add(grace));
     let (volumes, mounts) = volumes(logging).into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
     spec.volumes.get_or_insert_default().extend(volumes);
-    let sidecar = one(attempt, logging, mounts, limits_disk);
-    spec.init_containers.get_or_insert_default().insert(0, sidecar);
+    let mut ours = vec![one(attempt, logging, mounts, limits_disk)];
+    if logging.source == Source::Api {
+        spec.volumes.get_or_insert_default().push(follower::volume());
+        ours.push(follower::container(attempt, logging, limits_disk));
+    }
+    spec.init_containers.get_or_insert_default().splice(0..0, ours);
 }
 
 /// The CPU that a job requests is a share of what it states, and the sidecar's is taken out of it: a job of all of a
@@ -182,6 +193,8 @@ fn one(attempt: &Attempt<'_>, logging: &Logging, mounts: Vec<VolumeMount>, limit
     let settings = &logging.settings;
     let sleep = SleepAction { seconds: i64::try_from(logging.pre_stop_seconds()).unwrap_or(i64::MAX) };
     let pre_stop = LifecycleHandler { sleep: Some(sleep), ..LifecycleHandler::default() };
+    let lifecycle = Lifecycle { pre_stop: Some(pre_stop), ..Lifecycle::default() };
+    let reads_files = logging.source == Source::Folder;
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.image.clone()),
@@ -190,23 +203,30 @@ fn one(attempt: &Attempt<'_>, logging: &Logging, mounts: Vec<VolumeMount>, limit
         env: Some(environment(attempt, logging)),
         resources: Some(resources(attempt, logging, limits_disk)),
         restart_policy: Some("Always".to_owned()),
-        lifecycle: Some(Lifecycle { pre_stop: Some(pre_stop), ..Lifecycle::default() }),
+        // A helper has read to the end when its own end lets the kubelet turn to the sidecar.
+        lifecycle: Some(lifecycle).filter(|_| reads_files),
         volume_mounts: Some(mounts),
-        security_context: Some(SecurityContext {
-            run_as_user: Some(0),
-            run_as_group: Some(0),
-            run_as_non_root: Some(false),
-            privileged: Some(false),
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                localhost_profile: None,
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(if reads_files { without_rights(0) } else { unprivileged() }),
         ..Container::default()
+    }
+}
+
+/// Nobody, as the strictest rules for pods want it.
+pub(super) fn unprivileged() -> SecurityContext {
+    without_rights(NOBODY)
+}
+
+fn without_rights(user: i64) -> SecurityContext {
+    SecurityContext {
+        run_as_user: Some(user),
+        run_as_group: Some(user),
+        run_as_non_root: Some(user != 0),
+        privileged: Some(false),
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..SecurityContext::default()
     }
 }
 
@@ -237,11 +257,13 @@ fn room(logging: &Logging) -> u64 {
     logging.buffer_mib.saturating_mul(BUFFER_ROOM.0).saturating_add(BUFFER_ROOM.1)
 }
 
+/// A variable with something of the pod.
+pub(super) fn field(name: &str, path: &str) -> EnvVar {
+    let field_ref = ObjectFieldSelector { api_version: None, field_path: path.to_owned() };
+    from(name, EnvVarSource { field_ref: Some(field_ref), ..EnvVarSource::default() })
+}
+
 fn environment(attempt: &Attempt<'_>, logging: &Logging) -> Vec<EnvVar> {
-    let field = |name: &str, path: &str| {
-        let field_ref = ObjectFieldSelector { api_version: None, field_path: path.to_owned() };
-        from(name, EnvVarSource { field_ref: Some(field_ref), ..EnvVarSource::default() })
-    };
     let mut all = vec![
         field("BATCHYARD_POD_NAMESPACE", "metadata.namespace"),
         field("BATCHYARD_POD_NAME", "metadata.name"),
@@ -281,6 +303,11 @@ fn secret_variable(variable: &SecretVariable, own: &str) -> Option<EnvVar> {
     }
 }
 
+/// The name of the volume with the buffer.
+pub(super) fn buffer_volume() -> String {
+    format!("{CONTAINER}-buffer")
+}
+
 /// The volumes, each with its place in the sidecar.
 fn volumes(logging: &Logging) -> Vec<(Volume, VolumeMount)> {
     let needs = &logging.sidecar.needs;
@@ -297,7 +324,10 @@ fn volumes(logging: &Logging) -> Vec<(Volume, VolumeMount)> {
         host_path: Some(HostPathVolumeSource { path: path.to_owned(), type_: type_.map(str::to_owned) }),
         ..Volume::default()
     };
-    let (config, pods, buffer) = (name("config"), name("pods"), name("buffer"));
+    let (config, pods, buffer) = (name("config"), name("pods"), buffer_volume());
+    let reads_files = logging.source == Source::Folder;
+    // Only the sidecar has these volumes; files of Secrets belong to the superuser.
+    let mode = Some(if reads_files { 0o400 } else { 0o444 });
     let configuration = SecretVolumeSource {
         secret_name: Some(logging.secret.clone()),
         items: Some(vec![KeyToPath {
@@ -305,30 +335,23 @@ fn volumes(logging: &Logging) -> Vec<(Volume, VolumeMount)> {
             path: CONFIGURATION_FILE.to_owned(),
             mode: None,
         }]),
-        default_mode: Some(0o400),
+        default_mode: mode,
         optional: Some(true),
     };
     let size_limit = Some(Quantity(format!("{}Mi", room(logging))));
-    let mut all = vec![
-        (
-            Volume { name: config.clone(), secret: Some(configuration), ..Volume::default() },
-            mount(&config, CONFIGURATION, true),
-        ),
-        (host(&pods, POD_LOGS, None), own_folder(mount(&pods, LOGS, true))),
-        (
-            Volume {
-                name: buffer.clone(),
-                empty_dir: Some(EmptyDirVolumeSource { size_limit, medium: None }),
-                ..Volume::default()
-            },
-            mount(&buffer, BUFFER, false),
-        ),
-    ];
+    let mut all = vec![(
+        Volume { name: config.clone(), secret: Some(configuration), ..Volume::default() },
+        mount(&config, CONFIGURATION, true),
+    )];
+    all.extend(reads_files.then(|| (host(&pods, POD_LOGS, None), own_folder(mount(&pods, LOGS, true)))));
+    let empty_dir = Some(EmptyDirVolumeSource { size_limit, medium: None });
+    let volume = Volume { name: buffer.clone(), empty_dir, ..Volume::default() };
+    all.push((volume, mount(&buffer, BUFFER, false)));
     if !logging.sidecar.files.is_empty() {
         let name = name("certificates");
         let projected = ProjectedVolumeSource {
             sources: Some(logging.sidecar.files.iter().filter_map(certificate).collect()),
-            default_mode: Some(0o400),
+            default_mode: mode,
         };
         let volume = Volume { name: name.clone(), projected: Some(projected), ..Volume::default() };
         all.push((volume, mount(&name, CERTIFICATES, true)));

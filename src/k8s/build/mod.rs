@@ -7,6 +7,7 @@ mod defined;
 mod devices;
 mod ecs;
 mod eks;
+mod follower;
 pub mod logging;
 mod session;
 #[cfg(test)]

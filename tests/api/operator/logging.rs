@@ -3,8 +3,10 @@
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue};
 use batchyard_core::job::phase::Phase;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use kube::api::{ListParams, Patch, PatchParams};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -271,11 +273,13 @@ async fn what_cannot_be_honoured_is_told_where_it_stands() {
         })
     })
     .await;
-    let environment = world.environment("pool", json!({"logging": {"source": "API"}})).await;
+    let of_node = json!({"source": "API", "logConfiguration": {"logDriver": "json-file"}});
+    let environment = world.environment("pool", json!({"logging": of_node})).await;
     let api: Api<ComputeEnvironment> = world.environments();
     wait::until(&api, &environment.name_any(), "a verdict", |environment| {
-        condition(environment, "Ready")
-            .is_some_and(|(.., message)| message.contains("logging.source: API is not supported"))
+        condition(environment, "Ready").is_some_and(|(.., message)| {
+            message.contains("logging.logConfiguration.logDriver: json-file writes into a")
+        })
     })
     .await;
 }
@@ -391,4 +395,75 @@ async fn the_example_runs_and_its_policy_forbids_what_it_says() {
     }
     let logs = world.job("test").get().await.status.and_then(|status| status.logs).expect("told");
     assert_eq!(logs.log_group_name.as_deref(), Some("/aws/batch/custom/env-queue"));
+}
+
+/// Under the strictest rules for pods output is followed through the API, and not where its driver needs the node.
+#[tokio::test]
+async fn a_restricted_namespace_takes_a_sidecar_that_reads_through_the_api() {
+    let world = World::with_queue("log-restricted").await;
+    let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(world.user.clone());
+    let answer = namespaces.patch(&world.namespace, &PatchParams::default(), &Patch::Merge(label)).await;
+    answer.expect("the namespace exists");
+    let by_api = json!({"source": "API", "logConfiguration": splunk()});
+    world.changed_environment("pool", json!({"logging": by_api})).await;
+    let security = json!({"runAsNonRoot": true, "runAsUser": 1000, "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}});
+    let container = json!({"name": "app", "image": "busybox", "securityContext": security,
+        "resources": {"limits": {"cpu": "1", "memory": "64Mi"}}});
+    let pod = json!({"podProperties": {"containers": [container]}});
+    let job_of = |more: Value| {
+        let mut spec = json!({"containerProperties": null, "eksProperties": pod});
+        super::world::merge(&mut spec, more);
+        job(spec)
+    };
+    let pod = world.submit("job", job_of(json!({}))).await.pod(1).await.get().await;
+    assert_eq!(init_containers(&pod), [SIDECAR, "batchyard-log-follow"]);
+    assert_eq!(pod.annotations().get("batchyard.io/logs-not-routed"), None);
+    let yaml = text(&secret_of(&world, &pod).await, "fluent-bit.yaml");
+    assert!(yaml.contains("unix_path: /batchyard/buffer/forward.sock") && !yaml.contains("tail"), "{yaml}");
+    let refused = world.submit("files", job(logging(json!({"logDriver": "json-file"})))).await;
+    let why = refused.reaches(Phase::Failed).await.status_reason.unwrap_or_default();
+    assert!(
+        why.contains("containerProperties.logConfiguration.logDriver: json-file writes into a folder"),
+        "{why}"
+    );
+}
+
+/// The Role that people copy gives the right to read logs in its namespace, and nothing else.
+#[tokio::test]
+async fn the_example_lets_pods_read_logs_and_nothing_else() {
+    let world = World::with_queue("log-role").await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/logging-api/read-logs.yaml");
+    let file = std::fs::read_to_string(path).expect("a file");
+    let mut objects = file.split("\n---\n");
+    let mut next = || objects.next().expect("an object");
+    let role: Role = serde_saphyr::from_str(next()).expect("a Role");
+    let binding: RoleBinding = serde_saphyr::from_str(next()).expect("a RoleBinding");
+    world.api::<Role>().create(&PostParams::default(), &role).await.expect("it is made");
+    world.api::<RoleBinding>().create(&PostParams::default(), &binding).await.expect("it is made");
+    let may = |namespace: &str, verb: &str, subresource: &str| {
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": format!("system:serviceaccount:{}:default", world.namespace),
+            "resourceAttributes": {"namespace": namespace, "verb": verb, "resource": "pods",
+                "subresource": subresource}}});
+        let review: SubjectAccessReview = serde_json::from_value(review).expect("a question");
+        let api: Api<SubjectAccessReview> = Api::all(world.user.clone());
+        async move {
+            let answer = api.create(&PostParams::default(), &review).await.expect("an answer");
+            answer.status.is_some_and(|status| status.allowed)
+        }
+    };
+    wait::answer("the right", &world.namespace, || async {
+        may(&world.namespace, "get", "log").await.then_some(())
+    })
+    .await;
+    for (namespace, verb, subresource) in [
+        (world.namespace.as_str(), "get", ""),
+        (&world.namespace, "list", ""),
+        (&world.namespace, "create", "exec"),
+        ("default", "get", "log"),
+    ] {
+        assert!(!may(namespace, verb, subresource).await, "{namespace} {verb} {subresource}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Pods with a log sidecar.
 
-use batchyard_core::logging::sidecar::{Part, Settings, Source, plan};
+use batchyard_core::logging::sidecar::{Part, Settings, plan};
 use clap::Parser;
 
 use super::*;
@@ -42,12 +42,14 @@ fn pod_of_operator(effective: &Effective, environment: Value, arguments: &[&str]
     let spec: ComputeEnvironmentSpec = serde_json::from_value(environment).expect("an environment");
     let queue = serde_json::from_value(json!({"priority": 1})).expect("a queue");
     let routed = routes(effective, ("queue-0", &queue), ("compute-0", &spec)).expect("allowed");
-    let how = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20 };
+    let source = crate::crd::convert::logging::source(&spec);
+    let how = Settings { source, buffer_mib: 256, grace_seconds: 20 };
     let sidecar = plan(&Logging::members(&routed), Part::Whole, &how).expect("a sidecar");
     let awslogs = spec.logging.as_ref().and_then(|logging| logging.awslogs.as_ref());
     let logging = Logging {
         routed,
         part: Part::Whole,
+        source,
         sidecar,
         secret: "batchyard-log-0".to_owned(),
         buffer_mib: 256,
@@ -238,4 +240,84 @@ fn a_pod_without_its_sidecar_says_why() {
     assert_eq!(pod["metadata"]["annotations"]["batchyard.io/logs-not-routed"], "Because.");
     assert_eq!(pod["spec"]["initContainers"], Value::Null);
     assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30);
+}
+
+fn by_api() -> Value {
+    let mut place = spot();
+    place["logging"] = json!({"source": "API"});
+    place
+}
+
+#[test]
+fn a_pod_whose_output_is_followed_through_the_api() {
+    let pod = pod_with(splunk(), json!({}), by_api());
+    let spec = &pod["spec"];
+    let [sidecar, follower] = spec["initContainers"].as_array().expect("init containers").as_slice() else {
+        panic!("two: {spec}")
+    };
+    let security = json!({"runAsUser": 65532, "runAsGroup": 65532, "runAsNonRoot": true, "privileged": false,
+        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}});
+    assert_eq!(sidecar["name"], "batchyard-log");
+    assert_eq!(sidecar["securityContext"], security);
+    assert_eq!(sidecar["lifecycle"], Value::Null, "the helper's end is the end of what it reads");
+    let paths = |container: &Value| {
+        let mounts = container["volumeMounts"].as_array().expect("mounts").iter();
+        mounts.map(|mount| mount["mountPath"].as_str().expect("a path").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(sidecar), ["/batchyard/config", "/batchyard/buffer", "/batchyard/certificates"]);
+    let image = concat!("docker.io/batchyard/batchyard:", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        *follower,
+        json!({
+            "name": "batchyard-log-follow",
+            "image": image,
+            "args": ["log-follow", "--socket=/batchyard/buffer/forward.sock", "--state=/batchyard/buffer",
+                "--reads-seconds=10", "--settle-seconds=0", "--container=default"],
+            "restartPolicy": "Always",
+            "env": [field("BATCHYARD_POD_NAMESPACE", "metadata.namespace"), field("BATCHYARD_POD_NAME", "metadata.name")],
+            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+            "volumeMounts": [
+                {"name": "batchyard-log-buffer", "mountPath": "/batchyard/buffer"},
+                {"name": "batchyard-log-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+                    "readOnly": true},
+            ],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "securityContext": security,
+        })
+    );
+    assert_eq!(
+        spec["volumes"],
+        json!([
+            {"name": "batchyard-log-config", "secret": {"secretName": "batchyard-log-0", "optional": true,
+                "defaultMode": 0o444, "items": [{"key": "fluent-bit.yaml", "path": "fluent-bit.yaml"}]}},
+            {"name": "batchyard-log-buffer", "emptyDir": {"sizeLimit": "576Mi"}},
+            {"name": "batchyard-log-certificates", "projected": {"defaultMode": 0o444, "sources": [
+                {"secret": {"name": "splunk", "optional": true, "items": [{"key": "ca.crt", "path": "0.pem"}]}}]}},
+            {"name": "batchyard-log-token", "projected": {"defaultMode": 0o444, "sources": [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace",
+                    "fieldRef": {"fieldPath": "metadata.namespace"}}]}}]}},
+        ])
+    );
+    assert_eq!(spec["automountServiceAccountToken"], false, "the job's own container gets none");
+    assert_eq!(spec["containers"][0]["resources"]["requests"]["cpu"], "880m", "both are taken out of it");
+    assert_eq!(spec["terminationGracePeriodSeconds"], 30 + 10 + 20 + 2);
+}
+
+#[test]
+fn a_helper_waits_for_records_of_several_lines_and_has_limits_where_all_have() {
+    let mut place = by_api();
+    place["cpuLimit"] = json!(true);
+    let multiline = json!({"logDriver": "awslogs", "options": {"awslogs-region": "r", "awslogs-multiline-pattern": "^x"}});
+    let pod = pod_with(multiline, json!({"ephemeralStorage": {"sizeInGiB": 21}}), place);
+    let follower = &pod["spec"]["initContainers"][1];
+    assert!(follower["args"].to_string().contains("--settle-seconds=3"), "{follower}");
+    assert_eq!(
+        follower["resources"],
+        json!({"requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "1Mi"},
+            "limits": {"cpu": "1", "memory": "128Mi", "ephemeral-storage": "16Mi"}})
+    );
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30 + 13 + 20 + 2);
 }
