@@ -128,6 +128,9 @@ pub struct ComputeEnvironmentSpec {
     /// The network of jobs' pods: pod (default), or host as ECS has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// What jobs' processes may do unless a definition says: as *restricted* wants it (default: but for root), or as on AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_security: Option<PodSecurity>,
     /// What GPUs are here, and what pods need beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
@@ -259,6 +262,16 @@ pub enum Network {
     Pod,
     /// The node's network, as ECS jobs have it.
     Host,
+}
+
+/// What processes may do of which a definition does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PodSecurity {
+    /// What Pod Security's level *restricted* lets them, also in namespaces that do not ask for that.
+    Restricted,
+    /// What ECS gives them: Docker's capabilities, and programs that gain privileges.
+    Aws,
 }
 
 /// Where nodes come from: exactly one of the two.

@@ -52,6 +52,7 @@ const COMPUTE_ENVIRONMENT: &[&str] = &[
     "podDefaults.imagePullSecrets",
     "podDefaults.imagePullPolicy",
     "network",
+    "podSecurity",
     "nodeLostTimeoutSeconds",
     "vcpuRequestPercent",
     "cpuLimit",

@@ -245,6 +245,7 @@ async fn build_pod(
         effective,
         tags: plan.tags.as_ref(),
         session: plan.session.as_deref(),
+        refuses_root: context.caches.refuses_root(&namespace),
         host_network: plan.host_network,
         grace_seconds: i64::from(context.settings.terminate_grace_seconds),
         fenced: queue.spec.strict_fencing == Some(true),

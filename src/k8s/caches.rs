@@ -397,6 +397,13 @@ impl Caches {
         namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
+    /// True if the namespace takes no pod that may run as root: its Pod Security level is enforced to be *restricted*.
+    pub fn refuses_root(&self, namespace: &str) -> bool {
+        let namespace = self.namespaces.get(&ObjectRef::new(namespace));
+        let level = namespace.and_then(|namespace| namespace.labels().get(meta::POD_SECURITY).cloned());
+        level.as_deref() == Some("restricted")
+    }
+
     fn index(&self, change: &Change<BatchJob>) {
         let Some(uid) = change.object().uid() else { return };
         self.index_ids(&uid, change);

@@ -96,6 +96,10 @@ pub const DEFINITION_UID: &str = "batchyard.io/job-definition-uid";
 /// Annotation of a revision: the `registration` text that it was made under.
 pub const REGISTRATION: &str = "batchyard.io/registration";
 
+/// Label of a namespace: the level of Pod Security that is enforced in it
+/// (<https://kubernetes.io/docs/concepts/security/pod-security-admission/>).
+pub const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
+
 /// Says who made an object (<https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/>).
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`], and the field manager of every write.

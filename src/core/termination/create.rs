@@ -1,5 +1,7 @@
 //! Why the API server refused to create a pod.
 
+use std::borrow::Cow;
+
 use crate::reason::{self, clean};
 
 /// What a refusal means for the job.
@@ -42,7 +44,7 @@ impl CreateRefusal {
 /// The code is 0 if there was no answer.
 pub fn classify_create(code: u16, reason: &str, message: &str) -> CreateRefusal {
     let says = |text: &str| message.contains(text);
-    let why = || clean::line(message, clean::REASON_LIMIT);
+    let why = || clean::line(&without_remarks(message), clean::REASON_LIMIT);
 
     // Texts that come under several codes.
     if says("failed calling webhook") {
@@ -81,6 +83,19 @@ fn forbidden(message: &str, why: impl Fn() -> String) -> CreateRefusal {
     }
 }
 
+/// What Pod Security refuses comes as a list, of which each item is explained at length in brackets: without these where
+/// they would push other items out of a reason.
+fn without_remarks(message: &str) -> Cow<'_, str> {
+    if !message.contains("violates PodSecurity") || message.chars().count() <= clean::REASON_LIMIT {
+        return Cow::Borrowed(message);
+    }
+    let parts = message.split('(').enumerate().filter_map(|(number, part)| match number {
+        0 => Some(part.trim_end()),
+        _ => Some(part.split_once(')')?.1.trim_end()),
+    });
+    Cow::Owned(parts.collect())
+}
+
 /// A refusal that an environment is to blame for, not the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentFault {
@@ -96,7 +111,7 @@ pub type PodMember<'a> = (&'a str, Vec<&'a str>);
 
 /// How refusals speak of what environments put into pods: the member, a text in lower case, and
 /// whether it holds for pods of any namespace.
-const FAULTS: [(&str, &str, bool); 15] = [
+const FAULTS: [(&str, &str, bool); 16] = [
     ("podDefaults.priorityClassName", "no priorityclass with name", true),
     ("podDefaults.priorityClassName", "spec.priorityclassname", true),
     ("podDefaults.priorityClassName", "match these scopes: [{priorityclass", false),
@@ -112,6 +127,7 @@ const FAULTS: [(&str, &str, bool); 15] = [
     ("podDefaults.labels", "metadata.labels", true),
     ("podDefaults.annotations", "metadata.annotations", true),
     ("network", "hostnetwork", false),
+    ("podSecurity", "allowprivilegeescalation != false", false),
 ];
 
 /// The member of the job's environment that a refusal is about, if it is about one. Jobs cannot

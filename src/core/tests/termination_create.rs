@@ -118,6 +118,17 @@ fn i8_i9_every_answer_is_understood() {
     }
 }
 
+/// What is refused first may be what the job is about, and what comes last the one thing that is missing.
+#[test]
+fn a_long_list_of_what_pod_security_refuses_is_told_in_short() {
+    let message = r#"pods "job-6f8d1c7e-1" is forbidden: violates PodSecurity "restricted:latest": privileged (container "default" must not set securityContext.privileged=true), allowPrivilegeEscalation != false (container "default" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "default" must set securityContext.capabilities.drop=["ALL"]), runAsNonRoot != true (pod or container "default" must set securityContext.runAsNonRoot=true)"#;
+    let short = r#"pods "job-6f8d1c7e-1" is forbidden: violates PodSecurity "restricted:latest": privileged, allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true"#;
+    assert_eq!(classify_create(403, "Forbidden", message), CreateRefusal::Policy(short.to_owned()));
+    // Text without an end in it, as somebody may write.
+    let open = format!("violates PodSecurity: a ({}", "x".repeat(300));
+    assert_eq!(classify_create(403, "", &open), CreateRefusal::Policy("violates PodSecurity: a".to_owned()));
+}
+
 #[test]
 fn only_what_is_for_ever_fails_the_job() {
     let verdict = |refusal: CreateRefusal| refusal.verdict();
@@ -145,6 +156,7 @@ fn what_an_environment_puts_into_pods_is_its_own_fault() {
         ("podDefaults.tolerations", vec![]),
         ("podDefaults.labels", vec!["bad key", "fine"]),
         ("network", vec![]),
+        ("podSecurity", vec![]),
     ];
     let cases = [
         (r#"pods "j-1" is forbidden: no PriorityClass with name gold was found"#, Some((0, true))),
@@ -161,6 +173,10 @@ fn what_an_environment_puts_into_pods_is_its_own_fault() {
         (
             r#"pods "j-1" is forbidden: insufficient quota to match these scopes: [{PriorityClass In [gold]}]"#,
             Some((0, false)),
+        ),
+        (
+            r#"pods "j-1" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false (container "default" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "default" must set securityContext.capabilities.drop=["ALL"])"#,
+            Some((5, false)),
         ),
         // The job's own fault.
         (r#"pods "runtimeclass-1" is forbidden: violates PodSecurity "baseline:latest": privileged"#, None),

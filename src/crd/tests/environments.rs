@@ -61,6 +61,9 @@ fn environment() -> Vec<Case> {
             &["provisioner.karpenter is only applicable to MANAGED compute environments"],
         ),
         says(json!({ "network": "host", "vcpuRequestPercent": 90, "cpuLimit": true }), &[]),
+        says(json!({ "podSecurity": "aws" }), &[]),
+        says(json!({ "podSecurity": "restricted" }), &[]),
+        says(json!({ "podSecurity": "privileged" }), &["spec.podSecurity: unsupported value \"privileged\""]),
         says(json!({ "vcpuRequestPercent": 0 }), &["spec.vcpuRequestPercent: less than minimum 1.0"]),
         says(json!({ "gpu": {} }), &[]),
         says(

@@ -231,7 +231,7 @@ const KINDS: &[(&str, &str)] = &[
 const ADDITIONS: &[(&str, &str)] = &[
     (
         "CreateComputeEnvironment",
-        "updatePolicy provisioner podDefaults network logging nodeLostTimeoutSeconds capacityTimeoutSeconds \
+        "updatePolicy provisioner podDefaults network podSecurity logging nodeLostTimeoutSeconds capacityTimeoutSeconds \
          vcpuRequestPercent cpuLimit allowedNamespaces gpu devices sessions",
     ),
     ("ComputeResource", "updateToLatestImageVersion"),

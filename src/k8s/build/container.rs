@@ -7,12 +7,10 @@ use batchyard_core::definition::container::SecretVariable;
 use batchyard_core::definition::requirements::Amounts;
 use batchyard_core::definition::roles::ALONE;
 use batchyard_core::name;
-use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector, SecurityContext,
-};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Attempt, cpu_request_milli, devices, some, volumes};
+use super::{Attempt, cpu_request_milli, devices, security, some, volumes};
 use crate::crd::compute_environment::{ImagePullPolicy, PodDefaults};
 use crate::k8s::{gangs, gpu};
 
@@ -40,7 +38,7 @@ pub(super) fn container(
         env: Some(environment(attempt, properties)),
         resources: Some(resources(attempt, (properties, amounts))),
         volume_mounts: some(volumes::mounts(properties, attempt.environment_spec)),
-        security_context: Some(security(properties)),
+        security_context: Some(security::of(attempt, properties)),
         termination_message_policy: attempt.log_tail.then(|| "FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
@@ -142,14 +140,4 @@ fn resources(attempt: &Attempt<'_>, (properties, amounts): (&Properties, &Amount
         limits.insert(name.to_owned(), amount);
     }
     ResourceRequirements { requests: Some(requests), limits: Some(limits), claims: None }
-}
-
-fn security(properties: &Properties) -> SecurityContext {
-    SecurityContext {
-        privileged: properties.privileged.then_some(true),
-        read_only_root_filesystem: Some(properties.readonly_root),
-        run_as_user: properties.user.map(|user| user.uid),
-        run_as_group: properties.user.and_then(|user| user.gid),
-        ..SecurityContext::default()
-    }
 }

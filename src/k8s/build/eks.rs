@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Attempt, container, some};
+use super::{Attempt, container, security, some};
 use crate::crd::compute_environment::PodDefaults;
 use crate::k8s::{gpu, meta};
 
@@ -25,8 +25,12 @@ pub(super) fn roles(pod: &Pod) -> Vec<(String, String)> {
 
 /// Fills the pod's spec.
 pub(super) fn spec(attempt: &Attempt<'_>, pod: &Pod, defaults: &PodDefaults, spec: PodSpec) -> PodSpec {
-    let all =
-        |containers: &[Stated]| containers.iter().map(|c| one(attempt, c, defaults)).collect::<Vec<_>>();
+    let shared = pod_security(&pod.security);
+    let one = |stated: &Stated| Container {
+        security_context: security_of(attempt, stated, shared.as_ref()),
+        ..one(attempt, stated, defaults)
+    };
+    let all = |containers: &[Stated]| containers.iter().map(one).collect::<Vec<_>>();
     let secret = |name: &String| LocalObjectReference { name: name.clone() };
     let secrets = pod.image_pull_secrets.iter().map(secret);
     let named = pod.service_account.is_some();
@@ -37,7 +41,7 @@ pub(super) fn spec(attempt: &Attempt<'_>, pod: &Pod, defaults: &PodDefaults, spe
         dns_policy: pod.dns_policy.clone().or(spec.dns_policy),
         image_pull_secrets: some(spec.image_pull_secrets.into_iter().flatten().chain(secrets).collect()),
         share_process_namespace: pod.shared_pids.then_some(true),
-        security_context: pod_security(&pod.security),
+        security_context: shared.clone(),
         service_account_name: pod.service_account.clone().or(spec.service_account_name),
         // Who names an account wants to act as it.
         automount_service_account_token: if named { None } else { spec.automount_service_account_token },
@@ -60,7 +64,6 @@ fn one(attempt: &Attempt<'_>, stated: &Stated, defaults: &PodDefaults) -> Contai
         env: Some(theirs.chain(container::aws_variables(attempt)).collect()),
         resources: Some(resources(&stated.resources.counted_by(gpu::resource(attempt.environment_spec)))),
         volume_mounts: some(stated.mounts.iter().map(mount).collect()),
-        security_context: stated.security.as_ref().map(security),
         termination_message_policy: attempt.log_tail.then(|| "FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
@@ -117,6 +120,17 @@ fn volume(stated: &eks::Volume) -> Volume {
         }
     }
     made
+}
+
+/// Nothing, where nothing is stated and nothing filled in.
+fn security_of(
+    attempt: &Attempt<'_>,
+    stated: &Stated,
+    pod: Option<&PodSecurityContext>,
+) -> Option<SecurityContext> {
+    let own = stated.security.as_ref().map(security);
+    let made = security::completed(attempt, own.clone().unwrap_or_default(), pod);
+    (own.is_some() || made != SecurityContext::default()).then_some(made)
 }
 
 fn security(stated: &Security) -> SecurityContext {

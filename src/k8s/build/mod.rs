@@ -9,6 +9,7 @@ mod ecs;
 mod eks;
 mod follower;
 pub mod logging;
+mod security;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ use super::meta;
 use super::pool::{INSTANCE_TYPE, Pool};
 use super::tokens;
 use crate::crd::ComputeEnvironmentSpec;
-use crate::crd::compute_environment::{Network, PodDefaults};
+use crate::crd::compute_environment::{Network, PodDefaults, PodSecurity};
 use crate::crd::session::Session;
 use crate::seeded_bugs::{Bug, has};
 
@@ -85,6 +86,8 @@ pub struct Attempt<'a> {
     pub tags: Option<&'a BTreeMap<String, String>>,
     /// The interactive session that it is.
     pub session: Option<&'a Session>,
+    /// Its namespace takes no pod that may run as root.
+    pub refuses_root: bool,
     /// Its definition's parameter `command` gives its pods their node's network, unless they say otherwise.
     pub host_network: bool,
     /// Seconds between SIGTERM and SIGKILL.
@@ -155,6 +158,7 @@ pub fn pod_members(environment: &ComputeEnvironmentSpec) -> Vec<PodMember<'_>> {
     let selects = selects.is_some_and(|pool| !pool.node_selector.is_empty());
     add(selects, "provisioner.static.nodeSelector", vec![]);
     add(environment.network == Some(Network::Host), "network", vec![]);
+    add(environment.pod_security == Some(PodSecurity::Aws), "podSecurity", vec![]);
     members
 }
 

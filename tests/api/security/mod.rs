@@ -7,6 +7,7 @@ mod jobs;
 mod log_groups;
 mod metrics;
 mod people;
+mod pods;
 mod privileges;
 mod reserved;
 mod roles;

@@ -150,6 +150,17 @@ pub(super) async fn person(world: &World, who: &str, roles: &[&str], mut rules: 
     Person { client, namespace: n.clone(), user: format!("system:serviceaccount:{n}:{who}"), token }
 }
 
+/// A controller of Kubernetes, which acts for whoever made its object.
+pub(super) async fn controller(world: &World, name: &str) -> Person {
+    let user = format!("system:serviceaccount:kube-system:{name}");
+    let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
+    let mut config = config().await;
+    config.auth_info.impersonate = Some(user.clone());
+    config.auth_info.impersonate_groups = Some(groups.map(str::to_owned).to_vec());
+    let client = Client::try_from(config).expect("a client");
+    Person { client, namespace: world.namespace.clone(), user }
+}
+
 async fn bind(world: &World, who: &str, kind: &str, role: &str) {
     let binding = json!({"metadata": {"name": format!("{who}-{}", name::slug(role))},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
@@ -169,13 +180,17 @@ pub(super) async fn cluster_role(world: &World, person: &Person, role: &str) {
 
 /// A client with this token and nothing else.
 async fn client(token: String) -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("a kubeconfig");
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .expect("a usable kubeconfig");
-    config.default_retry = false;
+    let mut config = config().await;
     config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
     Client::try_from(config).expect("a client")
+}
+
+async fn config() -> Config {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let mut config = config.expect("a usable kubeconfig");
+    config.default_retry = false;
+    config
 }
 
 impl Person {

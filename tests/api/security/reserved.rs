@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::people::{Person, definition, job, person, refused, tenancy};
+use super::people::{Person, controller, definition, job, person, refused, tenancy};
 use crate::operator::world::World;
 
 /// Somebody who may do what `edit` lets people do with jobs, pods and revisions.
@@ -76,6 +76,18 @@ async fn no_reserved_annotation_on_a_definition() {
 #[tokio::test]
 async fn no_pod_that_looks_like_an_attempt_by_its_labels() {
     is_refused("Pod", json!({"labels": {"batchyard.io/job-name": "a"}}), "metadata.labels").await;
+}
+
+/// The pods of a Deployment are made by Kubernetes' controller of ReplicaSets, which has the right no more than its owner.
+#[tokio::test]
+async fn no_pod_of_a_deployment_that_looks_like_an_attempt() {
+    let world = tenancy("sec-deployment").await;
+    let replicas = controller(&world, "replicaset-controller").await;
+    let of_template = of("Pod", json!({"labels": {"app": "web", "batchyard.io/job-name": "a"}}));
+    let says = ["metadata.labels", &format!("\"{}\"", replicas.user)];
+    refused(replicas.creates("Pod", of_template).await, "reserved", &says);
+    let own = of("Pod", json!({"labels": {"app": "web"}}));
+    replicas.creates("Pod", own).await.expect("other pods of Deployments are made");
 }
 
 #[tokio::test]

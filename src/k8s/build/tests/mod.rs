@@ -5,6 +5,7 @@ mod logging;
 mod members;
 mod overrides;
 mod pods;
+mod security;
 
 use batchyard_core::definition::container::{Linux, Mount, Source, Tmpfs, User, Volume};
 use batchyard_core::definition::requirements::Amounts;
@@ -30,6 +31,7 @@ pub(super) struct Also<'a> {
     pub(super) node: Option<gangs::Node<'a>>,
     pub(super) tags: Option<&'a BTreeMap<String, String>>,
     pub(super) session: Option<&'a Session>,
+    pub(super) refuses_root: bool,
     pub(super) host_network: bool,
     pub(super) logs: Logs<'a>,
 }
@@ -61,7 +63,7 @@ fn pod_of(environment: Value, plan: &Plan, node: Option<u32>) -> Value {
 }
 
 pub(super) fn made(environment: &ComputeEnvironmentSpec, effective: &Effective, also: &Also<'_>) -> Value {
-    let Also { node, tags, session, host_network, logs } = *also;
+    let Also { node, tags, session, refuses_root, host_network, logs } = *also;
     let made = pod(&Attempt {
         namespace: "team",
         job_name: "render",
@@ -83,6 +85,7 @@ pub(super) fn made(environment: &ComputeEnvironmentSpec, effective: &Effective, 
         effective,
         tags,
         session,
+        refuses_root,
         host_network,
         grace_seconds: 30,
         fenced: false,
@@ -191,7 +194,8 @@ fn volumes_and_memory_file_systems() {
     assert_eq!(spec["volumes"][3]["emptyDir"], json!({"medium": "Memory", "sizeLimit": "512Mi"}));
     assert_eq!(
         spec["containers"][0]["securityContext"],
-        json!({"privileged": true, "readOnlyRootFilesystem": true, "runAsUser": 1000, "runAsGroup": 100})
+        json!({"privileged": true, "readOnlyRootFilesystem": true, "runAsUser": 1000, "runAsGroup": 100}),
+        "what is privileged has it all"
     );
 }
 
@@ -233,7 +237,7 @@ fn b5_a_fenced_pod_waits_at_a_gate() {
 
 #[test]
 fn what_an_environment_puts_into_pods_is_listed() {
-    let environment = json!({"type": "MANAGED", "network": "host",
+    let environment = json!({"type": "MANAGED", "network": "host", "podSecurity": "aws",
         "provisioner": {"static": {"nodeSelector": {"pool": "a"}}},
         "podDefaults": {"labels": {"team": "hpc"}, "annotations": {"cost": "centre"},
             "tolerations": [{"operator": "Exists"}], "nodeSelector": {"zone": "a"},
@@ -241,7 +245,7 @@ fn what_an_environment_puts_into_pods_is_listed() {
             "imagePullSecrets": [{"name": "registry"}], "imagePullPolicy": "Always"}});
     let environment: ComputeEnvironmentSpec = serde_json::from_value(environment).expect("an environment");
     let members = pod_members(&environment);
-    assert_eq!(members.len(), 10, "{members:?}");
+    assert_eq!(members.len(), 11, "{members:?}");
     assert!(members.contains(&("podDefaults.labels", vec!["team", "hpc"])));
     assert!(pod_members(&ComputeEnvironmentSpec::default()).is_empty());
 }

@@ -69,7 +69,7 @@ fn no_change_widens_a_security_context() {
     assert_eq!(
         security(&plain),
         json!({"privileged": false, "runAsUser": 1000, "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"]}})
+            "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}})
     );
     assert_eq!(changed["spec"]["containers"][0]["image"], "b");
 }
