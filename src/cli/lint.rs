@@ -175,7 +175,7 @@ fn impossible(kind: &str, spec: &Value) -> Option<String> {
         }
         _ => return None,
     };
-    let why = convert::plan(&job, &definition).effective.err()?;
+    let why = convert::bounded_plan(&job, &definition).effective.err()?;
     // A definition need not have values for all of its parameters: its jobs bring them.
     let brought = kind == "JobDefinition" && reason::is_parameter_missing(&why);
     (!brought).then_some(why)

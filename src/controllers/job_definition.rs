@@ -15,7 +15,7 @@ use super::{Context, Outcome, Wake};
 use crate::crd::convert::logging;
 use crate::crd::ignored::{Kind, unsupported_fields};
 use crate::crd::job_definition::{Revision as RevisionEntry, RevisionStatus};
-use crate::crd::{JobDefinition, JobDefinitionStatus};
+use crate::crd::{JobDefinition, JobDefinitionStatus, size};
 use crate::k8s::error::chain;
 use crate::k8s::events::News;
 use crate::k8s::revisions::{aws_name, floor, is_active, register, wanted};
@@ -112,6 +112,7 @@ fn set_conditions(
     let spec = serde_json::to_value(&definition.spec).unwrap_or_default();
     let unsupported = unsupported_fields(Kind::JobDefinition, &spec);
     let logging = logging::look(&definition.spec);
+    let too_large = size::check_definition(&definition.spec).err();
     let newest = newest.and_then(|newest| u32::try_from(newest).ok()).unwrap_or(0);
     let mut conditions = Conditions::of(definition, conditions, now);
     match refused {
@@ -119,6 +120,7 @@ fn set_conditions(
         None if !unsupported.is_empty() => {
             conditions.ready(false, "NotSupported", resources::unsupported(&unsupported));
         }
+        None if too_large.is_some() => conditions.ready(false, "Invalid", too_large.unwrap_or_default()),
         None if !logging.faults.is_empty() => {
             conditions.ready(false, "Invalid", logging.faults.join("; "));
         }

@@ -30,6 +30,7 @@ pub mod scheduling_policy;
 mod schema;
 pub mod session;
 pub mod shared;
+pub mod size;
 pub mod structure;
 #[cfg(test)]
 mod tests;

@@ -106,7 +106,7 @@ async fn definition(call: &Call, spec: &mut BatchJobSpec) -> Result<(), Failure>
         DefinitionRef::parse(call.account.name(Kind::Definition, &reference)?).map_err(Failure::client)?;
     call.may("use", "jobdefinitions", Some(&written.name)).await?;
     let (found, pinned) = call.usable(&reference).await?;
-    let plan = convert::plan(spec, &found.spec);
+    let plan = convert::bounded_plan(spec, &found.spec);
     plan.effective.map_err(Failure::client)?;
     for (resource, _) in &plan.tokens {
         let wanted = call.account.name(Kind::Resource, resource)?;

@@ -342,7 +342,7 @@ async fn readiness(
     if let Some(refusal) = unsupported(Kind::JobDefinition, &definition) {
         return Ok(Err(refusal.into()));
     }
-    let plan = convert::plan(&job.spec, &definition);
+    let plan = convert::bounded_plan(&job.spec, &definition);
     if let Some(why) = wrong_platform(job, &plan, context) {
         return Ok(Err(Readiness::Refused(why).into()));
     }

@@ -11,7 +11,7 @@ use super::record::{
 };
 use super::{retry, rules};
 use crate::pod::PodView;
-use crate::reason;
+use crate::reason::{self, clean};
 use crate::termination::{Class, Ending};
 use crate::waits;
 
@@ -131,7 +131,7 @@ impl Step<'_> {
             pod_name: ran.pod_name.clone(),
             pod_uid: ran.pod_uid.clone(),
             node_name: ran.node_name.clone(),
-            status_reason: cause,
+            status_reason: clean::shorten(&cause, clean::REASON_LIMIT),
             rejected: ending.class == Class::Rejected,
             at: Some(self.now),
         });

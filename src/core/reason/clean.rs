@@ -56,6 +56,12 @@ pub fn shorten(text: &str, limit: usize) -> String {
     format!("{start}{GAP}{end}")
 }
 
+/// At most so many bytes, shortened as [`shorten`] does.
+pub fn within(text: &str, bytes: usize) -> String {
+    let fits = |limit: usize| Some(shorten(text, limit)).filter(|short| short.len() <= bytes);
+    (0..=bytes).rev().find_map(fits).unwrap_or_default()
+}
+
 /// The text with `[redacted]` in place of what follows a key such as `password` and of the user part of
 /// an address.
 pub fn redact(text: &str) -> String {

@@ -214,6 +214,11 @@ pub fn fields_ignored(fields: &[String]) -> String {
     format!("No effect: {}", fields.join(", "))
 }
 
+/// A job or a definition has too much in it, most of that in one member.
+pub fn too_large(path: &str, what: &str, bytes: usize, here: usize, most: usize) -> String {
+    format!("{path}: {what} has {bytes} bytes as JSON, {here} of them here; it may have {most}")
+}
+
 /// The object's name is not the one that AWS's name stands for: nothing finds it by that name.
 pub fn name_has_no_effect(field: &str, slug: &str) -> String {
     format!("{field} (the object would have to be named {slug})")

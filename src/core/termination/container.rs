@@ -6,7 +6,7 @@ use super::host::Host;
 use super::{Class, Ending, waiting};
 use crate::job::record::NamedOutcome;
 use crate::pod::{ContainerRole, ContainerState, ContainerView, PodPhase, PodView};
-use crate::reason;
+use crate::reason::{self, clean};
 
 /// How the message begins when the kubelet could not read the log, for example since it removed it
 /// before (`pkg/kubelet/kuberuntime/kuberuntime_container.go`).
@@ -111,17 +111,23 @@ pub(super) fn last_end(pod: &PodView) -> Option<Timestamp> {
     joint.filter_map(|c| end_of(c)?.finished_at).max()
 }
 
+/// So many bytes have the reasons of all containers of an attempt, where it has several: a status tells of ten attempts.
+const REASONS: usize = 1024;
+
 /// How each of the pod's containers ended, as far as is known, if it has several: those that run to their end before the
 /// others, and the others.
 pub(super) fn outcomes(pod: &PodView) -> (Vec<NamedOutcome>, Vec<NamedOutcome>) {
     let inits = pod.init_containers.iter().filter(|c| c.role == ContainerRole::Init);
     let of = |container| outcome(pod, container);
-    let (inits, others): (Vec<_>, Vec<_>) =
+    let (mut inits, mut others): (Vec<_>, Vec<_>) =
         (inits.map(of).collect(), pod.containers.iter().map(of).collect());
-    match inits.len() + others.len() > 1 {
-        true => (inits, others),
-        false => (Vec::new(), Vec::new()),
+    let count = inits.len() + others.len();
+    if count <= 1 {
+        return (Vec::new(), Vec::new());
     }
+    let reasons = inits.iter_mut().chain(&mut others).filter_map(|outcome| outcome.reason.as_mut());
+    reasons.for_each(|reason| *reason = clean::within(reason, REASONS / count));
+    (inits, others)
 }
 
 fn outcome(pod: &PodView, container: &ContainerView) -> NamedOutcome {

@@ -5,7 +5,7 @@ mod cases;
 
 use batchyard_core::job::decide::{Action, Job, Readiness, Seen, decide};
 use batchyard_core::job::phase::Phase;
-use batchyard_core::job::record::{NamedOutcome, Record};
+use batchyard_core::job::record::{Attempt, NamedOutcome, Record};
 use batchyard_core::order::{After, CONFIG, Until, due};
 use batchyard_core::pod::{
     ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
@@ -499,4 +499,57 @@ fn the_end_of_an_essential_container_stops_the_others() {
         other => panic!("{other:?}"),
     };
     assert_eq!(class(&pod), Class::Succeeded);
+}
+
+/// A status is written whole each time, and everybody who lists jobs gets it.
+#[test]
+fn the_record_of_a_job_keeps_below_100_kib_whatever_is_said_of_its_containers() {
+    for text in ["no such file ", "漢字"] {
+        let message = Some(text.repeat(4096 / text.len()));
+        let failed = |role: ContainerRole, number: usize| {
+            let name = format!("{}{number:03}", "n".repeat(60));
+            let reason = Some("StartError".to_owned());
+            let state = ContainerState::Terminated {
+                exit_code: 128,
+                reason,
+                message: message.clone(),
+                started_at: None,
+                finished_at: Some(at(2)),
+            };
+            let container_id = Some(format!("containerd://{}", "f".repeat(64)));
+            ContainerView { container_id, ..one(&name, role, state) }
+        };
+        let several = |role: ContainerRole| (0..10).map(|number| failed(role, number)).collect::<Vec<_>>();
+        let seen = pod(PodPhase::Failed, several(Essential));
+        let seen = PodView { init_containers: several(Init), ..seen };
+        let Sight::Ended(ending) = see(&seen, 3) else { panic!("it has ended") };
+        let reasons =
+            ending.containers.iter().chain(&ending.init_containers).filter_map(|one| one.reason.as_ref());
+        let (count, bytes) = reasons.fold((0, 0), |(count, bytes), reason| (count + 1, bytes + reason.len()));
+        assert!(count == 20 && (400..=1024).contains(&bytes), "{count} {bytes}");
+        let attempt = |number: u32| Attempt {
+            attempt: number,
+            pod_name: "p".repeat(63),
+            pod_uid: "u".repeat(36),
+            compute_environment: Some("e".repeat(63)),
+            node_name: Some("n".repeat(63)),
+            instance: Some("i".repeat(63)),
+            log_stream_name: Some("s".repeat(256)),
+            started_at: Some(at(1)),
+            stopped_at: Some(at(2)),
+            status_reason: "x".repeat(512),
+            container: ending.container.clone(),
+            containers: ending.containers.clone(),
+            init_containers: ending.init_containers.clone(),
+            decision: None,
+        };
+        let record = Record {
+            attempts: (1..=10).map(attempt).collect(),
+            log_tail: Some("x".repeat(2048)),
+            status_reason: Some("x".repeat(512)),
+            ..Record::default()
+        };
+        let bytes = serde_json::to_string(&record).expect("plain data").len();
+        assert!(bytes < 100 * 1024, "{bytes}");
+    }
 }

@@ -33,6 +33,7 @@ use crate::crd::overrides::{
 };
 use crate::crd::session::Session;
 use crate::crd::shared;
+use crate::crd::size;
 use crate::crd::{BatchJobSpec, JobDefinitionSpec};
 use container::{member, overrides, properties};
 
@@ -107,6 +108,16 @@ impl Plan {
     pub fn vcpus_milli(&self) -> Option<i64> {
         let single = || Some(self.effective.as_ref().ok()?.amounts.vcpus_milli);
         self.gang.as_ref().map(|gang| gang.vcpus_milli()).or_else(single)
+    }
+}
+
+/// Applies a job to its definition, if neither is too large. It takes a look at all that they say, so that it is for whoever
+/// takes a job on.
+pub fn bounded_plan(job: &BatchJobSpec, definition: &JobDefinitionSpec) -> Plan {
+    let plan = plan(job, definition);
+    match size::check_job(job).and_then(|()| size::check_definition(definition)) {
+        Ok(()) => plan,
+        Err(why) => Plan { effective: Err(why), gang: None, session: None, ..plan },
     }
 }
 

@@ -11,3 +11,4 @@ mod pods;
 mod privileges;
 mod reserved;
 mod roles;
+mod sizes;
