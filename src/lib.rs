@@ -17,6 +17,9 @@ pub mod crd;
 pub mod dispatcher;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+#[path = "../fuzz/mod.rs"]
+mod fuzz;
 pub mod gateway;
 pub mod k8s;
 pub mod log_follow;

@@ -15,6 +15,9 @@ mod describe;
 mod end;
 mod environments;
 mod failure;
+#[cfg(test)]
+#[path = "../../fuzz/door.rs"]
+mod fuzz;
 mod jobs;
 mod limits;
 mod list;
