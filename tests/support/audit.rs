@@ -66,6 +66,13 @@ impl Mark {
         Some(Self { log, offset, at: Timestamp::now() })
     }
 
+    /// All that was logged since then.
+    pub(crate) fn text(&self) -> String {
+        let mut log = File::open(&self.log).unwrap_or_else(|e| panic!("{}: {e}", self.log.display()));
+        log.seek(SeekFrom::Start(self.offset)).expect("the audit log grew");
+        BufReader::new(log).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n")
+    }
+
     /// Everything that was written in a namespace since then.
     pub(crate) fn writes(&self, namespace: &str) -> Vec<Write> {
         let mut log = File::open(&self.log).unwrap_or_else(|e| panic!("{}: {e}", self.log.display()));

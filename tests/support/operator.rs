@@ -156,10 +156,20 @@ impl Operator {
     }
 }
 
+/// All that the operators of this process said.
+pub(crate) fn said() -> String {
+    let logs = (0..STARTED.load(Ordering::Relaxed)).map(named);
+    logs.filter_map(|name| fs::read_to_string(program::log(&name)).ok()).collect()
+}
+
+/// What Prometheus reads of the operator that tests share.
+pub(crate) async fn shared_metrics() -> String {
+    SHARED.lock().await.as_ref().and_then(Operator::metrics).unwrap_or_default()
+}
+
 /// The last lines in which the operator spoke of something.
 pub(crate) fn last_words(about: &str) -> String {
-    let logs = (0..STARTED.load(Ordering::Relaxed)).map(named);
-    let text: String = logs.filter_map(|name| fs::read_to_string(program::log(&name)).ok()).collect();
+    let text = said();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains(about)).collect();
     let last = lines[lines.len().saturating_sub(20)..].join("\n");
     if last.is_empty() {
