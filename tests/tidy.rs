@@ -35,7 +35,7 @@ fn sources(folder: &str) -> Vec<Source> {
 }
 
 fn everything() -> Vec<Source> {
-    ["src", "xtask", "tests"].into_iter().flat_map(sources).collect()
+    ["src", "xtask", "tests", "fuzz"].into_iter().flat_map(sources).collect()
 }
 
 /// What the rules find wrong, a line each; `rule` returns findings for one file.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::people::{Person, controller, definition, job, person, refused, tenancy};
 use crate::operator::world::World;
+use crate::support::operator;
 
 /// Somebody who may do what `edit` lets people do with jobs, pods and revisions.
 async fn editor(world: &World) -> Person {
@@ -119,7 +120,8 @@ async fn no_forged_revision_of_a_definition() {
     is_refused("ControllerRevision", forged, "metadata.labels").await;
 }
 
-/// A pod as the operator makes them, made by somebody who may.
+/// A pod as the operator makes them, made by somebody who may. An operator that runs meanwhile deletes it on sight, since it
+/// is of no job.
 async fn attempt(world: &World) -> Api<Pod> {
     let pods: Api<Pod> = world.api();
     let metadata = json!({"labels": {"batchyard.io/job-name": "a"}, "annotations": {"batchyard.io/job": "a/1"},
@@ -133,6 +135,7 @@ async fn attempt(world: &World) -> Api<Pod> {
 
 #[tokio::test]
 async fn no_change_of_what_the_operator_wrote_on_a_pod() {
+    let _alone = operator::exclusive().await;
     let world = tenancy("sec-changed").await;
     attempt(&world).await;
     let ann = editor(&world).await;
@@ -151,6 +154,7 @@ async fn no_change_of_what_the_operator_wrote_on_a_pod() {
 
 #[tokio::test]
 async fn no_opening_of_the_gate_of_a_fenced_pod() {
+    let _alone = operator::exclusive().await;
     let world = tenancy("sec-gate").await;
     attempt(&world).await;
     let ann = editor(&world).await;
@@ -160,6 +164,7 @@ async fn no_opening_of_the_gate_of_a_fenced_pod() {
 
 #[tokio::test]
 async fn a_finalizer_comes_off_and_a_pod_goes_whoever_asks() {
+    let _alone = operator::exclusive().await;
     let world = tenancy("sec-finalizer").await;
     let pods = attempt(&world).await;
     let ann = editor(&world).await;
@@ -175,6 +180,7 @@ async fn a_finalizer_comes_off_and_a_pod_goes_whoever_asks() {
 
 #[tokio::test]
 async fn statuses_are_written_whatever_the_policies_say() {
+    let _alone = operator::exclusive().await;
     let world = tenancy("sec-status").await;
     let pods = attempt(&world).await;
     let rights = json!([{"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
