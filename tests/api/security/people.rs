@@ -158,7 +158,7 @@ pub(super) async fn controller(world: &World, name: &str) -> Person {
     config.auth_info.impersonate = Some(user.clone());
     config.auth_info.impersonate_groups = Some(groups.map(str::to_owned).to_vec());
     let client = Client::try_from(config).expect("a client");
-    Person { client, namespace: world.namespace.clone(), user }
+    Person { client, namespace: world.namespace.clone(), user, token: String::new() }
 }
 
 async fn bind(world: &World, who: &str, kind: &str, role: &str) {
