@@ -2,7 +2,7 @@
 //!
 //! It reads the pod's own log folder of the node, which belongs to the superuser and nobody else may read: so it is the
 //! superuser, without any of the superuser's rights. Where pods may see nothing of their node (`logging.source: API`) it
-//! is nobody in particular and gets everything from a helper ([`super::follower`]). Nothing that it needs holds up the
+//! is nobody in particular and gets everything from a helper (`follower`). Nothing that it needs holds up the
 //! job: what may be missing, the user's Secrets and our own, is optional.
 //!
 //! | in the pod | what |
