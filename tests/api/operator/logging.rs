@@ -379,11 +379,14 @@ async fn the_example_runs_and_its_policy_forbids_what_it_says() {
         let member = "containerProperties.logConfiguration";
         assert_eq!(why, format!("Invalid job definition: {member}: logging.{rule}"), "{name}");
     }
-    for name in ["test", "splunk", "splunk-secret", "policy-env"] {
+    for (name, node) in
+        [("test", "od-ce"), ("splunk", "od-ce"), ("splunk-secret", "od-ce"), ("policy-env", "od-ce-policy")]
+    {
         let job = world.job(name);
         let pod = job.pod(1).await;
         assert_eq!(init_containers(&pod.get().await), [SIDECAR], "{name}");
-        pod.bind().await;
+        // A pod on a node that nobody knows has lost it.
+        pod.bind_to(&format!("{}-{node}", world.namespace)).await;
         reports(&pod, "Running", running(), running()).await;
         job.reaches(Phase::Running).await;
         reports(&pod, "Running", running(), exited(0)).await;
