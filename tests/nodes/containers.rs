@@ -81,8 +81,10 @@ async fn essential_ends(scenario: &Scenario<'_>) -> Result<()> {
     let log = || auxiliary("log", SERVES, json!({}));
     scenario.submit("well", task(vec![container("app", "sleep 1", json!({})), log()])).await;
     scenario.submit("badly", task(vec![container("app", "sleep 1; exit 3", json!({})), log()])).await;
-    let helper = auxiliary("helper", "exit 7", json!({}));
-    scenario.submit("helped", task(vec![container("app", "sleep 2", json!({})), helper])).await;
+    // However late the node starts it, the helper has ended when the app does.
+    let helper = auxiliary("helper", "touch /data/left; exit 7", json!({}));
+    let app = "until [ -e /data/left ]; do sleep 1; done; sleep 1";
+    scenario.submit("helped", task(vec![container("app", app, json!({})), helper])).await;
     let job = scenario.ends("well", &succeeded([exit(0)])).await?;
     are(&job, &[("app", Some(0)), ("log", None)])?;
     let by_rule = exit(3).failed_by_rule("attempts exhausted (1 of 1)");
