@@ -146,7 +146,7 @@ async fn upgraded(scenario: &Scenario<'_>) -> Result<()> {
         scenario.submit(name, second_time_lucky(2)).await;
     }
     scenario.runs(&names[0], 1).await?;
-    scenario.cluster.install(&json!({"podAnnotations": {"batchyard.io/version": "next"}})).await?;
+    scenario.cluster.install(&json!({"podAnnotations": {"example.org/version": "next"}})).await?;
     scenario.cluster.install(&json!({})).await?;
     for name in &names {
         scenario.ends(name, &succeeded([exit(1).retried_by(0), exit(0)])).await?;

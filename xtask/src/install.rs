@@ -62,7 +62,7 @@ fn required(cluster: &Cluster) -> Result<Value> {
     Ok(json!({
         "image": {"repository": "batchyard", "tag": "dev", "pullPolicy": policy},
         "nodeSelector": {"batchyard.io/system": "true"},
-        "podAnnotations": {"batchyard.io/build": build()?},
+        "podAnnotations": {"xtask/build": build()?},
     }))
 }
 
