@@ -134,7 +134,7 @@ impl Call {
         self.has(right, "batch", &format!("{resource}.{GROUP}")).await
     }
 
-    /// The same for what a definition asks for: accounts to act as, and ways out of a container.
+    /// The same for what a definition asks for: accounts to act as, log groups, and ways out of a container.
     ///
     /// # Errors
     /// When it may not, or the API server does not answer.

@@ -110,7 +110,7 @@ pub async fn run(settings: Settings) -> Result<()> {
 
 /// How a look at a log ended.
 enum End {
-    /// The log has no more, for now.
+    /// There is no more of the log yet.
     Read,
     /// It was asked for no more.
     Stopped,

@@ -36,6 +36,10 @@ pub(super) fn environment(spec: &Value, entry: &mut Entry) {
     if is_there(&resources["securityGroupIds"]) || is_there(&resources["subnets"]) {
         entry.change("network", format!("{network}; network: host on the environment gives the node's"));
     }
+    entry.change(
+        "privileges",
+        "containers have no capabilities, and their programs gain none: podSecurity: aws on the environment gives what ECS does",
+    );
     if let Some(role) = resources["instanceRole"].as_str() {
         entry.change(
             "instance role",
