@@ -15,6 +15,11 @@ struct Source {
 
 /// Every Rust file below a folder of the repository.
 fn sources(folder: &str) -> Vec<Source> {
+    files(folder, "rs")
+}
+
+/// Every file with this extension below a folder of the repository.
+fn files(folder: &str, wanted: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join(folder)];
     let mut sources = Vec::new();
@@ -23,7 +28,7 @@ fn sources(folder: &str) -> Vec<Source> {
             let path: PathBuf = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == wanted) {
                 let text = fs::read_to_string(&path).expect("a text file");
                 let path = path.strip_prefix(root).expect("below the root").display().to_string();
                 sources.push(Source { path, text });
@@ -124,4 +129,27 @@ fn dependencies_point_downwards() {
         uses.map(|room| format!("uses {room}, which lies above it")).collect()
     });
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Who is told to bind a role that does not exist has no rights, and is not told why.
+#[test]
+fn roles_that_are_named_are_made_by_the_chart() {
+    const CHART: &str = include_str!("../charts/batchyard/templates/userroles.yaml");
+    let made: Vec<String> = CHART
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("name: {{ $name }}-"))
+        .map(|role| format!("batchyard-{role}"))
+        .collect();
+    let endings =
+        ["admin", "viewer", "submitter", "editor", "accounts", "privileged", "reader", "-capacity-view"];
+    let pages = ["docs", "examples"].into_iter().flat_map(|folder| files(folder, "md"));
+    let named: Vec<Source> = pages.chain(["xtask", "tests"].into_iter().flat_map(sources)).collect();
+    let wrong = findings(&named, |source| {
+        let words = source.text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let roles = words.filter(|word| {
+            word.starts_with("batchyard-") && endings.iter().any(|ending| word.ends_with(ending))
+        });
+        roles.filter(|role| !made.iter().any(|made| made == role)).map(str::to_owned).collect()
+    });
+    assert!(wrong.is_empty() && made.len() > 5, "no role of the chart's userroles.yaml:\n{wrong}");
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams};
 use serde_json::{Value, json};
-use xtask::install::NAMESPACE;
+use xtask::install::{NAMESPACE, ROLES_FOR_POSTS};
 
 use crate::Case;
 use crate::cluster::answer;
@@ -56,12 +56,12 @@ async fn told(scenario: &Scenario<'_>) -> Result<()> {
     outcome
 }
 
-/// A key with the rights that examples/posts/README.md names.
+/// A key with the rights that the posts need.
 async fn reader(scenario: &Scenario<'_>, namespace: &str) -> Result<AccessKey> {
     let (client, name) = (&scenario.cluster.client, "reader");
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     apply(&accounts, &json!({"metadata": {"name": name}})).await;
-    for role in ["edit", "batchyard-queue-admin", "batchyard-environment-admin"] {
+    for role in ROLES_FOR_POSTS {
         let binding = json!({"metadata": {"name": role},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]});

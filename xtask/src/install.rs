@@ -18,6 +18,10 @@ pub const NAMESPACE: &str = "batchyard-system";
 /// The Helm release, which is also the name of the Deployment.
 pub const RELEASE: &str = "batchyard";
 
+/// Who has these may do all that the posts do: `examples/posts/README.md` names them.
+pub const ROLES_FOR_POSTS: [&str; 4] =
+    ["edit", "batchyard-batch-admin", "batchyard-batch-privileged", "batchyard-environment-admin"];
+
 /// Gives the operator's image to the nodes and installs the chart, or upgrades what is there.
 ///
 /// `values` are added to what the cluster asks for. Returns once the operator is ready, and it is

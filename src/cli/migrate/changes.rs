@@ -304,22 +304,27 @@ mod tests {
     fn of_environments() {
         let of = |resources: Value| json!({"type": "MANAGED", "computeResources": resources});
         let serverless = "nodes: the cluster's serverless nodes";
+        let privileges = "privileges: containers have no capabilities";
         for (spec, wanted) in [
-            (of(json!({"type": "SPOT"})), &["nodes: existing spot nodes"][..]),
-            (of(json!({"type": "EC2", "subnets": []})), &["nodes: existing nodes that are no spot nodes"]),
+            (of(json!({"type": "SPOT"})), &["nodes: existing spot nodes", privileges][..]),
+            (
+                of(json!({"type": "EC2", "subnets": []})),
+                &["nodes: existing nodes that are no spot nodes", privileges],
+            ),
             (
                 of(json!({"type": "FARGATE", "securityGroupIds": ["sg"]})),
-                &[serverless, "network: pods have the pod network"],
+                &[serverless, "network: pods have the pod network", privileges],
             ),
             (
                 of(json!({"type": "ECS_MANAGED_INSTANCES"})),
-                &["nodes: there are no instances that ECS manages"],
+                &["nodes: there are no instances that ECS manages", privileges],
             ),
-            (json!({"type": "UNMANAGED"}), &["nodes: UNMANAGED"]),
+            (json!({"type": "UNMANAGED"}), &["nodes: UNMANAGED", privileges]),
             (
                 of(json!({"type": "EC2", "instanceRole": "r", "launchTemplate": {"launchTemplateId": "l"}})),
                 &[
                     "nodes: ",
+                    privileges,
                     "instance role: jobs without a jobRoleArn had the rights of r",
                     "launch template: its user data",
                 ],
@@ -327,7 +332,7 @@ mod tests {
             (
                 json!({"computeResources": {"type": "EC2"}, "provisioner": {"karpenter": {}},
                     "eksConfiguration": {"eksClusterArn": "c", "kubernetesNamespace": "n"}}),
-                &["namespace: jobs ran in namespace n of c"],
+                &[privileges, "namespace: jobs ran in namespace n of c"],
             ),
         ] {
             says(spec, wanted);

@@ -18,8 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const REGION: &str = "us-east-1";
 /// Whose rights the key has.
 const CALLER: &str = "reader";
-/// Those that examples/posts/README.md names.
-const ROLES: [&str; 3] = ["edit", "batchyard-queue-admin", "batchyard-environment-admin"];
 /// Environments belong to the whole cluster and do not go with the namespace.
 const ENVIRONMENTS: [&str; 2] = ["compute-0", "dcv-gpu-ce-e5c81e"];
 /// Each command is shown before what it prints.
@@ -207,7 +205,7 @@ impl Drop for Aws {
 /// Makes somebody with the rights that the posts need, and a key for that.
 fn key(cluster: &Cluster, namespace: &str) -> Result<Vec<(String, String)>> {
     output(&mut cluster.kubectl(["--namespace", namespace, "create", "serviceaccount", CALLER]))?;
-    for role in ROLES {
+    for role in install::ROLES_FOR_POSTS {
         let mut bind = cluster.kubectl(["--namespace", namespace, "create", "rolebinding", role]);
         bind.args(["--clusterrole", role, "--serviceaccount", &format!("{namespace}:{CALLER}")]);
         output(&mut bind)?;
