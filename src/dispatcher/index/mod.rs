@@ -111,6 +111,9 @@ impl Index {
 
     /// Looks at what changed in the caches, all of it if the terms did.
     pub fn view(&mut self, caches: &Caches, dispatch: &Dispatch, notices: &Notices, now: Timestamp) -> View {
+        // Before the jobs are looked at: a pod that lets go of its room meanwhile lets go of it in the next cycle, in which its
+        // job, if it is to be tried again, is in line before those that came after it.
+        let (nodes, taken) = (caches.nodes.state(), caches.pods.taken());
         let objects = caches.queues.state();
         let mut queues: Vec<Queue> = objects.iter().map(|object| queue(object, caches, dispatch)).collect();
         // Of the same objects, and before the jobs are looked at: what comes meanwhile shows in the next cycle.
@@ -122,7 +125,6 @@ impl Index {
                 line.tell(queue, now);
             }
         }
-        let (nodes, taken) = (caches.nodes.state(), caches.pods.taken());
         let (environments, pools) = environments(caches, dispatch, &nodes, &taken.vcpus_milli, notices);
         let rooms = rooms(&nodes, &taken);
         let tokens = tokens::left(caches, dispatch, &taken.holders);

@@ -244,6 +244,55 @@ async fn what_a_job_used_counts_once() {
     assert!(view.snapshot.queues[0].shares.as_ref().is_some_and(|shares| shares.active.is_empty()));
 }
 
+/// A pod lets go of its room at any moment of a cycle: whoever sees the room sees its job in line, which goes first.
+#[tokio::test]
+async fn room_is_not_seen_before_the_job_that_had_it() {
+    let mut world = World::new();
+    world.take(&Step::Queue { queue: 0, fair: false, enabled: true });
+    let pool = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "ComputeEnvironment",
+        "metadata": {"name": "ns.pool", "uid": "e"}, "spec": {"type": "MANAGED",
+            "computeResources": {"type": "EC2", "maxvCpus": 2}, "provisioner": {"static": {}}}});
+    let pool = serde_json::from_value(pool).expect("an environment");
+    world.feeds.environments.deliver([Event::Apply(pool)]);
+    let attempt = json!({"attempt": 1, "podName": "p", "podUid": pod_uid(1), "startedAt": "1970-01-01T00:55:00Z",
+        "stoppedAt": "1970-01-01T01:00:00Z", "statusReason": "Essential container in task exited"});
+    world.tell("RUNNABLE", json!({"attempts": [attempt]}));
+    let World { caches, dispatch, feeds: Feeds { pods: mut feed, .. }, mut kept, mut version, .. } = world;
+    for round in 0..400 {
+        let mut changed = |finished: bool| {
+            version += 1;
+            let mut pod = pod(
+                &pod_uid(1),
+                &uid(1),
+                json!({"resourceVersion": version.to_string(), "annotations":
+                    {meta::VCPUS_MILLI: "2000", meta::COMPUTE_ENVIRONMENT: "ns.pool"}}),
+            );
+            if finished {
+                pod.metadata.finalizers = None;
+                pod.status.iter_mut().for_each(|status| status.phase = Some("Failed".into()));
+            }
+            Event::Apply(pod)
+        };
+        feed.deliver([changed(false)]);
+        let end = changed(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (0..round % 200 * 10).for_each(|_| std::hint::spin_loop());
+                feed.deliver([end]);
+            });
+            loop {
+                let view = kept.view(&caches, &dispatch, &Notices::default(), Timestamp::UNIX_EPOCH);
+                let has_room = view.snapshot.environments["ns.pool"].used_vcpus_milli == 0;
+                let waits = !view.snapshot.queues[0].waiting.is_empty();
+                assert!(waits || !has_room, "somebody else gets the room, in round {round}");
+                if has_room {
+                    break;
+                }
+            }
+        });
+    }
+}
+
 fn uid(job: usize) -> String {
     format!("job-{job}")
 }
