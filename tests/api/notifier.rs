@@ -14,6 +14,7 @@ use crate::support::client::apply;
 use crate::support::mail::Server;
 use crate::support::notifier::{Notifier, alone};
 use crate::support::receiver::Receiver;
+use crate::support::roles::Servant;
 use crate::support::{audit, wait};
 
 /// All phases that can be told.
@@ -169,6 +170,7 @@ async fn a_restart_loses_nothing() {
 async fn a_secret_that_comes_late_and_a_url_that_is_mended() {
     let _alone = alone().await;
     let world = World::with_queue("notify-secret").await;
+    Servant::Notifier.installed_in(&world.user, &world.namespace).await;
     let receiver = Receiver::tls().await;
     let notifier = Notifier::start().await;
     let header = json!([{"name": "Authorization", "valueFrom": {"name": "hook", "key": "token"}}]);
@@ -204,6 +206,7 @@ async fn a_recipient_who_is_refused_for_now_delays_no_other() {
     let Some(mut server) = Server::start("STARTTLS") else { return };
     let _alone = alone().await;
     let world = World::with_queue("notify-mail").await;
+    Servant::Notifier.installed_in(&world.user, &world.namespace).await;
     let notifier = Notifier::start().await;
     let secret =
         json!({"metadata": {"name": "mail"}, "stringData": {"username": "batch", "password": "sesame"}});

@@ -125,11 +125,26 @@ async fn furnished(user: &Client, namespace: &str, shape: Shape) -> Operator {
 pub(crate) async fn furniture(user: &Client, namespace: &str, shape: Shape) -> Operator {
     let operator = Operator::start(NAME);
     operator.leads().await;
+    let room = Room { vcpus: SLOTS, annotations: annotations() };
+    furnish(user, namespace, shape, &room).await;
+    operator
+}
+
+/// An environment.
+pub(crate) struct Room {
+    /// How many jobs of one vCPU run in it at a time.
+    pub(crate) vcpus: usize,
+    /// What tells kwok how its pods behave.
+    pub(crate) annotations: Value,
+}
+
+/// Makes the environment and the queues of a namespace, and waits for them.
+pub(crate) async fn furnish(user: &Client, namespace: &str, shape: Shape, room: &Room) {
     let environment = json!({"metadata": {"name": format!("{namespace}.pool")}, "spec": {
         "type": "MANAGED",
-        "computeResources": {"type": "EC2", "maxvCpus": SLOTS},
+        "computeResources": {"type": "EC2", "maxvCpus": room.vcpus},
         "provisioner": {"static": {"nodeSelector": nodes()}},
-        "podDefaults": {"tolerations": tolerations(), "annotations": annotations()},
+        "podDefaults": {"tolerations": tolerations(), "annotations": room.annotations},
     }});
     apply(&Api::<ComputeEnvironment>::all(user.clone()), &environment).await;
     let policies = Api::<SchedulingPolicy>::namespaced(user.clone(), namespace);
@@ -150,7 +165,6 @@ pub(crate) async fn furniture(user: &Client, namespace: &str, shape: Shape) -> O
         })
         .await;
     }
-    operator
 }
 
 /// Jobs that the operator accepted in an earlier life.
@@ -256,7 +270,7 @@ async fn written(
     counts
 }
 
-async fn remove(user: &Client, namespace: &str) {
+pub(crate) async fn remove(user: &Client, namespace: &str) {
     let namespaces = Api::<Namespace>::all(user.clone());
     let uid = namespaces.get(namespace).await.expect("it exists").uid().unwrap_or_default();
     namespaces.delete(namespace, &DeleteParams::default()).await.expect("it can be deleted");

@@ -14,6 +14,7 @@ use crate::proxy::{Fault, Moment, Request};
 use crate::stories;
 use crate::support::client::{TEST_LABEL, apply};
 use crate::support::operator::{self, Operator};
+use crate::support::roles::Servant;
 use crate::support::wait;
 
 /// How long an operator without a bug has for these few stories, many times over.
@@ -138,6 +139,7 @@ async fn another(arena: &Arena, bug: &str) -> Operator {
     let elsewhere = format!("{}-elsewhere", arena.prefix);
     let namespace = json!({"metadata": {"name": elsewhere, "labels": {TEST_LABEL: "true"}}});
     apply(&Api::<Namespace>::all(arena.user.clone()), &namespace).await;
+    Servant::Operator.installed_in(&arena.user, &elsewhere).await;
     let arguments = ["--namespace", &elsewhere, "--seeded-bug", bug];
     let second = Operator::start_at(&arena.proxy.kubeconfig(), operator::NAME, "60", &arguments);
     second.leads().await;

@@ -13,6 +13,7 @@ use crate::arena::Arena;
 use crate::proxy::Fault;
 use crate::support::client::apply;
 use crate::support::operator::{self, Operator};
+use crate::support::roles::Servant;
 
 /// The operator's own namespace and its lease.
 const SYSTEM: (&str, &str) = ("batchyard-system", "batchyard-operator");
@@ -79,6 +80,7 @@ async fn b1_two_operators_lead_at_once_and_do_no_harm() {
         &json!({"metadata": {"name": elsewhere, "labels": label}}),
     )
     .await;
+    Servant::Operator.installed_in(&arena.user, &elsewhere).await;
     let second =
         Operator::start_at(&arena.proxy.kubeconfig(), operator::NAME, "60", &["--namespace", &elsewhere]);
     second.leads().await;

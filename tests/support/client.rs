@@ -14,6 +14,7 @@ use kube::{Api, Client, Config, Resource};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::roles::{self, Servant};
 use super::wait;
 
 /// The variable with the path of the kubeconfig. It has a name of its own so that no test ever touches the cluster
@@ -29,7 +30,7 @@ pub(crate) enum Actor {
     Scheduler,
     /// Reports what became of pods.
     Kubelet,
-    /// The operator, where a test stands between it and the API server.
+    /// The operator, where a test stands between it and the API server: it has the rights that the chart gives it.
     Operator,
 }
 
@@ -40,7 +41,7 @@ impl Actor {
             Self::User => "test-user",
             Self::Scheduler => "test-scheduler",
             Self::Kubelet => "test-kubelet",
-            Self::Operator => "operator",
+            Self::Operator => Servant::Operator.user(),
         }
     }
 }
@@ -64,9 +65,8 @@ pub(crate) fn kubeconfig() -> PathBuf {
 /// A client for somebody. The kinds of Batchyard are installed when it is returned.
 pub(crate) async fn connect(actor: Actor) -> Client {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let client = client(actor).await;
-    INSTALLED.get_or_init(|| install(client.clone())).await;
-    client
+    INSTALLED.get_or_init(|| async { install(client(Actor::User).await).await }).await;
+    client(actor).await
 }
 
 async fn client(actor: Actor) -> Client {
@@ -78,17 +78,19 @@ async fn client(actor: Actor) -> Client {
     // Whoever tests decides what is tried again.
     config.default_retry = false;
     config.auth_info.impersonate = Some(actor.name().to_owned());
-    config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
+    let group = if actor == Actor::Operator { "system:authenticated" } else { "system:masters" };
+    config.auth_info.impersonate_groups = Some(vec![group.to_owned()]);
     Client::try_from(config).expect("a client")
 }
 
 /// The namespace of the operator's lease.
-const SYSTEM: &str = "batchyard-system";
+pub(crate) const SYSTEM: &str = "batchyard-system";
 
-/// Installs the kinds as they are in this tree, and makes the operator's namespace.
+/// Installs the kinds as they are in this tree, and makes the operator's namespace and the roles.
 async fn install(client: Client) {
     let system = json!({"metadata": {"name": SYSTEM}});
     apply(&Api::<Namespace>::all(client.clone()), &system).await;
+    roles::install(&client).await;
     let api: Api<CustomResourceDefinition> = Api::all(client);
     for crd in crd::all() {
         apply(&api, &crd).await;

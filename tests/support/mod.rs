@@ -9,4 +9,5 @@ pub(crate) mod notifier;
 pub(crate) mod operator;
 pub(crate) mod program;
 pub(crate) mod receiver;
+pub(crate) mod roles;
 pub(crate) mod wait;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::program::{Program, free_address};
-use super::{client, wait};
+use super::roles::Servant;
+use super::wait;
 
 /// The name of each notifier that follows another: it need not wait for the lease to expire.
 const NAME: &str = "notifier-0";
@@ -35,7 +36,7 @@ impl Notifier {
     pub(crate) async fn start_with(status_seconds: &str) -> Self {
         let address = free_address();
         let name = format!("notifier-{}", STARTED.fetch_add(1, Ordering::Relaxed));
-        let program = Program::start(name, &client::kubeconfig(), |command| {
+        let program = Program::start(name, &Servant::Notifier.kubeconfig(), |command| {
             command
                 .arg("notifier")
                 .args(["--pod-name", NAME, "--lease-duration-seconds", "60"])

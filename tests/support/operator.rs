@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::program::{self, Program, free_address};
+use super::roles::Servant;
 use super::{client, wait};
 
 /// The name of every operator that follows another. One of the same name needs not wait for the lease to expire, even
@@ -68,7 +69,12 @@ impl Operator {
 
     /// Starts it with a lease of so many seconds.
     pub(crate) fn start_with(name: &str, lease_seconds: &str) -> Self {
-        Self::start_at(&client::kubeconfig(), name, lease_seconds, &[])
+        Self::start_told(name, lease_seconds, &[])
+    }
+
+    /// Starts it with more arguments.
+    pub(crate) fn start_told(name: &str, lease_seconds: &str, more: &[&str]) -> Self {
+        Self::start_at(&Servant::Operator.kubeconfig(), name, lease_seconds, more)
     }
 
     /// Starts it on the way to the API server that a kubeconfig says, with more arguments.

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod capture;
 pub mod cluster;
+mod crate_tool;
 pub mod crds;
 mod debian;
 pub mod demo;
@@ -12,5 +13,7 @@ pub mod install;
 pub mod interrupt;
 pub mod package;
 pub mod process;
+pub mod rights;
+pub mod sbom;
 pub mod step;
 pub mod test;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, capture, cluster, crds, demo, faults, package, test};
+use xtask::{bench, capture, cluster, crds, demo, faults, package, sbom, test};
 
 /// What people run in this repository.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Task {
     Crds(crds::CrdsArgs),
     /// The kubectl plugin as an archive, and its manifest for krew
     Package(package::PackageArgs),
+    /// The crates in what is shipped, in the format of CycloneDX
+    Sbom(sbom::SbomArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Task::Capture(args) => capture::run(&args),
         Task::Crds(args) => crds::run(&args),
         Task::Package(args) => package::run(&args),
+        Task::Sbom(args) => sbom::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,66 +12,26 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use batchyard::k8s::access_key::{AccessKey, Binding};
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::config::Kubeconfig;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 use super::relay::Relay;
-use crate::support::client::{Actor, apply, connect, kubeconfig};
+pub(crate) use crate::support::client::SYSTEM;
+use crate::support::client::{Actor, apply, connect};
 use crate::support::program::{Program, free_address, get};
+use crate::support::roles::Servant;
 use crate::support::wait;
 
-/// The namespace of the gateway's keys.
-pub(crate) const SYSTEM: &str = "batchyard-system";
 pub(crate) const REGION: &str = "us-east-1";
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
-/// As whom the gateway of tests is known.
-const USER: &str = "test-gateway";
-
 /// A kubeconfig of somebody with the rights that the chart gives the gateway, and no others.
-async fn restricted() -> &'static PathBuf {
-    static MADE: OnceCell<PathBuf> = OnceCell::const_new();
-    MADE.get_or_init(|| async {
-        let user = connect(Actor::User).await;
-        let subjects = json!([{"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}]);
-        let reference =
-            |kind: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": USER});
-        let both = [rules("ClusterRole", 1), rules("ClusterRole", 2)].concat();
-        let role = json!({"metadata": {"name": USER}, "rules": both});
-        apply(&Api::<ClusterRole>::all(user.clone()), &role).await;
-        let binding =
-            json!({"metadata": {"name": USER}, "roleRef": reference("ClusterRole"), "subjects": subjects});
-        apply(&Api::<ClusterRoleBinding>::all(user.clone()), &binding).await;
-        let role = json!({"metadata": {"name": USER}, "rules": rules("Role", 1)});
-        apply(&Api::<Role>::namespaced(user.clone(), SYSTEM), &role).await;
-        let binding = json!({"metadata": {"name": USER}, "roleRef": reference("Role"), "subjects": subjects});
-        apply(&Api::<RoleBinding>::namespaced(user, SYSTEM), &binding).await;
-        let mut config = Kubeconfig::read_from(kubeconfig()).expect("a kubeconfig");
-        for named in &mut config.auth_infos {
-            let info = named.auth_info.get_or_insert_default();
-            info.impersonate = Some(USER.to_owned());
-            info.impersonate_groups = Some(vec!["system:authenticated".to_owned()]);
-        }
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("gateway.kubeconfig");
-        fs::write(&path, serde_json::to_string(&config).expect("plain data")).expect("it can be written");
-        path
-    })
-    .await
-}
-
-/// The rules that the chart states for a role: the first of its kind, or a later one.
-fn rules(kind: &str, number: usize) -> Vec<Value> {
-    let chart = include_str!("../../../charts/batchyard/templates/gateway.yaml");
-    let part = chart.split(&format!("\nkind: {kind}\n")).nth(number).expect("the chart has it");
-    let rules = part.split("\nrules:\n").nth(1).and_then(|rules| rules.split("\n---").next()).expect("rules");
-    // Conditions stand in lines of their own; here all of them hold.
-    let rules: Vec<&str> = rules.lines().filter(|line| !line.contains("{{")).collect();
-    serde_saphyr::from_str(&rules.join("\n")).expect("YAML without templates")
+async fn restricted() -> PathBuf {
+    connect(Actor::User).await;
+    Servant::Gateway.kubeconfig()
 }
 
 /// A running gateway; it ends with this value.
@@ -89,7 +49,7 @@ impl Door {
 
     /// Starts one that says so much, and waits until it serves.
     pub(crate) async fn start(more: &[&str], says: &str) -> Self {
-        Self::with(restricted().await, more, says).await
+        Self::with(&restricted().await, more, says).await
     }
 
     /// Starts one that reaches the API server by a relay.

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::kubelet::PodHandle;
 use super::world::{JobHandle, World, container, job, merge};
-use crate::support::client::kubeconfig;
 use crate::support::operator::{self, Operator};
 use crate::support::{nodes, wait};
 
@@ -269,7 +268,7 @@ async fn what_cannot_be_run_on_many_nodes_is_refused_by_name() {
 async fn a_job_of_which_a_part_finds_no_host_is_taken_back_whole() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("gang-half").await;
-    let operator = Operator::start_at(&kubeconfig(), operator::NAME, "60", &["--gang-timeout-seconds", "3"]);
+    let operator = Operator::start_told(operator::NAME, "60", &["--gang-timeout-seconds", "3"]);
     world.furnish().await;
     let job = world.submit("job", gang(2, json!({}))).await;
     let pods = job.nodes(2, 1).await;

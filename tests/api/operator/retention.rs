@@ -7,7 +7,7 @@ use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
 use super::world::{World, job};
-use crate::support::client::{apply, kubeconfig, object};
+use crate::support::client::{apply, object};
 use crate::support::operator::{self, Operator};
 use crate::support::wait;
 
@@ -21,7 +21,7 @@ async fn jobs_from_git_run_once_however_long_they_are_applied() {
     let _exclusive = operator::exclusive().await;
     let world = World::without_operator("gitops").await;
     let more = ["--finished-job-ttl-seconds", TTL];
-    let operator = Operator::start_at(&kubeconfig(), operator::NAME, "15", &more);
+    let operator = Operator::start_told(operator::NAME, "15", &more);
     world.furnish().await;
     let jobs = world.api::<BatchJob>();
     let manifests = ["single", "array"].map(|name| {

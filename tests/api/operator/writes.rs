@@ -17,7 +17,6 @@ use serde_json::json;
 use super::kubelet::PodHandle;
 use super::world::{SETTLES, World, job};
 use crate::support::audit::{self, Mark, Write};
-use crate::support::client::kubeconfig;
 use crate::support::operator::{self, Operator};
 use crate::support::wait;
 
@@ -111,7 +110,7 @@ async fn many_jobs_at_once() {
     let world = World::without_operator("writes-load").await;
     // A machine that is busy with other things takes long for each step; only what is slow is written.
     let patient = ["--busy-progress-seconds", "3600"];
-    let operator = Operator::start_at(&kubeconfig(), operator::NAME, "60", &patient);
+    let operator = Operator::start_told(operator::NAME, "60", &patient);
     world.furnish().await;
     let large = world.node("large", "pool", JOBS as u32).await;
     world.settle().await;

@@ -18,6 +18,7 @@ use crate::operator::world::{World, job};
 use crate::support::client::apply;
 use crate::support::notifier::{Notifier, alone};
 use crate::support::receiver::Receiver;
+use crate::support::roles::Servant;
 use crate::support::{audit, operator, program, wait};
 
 /// A secret, and the only places where it may stand.
@@ -280,6 +281,7 @@ async fn no_secret_is_told_to_anybody() {
     let world = World::with_queue("sec-canaries").await;
     let logging = json!({"awslogs": {"credentialsSecret": "cloudwatch", "region": "eu-west-1"}});
     world.changed_environment("pool", json!({"logging": logging})).await;
+    Servant::Notifier.installed_in(&world.user, &world.namespace).await;
     let (mark, receiver) = (audit::mark(), Receiver::tls().await);
     let mut aviary = Aviary { run: world.namespace.clone(), canaries: Vec::new() };
     let (door, notifier) = (Door::open(&[]).await, Notifier::start().await);

@@ -1,4 +1,4 @@
-//! Who reads the metrics. The gateway's stand for all: nobody has to wait for its turn to serve them.
+//! Who reads the metrics of each program, which asks the API server with the rights that the chart gives it.
 
 use axum::http::{Request, StatusCode};
 use kube::config::AuthInfo;
@@ -6,23 +6,29 @@ use kube::{Client, Config, Error};
 use serde_json::json;
 
 use super::people::{cluster_role, person, tenancy};
-use crate::support::client::kubeconfig;
+use crate::support::notifier;
 use crate::support::program::{Program, free_address, get};
-use crate::support::wait;
+use crate::support::roles::Servant;
+use crate::support::{operator, wait};
 
-/// The metrics of a gateway of the test's own.
+/// The metrics of a program of the test's own.
 struct Served {
     address: std::net::SocketAddr,
     _program: Program,
 }
 
 impl Served {
-    async fn start(namespace: &str) -> Self {
+    async fn start(servant: Servant) -> Self {
         let address = free_address();
-        let program = Program::start("guarded-metrics".to_owned(), &kubeconfig(), |command| {
-            command.args(["gateway", "--namespace", namespace, "--address", &free_address().to_string()]);
-            command.args(["--metrics-authorization", "true", "--metrics-address", &address.to_string()]);
-        });
+        let program =
+            Program::start(format!("metrics-of-{}", servant.user()), &servant.kubeconfig(), |command| {
+                match servant {
+                    Servant::Operator => command.args(["operator", "--pod-name", "stands-by"]),
+                    Servant::Gateway => command.args(["gateway", "--address", &free_address().to_string()]),
+                    Servant::Notifier => command.args(["notifier", "--pod-name", "stands-by"]),
+                };
+                command.args(["--metrics-authorization", "true", "--metrics-address", &address.to_string()]);
+            });
         let served = Self { address, _program: program };
         wait::answer("the metrics to be served", "", || async { served.get("/healthz", None).await.ok() })
             .await;
@@ -52,10 +58,10 @@ impl Served {
     }
 }
 
-#[tokio::test]
-async fn no_metrics_without_a_token_that_may_get_them() {
-    let world = tenancy("sec-metrics").await;
-    let served = Served::start(&world.namespace).await;
+/// Nobody reads them without TLS, without a token, or without the right to.
+async fn are_guarded(name: &str, servant: Servant) {
+    let world = tenancy(name).await;
+    let served = Served::start(servant).await;
     assert_eq!(get(served.address, "/metrics"), None, "nobody reads them without TLS");
     served.refuses(None, StatusCode::UNAUTHORIZED, "a bearer token").await;
     served.refuses(Some("guessed"), StatusCode::UNAUTHORIZED, "a bearer token").await;
@@ -69,4 +75,22 @@ async fn no_metrics_without_a_token_that_may_get_them() {
     })
     .await;
     assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn no_metrics_of_the_operator_without_a_token_that_may_get_them() {
+    // While one leads, the test's own stands by.
+    let _leads = operator::shared().await;
+    are_guarded("sec-metrics-operator", Servant::Operator).await;
+}
+
+#[tokio::test]
+async fn no_metrics_of_the_gateway_without_a_token_that_may_get_them() {
+    are_guarded("sec-metrics-gateway", Servant::Gateway).await;
+}
+
+#[tokio::test]
+async fn no_metrics_of_the_notifier_without_a_token_that_may_get_them() {
+    let _alone = notifier::alone().await;
+    are_guarded("sec-metrics-notifier", Servant::Notifier).await;
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::report::Counts;
 use crate::cluster;
 use crate::process::output;
+use crate::rights::Roles;
 
 /// Lints the chart and renders it with its own values and with every feature on.
 pub(super) fn check() -> Result<Counts> {
@@ -46,6 +47,15 @@ pub(super) fn check() -> Result<Counts> {
     );
     counts.add(Counts::one());
     Ok(counts)
+}
+
+/// What the chart allows its programs when every feature is on.
+pub(super) fn roles() -> Result<Roles> {
+    let chart = cluster::repository()?.join("charts/batchyard");
+    // Of the name that it has by default.
+    let mut command = helm(&["template", "batchyard", "--set", "serviceAccount.name="])?;
+    command.arg("--values").arg(chart.join("ci/everything-values.yaml")).arg(&chart);
+    Roles::rendered(&output(&mut command)?)
 }
 
 /// Every policy stands in the rendered chart as it is, and is bound: it denies.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::cargo::{cargo, check, on, tests};
 use super::report::{Counts, Report};
@@ -10,7 +10,8 @@ use super::{Part, chart, deny};
 use crate::capture::{self, Tally};
 use crate::cluster::{self, Cluster, Options, Provider};
 use crate::process::{on_path, output};
-use crate::{crds, interrupt};
+use crate::rights::Calls;
+use crate::{crds, interrupt, sbom};
 
 /// How many tests at the level of the API run at once; they mostly wait.
 const API_THREADS: usize = 8;
@@ -20,7 +21,9 @@ const API_THREADS: usize = 8;
 pub(super) fn tools(report: &mut Report, unit: bool, clusters: [bool; 4]) {
     let [api, soak, karpenter, nodes] = clusters;
     if unit {
-        report.stage(Part::Tools, "cargo-deny", deny::build);
+        for tool in [deny::TOOL, sbom::TOOL] {
+            report.stage(Part::Tools, tool.name, || tool.build().map(|()| Counts::one()));
+        }
         if on_path("go") {
             report.stage(Part::Tools, "helm", || cluster::tool("helm").map(|_| Counts::one()));
         }
@@ -70,6 +73,7 @@ pub(super) fn unit(report: &mut Report, long: bool) {
         }
     });
     stage("dependencies", &mut deny::check);
+    stage("SBOM", &mut || sbom::write(&cluster::repository()?.join("target/sbom")).map(|_| Counts::one()));
     stage("the program for multi-node jobs", &mut || {
         if on_path("go") { ring() } else { Ok(Counts::skipped("it is written in Go, which is missing")) }
     });
@@ -176,6 +180,14 @@ fn with_cluster(
     });
     if let Some(cluster) = made {
         report.stage(part, title, || test(&cluster));
+        if let Some(log) = &cluster.audit_log {
+            let mut calls = Calls::default();
+            report.stage(part, "nothing is refused to our programs", || {
+                calls = Calls::read(log)?;
+                none(&calls.refused())
+            });
+            report.calls.join(calls);
+        }
     }
     if stood || keep {
         return;
@@ -185,6 +197,24 @@ fn with_cluster(
     interrupt::clean_up_begins();
     report.stage(part, "remove the cluster", || cluster::down(&options.name).map(|()| Counts::one()));
     interrupt::clean_up_ends(asked);
+}
+
+/// What the roles of the chart allow is needed by somebody.
+pub(super) fn rights(report: &mut Report) {
+    let calls = std::mem::take(&mut report.calls);
+    report.stage(Part::Nodes, "our programs may do nothing that they do not do", || {
+        if on_path("go") {
+            none(&calls.unused(&chart::roles()?))
+        } else {
+            Ok(Counts::skipped("the roles of the chart: Helm is built with Go, which is missing"))
+        }
+    });
+}
+
+/// Passes if nothing was found.
+fn none(found: &[String]) -> Result<Counts> {
+    ensure!(found.is_empty(), "{}", found.join("\n"));
+    Ok(Counts::one())
 }
 
 fn answers(cluster: &Cluster) -> bool {

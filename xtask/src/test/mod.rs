@@ -105,6 +105,9 @@ pub fn run(args: &TestArgs) -> Result<()> {
     if wants(Level::Nodes) {
         levels::nodes(&mut report, args.long, args.keep);
     }
+    if args.level == Level::All {
+        levels::rights(&mut report);
+    }
     report.print();
     if interrupt::was_asked() {
         bail!("interrupted");

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::Part;
 use crate::interrupt;
+use crate::rights::Calls;
 use crate::step::say;
 
 /// What came of one stage.
@@ -50,6 +51,8 @@ struct Stage {
 #[derive(Default)]
 pub(super) struct Report {
     stages: Vec<Stage>,
+    /// What the programs of the chart asked of all clusters.
+    pub(super) calls: Calls,
 }
 
 impl Report {
