@@ -9,7 +9,7 @@ WORKDIR /src
 # cargo auditable writes into the program which crates it is made of, for scanners of images; the other one lists them in a
 # file for people.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    cargo install --locked cargo-auditable@0.7.2 cargo-cyclonedx@0.5.9
+    cargo install --locked cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY xtask xtask

@@ -9,6 +9,7 @@ mod door;
 mod relay;
 
 mod contender;
+mod fairness;
 mod meter;
 mod round;
 mod submissions;
@@ -27,7 +28,7 @@ use crate::round::{Outcome, Shape, play};
 /// Batchyard beside its peers, on the cluster of BATCHYARD_TEST_KUBECONFIG.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Jobs that are submitted at once
+    /// Jobs that are submitted at once; 0 leaves out whatever is compared with others
     #[arg(long, default_value_t = 2_000)]
     jobs: usize,
     /// Jobs that wait behind others in 1,000 shares; 0 leaves this out
@@ -39,6 +40,9 @@ struct Args {
     /// Jobs that are submitted by the AWS API, and as many that are created as objects; 0 leaves them out
     #[arg(long, default_value_t = 2_000)]
     submissions: usize,
+    /// Jobs that another team lets wait while one team's single jobs are timed, beside other mischief; 0 leaves it out
+    #[arg(long, default_value_t = 0)]
+    crowd: usize,
     /// Where the numbers are written as JSON
     #[arg(long)]
     json: Option<std::path::PathBuf>,
@@ -56,10 +60,13 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let at_once = Shape { jobs: args.jobs, queues: 1, ..Shape::default() };
     let mut outcomes = Vec::new();
-    for contender in Contender::ALL {
+    for contender in Contender::ALL.into_iter().filter(|_| args.jobs > 0) {
         outcomes.push(play(contender, at_once).await);
     }
-    let many_queues = play(Contender::Batchyard, Shape { queues: QUEUES, ..at_once }).await;
+    let many_queues = match args.jobs {
+        0 => None,
+        _ => Some(play(Contender::Batchyard, Shape { queues: QUEUES, ..at_once }).await),
+    };
     let mut arrays = Vec::new();
     for contender in Contender::WHOLE.into_iter().filter(|_| args.children > 0) {
         arrays.push(play(contender, Shape { jobs: args.children, ..at_once }).await);
@@ -76,10 +83,16 @@ async fn main() -> ExitCode {
         0 => Vec::new(),
         jobs => submissions::play(jobs).await,
     };
+    let starts = match args.crowd {
+        0 => Vec::new(),
+        crowd => fairness::play(crowd).await,
+    };
     println!("{}", table::machine());
-    println!("{}", table::comparison(&format!("{} jobs at once", args.jobs), &outcomes));
-    let title = format!("{} jobs in {QUEUES} queues", args.jobs);
-    println!("{}", table::comparison(&title, &beside_pods(&outcomes, &many_queues)));
+    if let Some(many_queues) = &many_queues {
+        println!("{}", table::comparison(&format!("{} jobs at once", args.jobs), &outcomes));
+        let title = format!("{} jobs in {QUEUES} queues", args.jobs);
+        println!("{}", table::comparison(&title, &beside_pods(&outcomes, many_queues)));
+    }
     if let Some(backlog) = &backlog {
         let title = format!("{} jobs, and {} behind them in {SHARES} shares", args.jobs, args.backlog);
         println!("{}", table::comparison(&title, &beside_pods(&outcomes, backlog)));
@@ -90,11 +103,14 @@ async fn main() -> ExitCode {
     if !submissions.is_empty() {
         println!("{}", submissions::comparison(&submissions));
     }
-    println!("{}", table::goals(&outcomes, &arrays, backlog.as_ref(), &submissions));
+    if !starts.is_empty() {
+        println!("{}", fairness::comparison(&starts));
+    }
+    println!("{}", table::goals(&outcomes, &arrays, backlog.as_ref(), &submissions, &starts));
     if let Some(path) = args.json {
         let rounds: Vec<&Outcome> =
-            outcomes.iter().chain([&many_queues]).chain(&arrays).chain(&backlog).collect();
-        let text = json!({"machine": table::machine(), "rounds": rounds, "submissions": submissions});
+            outcomes.iter().chain(&many_queues).chain(&arrays).chain(&backlog).collect();
+        let text = json!({"machine": table::machine(), "rounds": rounds, "submissions": submissions, "starts": starts});
         if let Err(error) = std::fs::write(&path, format!("{text:#}\n")) {
             eprintln!("error: {}: {error}", path.display());
             return ExitCode::FAILURE;

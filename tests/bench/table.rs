@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use crate::contender::Contender;
+use crate::fairness::{self, Starts};
 use crate::round::Outcome;
 use crate::submissions::Submissions;
 
@@ -84,6 +85,7 @@ pub(crate) fn goals(
     arrays: &[Outcome],
     backlog: Option<&Outcome>,
     submissions: &[Submissions],
+    starts: &[Starts],
 ) -> String {
     let of = |contender: Contender| outcomes.iter().find(|outcome| outcome.contender == contender);
     let mut text = "goals\n".to_owned();
@@ -114,6 +116,10 @@ pub(crate) fn goals(
     if let [objects, calls] = submissions {
         let rate = calls.per_second() / objects.per_second();
         goal("SubmitJob at least 0.7 times as fast as creating objects", rate, rate >= 0.7);
+    }
+    if !starts.is_empty() {
+        let ratio = fairness::worst(starts);
+        goal("a job starts within twice its time, whatever another team does", ratio, ratio <= 2.0);
     }
     if let Some(backlog) = backlog {
         let memory = backlog.taken.get("operator").map_or(0.0, |taken| taken.peak_mib as f64);

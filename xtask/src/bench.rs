@@ -16,7 +16,7 @@ const NODES: u32 = 60;
 /// What `cargo xtask bench` can be told.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Jobs that are submitted at once
+    /// Jobs that are submitted at once; 0 leaves out whatever is compared with others
     #[arg(long, default_value_t = 2_000)]
     jobs: usize,
     /// Jobs that wait behind others in 1,000 shares; making 50,000 takes some minutes
@@ -28,6 +28,9 @@ pub struct BenchArgs {
     /// Jobs that are submitted by the AWS API, and as many that are created as objects; 0 leaves them out
     #[arg(long, default_value_t = 2_000)]
     submissions: usize,
+    /// Jobs that another team lets wait while one team's single jobs are timed, beside other mischief; 0 leaves it out
+    #[arg(long, default_value_t = 0)]
+    crowd: usize,
     /// Where the numbers are written as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     json: PathBuf,
@@ -47,7 +50,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         let mut command = cargo(&test)?;
         command.arg("--").args(["--jobs", &args.jobs.to_string(), "--backlog", &args.backlog.to_string()]);
         command.args(["--children", &args.children.to_string()]);
-        command.args(["--submissions", &args.submissions.to_string()]);
+        command.args(["--submissions", &args.submissions.to_string(), "--crowd", &args.crowd.to_string()]);
         run_cargo(on(command.arg("--json").arg(&args.json), &cluster)?)
     });
     interrupt::clean_up_begins();
