@@ -17,6 +17,7 @@ use crate::controllers::{
     retention, revision, run, scheduling_policy,
 };
 use crate::dispatcher::{self, Dispatch};
+use crate::k8s::access::Memory;
 use crate::k8s::apply::Writer;
 use crate::k8s::caches;
 use crate::k8s::events::Events;
@@ -64,6 +65,7 @@ async fn lead(settings: Settings, tools: Tools) -> Result<()> {
         writer: Writer::new(client.clone(), leadership.clone(), metrics.clone()),
         caches: caches.clone(),
         dispatch,
+        access: Memory::default(),
         events: Events::new(client, &identity),
         clock: Clock::default(),
         metrics,

@@ -60,6 +60,9 @@ pub struct Settings {
     /// Whether the last lines of a failed attempt are kept in its job's status.
     #[arg(long, env = "BATCHYARD_LOG_TAIL", default_value_t = true, action = clap::ArgAction::Set)]
     pub log_tail: bool,
+    /// Whether whoever submitted a job must still have the rights for that when a pod of it is made.
+    #[arg(long, env = "BATCHYARD_RECHECK_RIGHTS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub recheck_rights: bool,
     /// Where many jobs wait or run, a step of progress is written once it lasted so long, and a second longer for
     /// each 200 jobs that run, STARTING after twice as long: the shorter, the more often a job says that it is STARTING,
     /// and the more is written.

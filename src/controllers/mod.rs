@@ -38,6 +38,7 @@ use self::lanes::Lane;
 use self::turns::Turns;
 use crate::clock::Clock;
 use crate::dispatcher::Dispatch;
+use crate::k8s::access::Memory;
 use crate::k8s::apply::Writer;
 use crate::k8s::backoff::Backoff;
 use crate::k8s::caches::Caches;
@@ -59,6 +60,8 @@ pub struct Context {
     pub caches: Caches,
     /// The dispatcher's verdicts.
     pub dispatch: Dispatch,
+    /// Who may what, as the API server said a moment ago.
+    pub access: Memory,
     /// Tells people.
     pub events: Events,
     /// The time of day.
@@ -268,6 +271,7 @@ mod tests {
             writer: Writer::new(client.clone(), Leadership::never(), metrics.clone()),
             caches: caches::prepare(&client).0,
             dispatch: Dispatch::default(),
+            access: Memory::default(),
             events: Events::new(client, "test"),
             clock: Clock::default(),
             metrics,

@@ -55,6 +55,8 @@ pub enum Kind {
     ResourceQuota,
     /// An answer of the API server.
     ApiServer,
+    /// A right that whoever submitted the job has lost.
+    Right,
     /// The end of the last attempt's pod.
     LastPod,
     /// The next attempt.
@@ -93,6 +95,7 @@ impl Kind {
             Self::NamespaceLimit => "NamespaceLimit",
             Self::ResourceQuota => "ResourceQuota",
             Self::ApiServer => "ApiServer",
+            Self::Right => "Right",
             Self::LastPod => "LastPod",
             Self::Retry => "Retry",
             Self::Placement => "Placement",
@@ -269,6 +272,26 @@ pub fn name_taken(pod: &str) -> Wait {
 /// RUNNABLE: the API server did not take the pod for a reason that may pass.
 pub fn api_refuses(why: &str) -> Wait {
     wait(Kind::ApiServer, format!("Waiting for the API server to accept the job's pod: {why}"))
+}
+
+/// RUNNABLE: who submitted the job, or moved it, may not any more what the admission asked of them then.
+pub fn right_missing(user: &str, namespace: &str, verb: &str, resource: &str, name: &str) -> Wait {
+    wait(
+        Kind::Right,
+        shorten(
+            &format!(
+                "Waiting for a right: user {user:?} needs a role in namespace {namespace:?} with verb {verb:?}, apiGroup \
+                 \"batchyard.io\", resource {resource:?}, resourceName {name:?}"
+            ),
+            STATUS_REASON_LIMIT,
+        ),
+    )
+}
+
+/// RUNNABLE: it cannot be asked whether whoever submitted the job may do so.
+pub fn submitter_unreadable(annotation: &str, why: &str) -> Wait {
+    let text = format!("Waiting for a right: whose it is cannot be read from annotation {annotation}: {why}");
+    wait(Kind::Right, shorten(&text, STATUS_REASON_LIMIT))
 }
 
 /// RUNNABLE: the environment takes nothing new.

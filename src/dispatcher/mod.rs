@@ -9,6 +9,7 @@ pub mod cycle;
 pub mod index;
 mod logging;
 pub mod place;
+mod rights;
 mod setbacks;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -308,6 +309,7 @@ impl Dispatch {
     fn created(&self, job_uid: &str, pod: &str, now: Timestamp) {
         let mut state = self.lock();
         state.held_back.remove(job_uid);
+        state.held_back.remove(name::whole(job_uid).0);
         let Some(creating) = state.creating.get_mut(job_uid).filter(|creating| creating.pod == pod) else {
             return;
         };

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::index::{Waiting, environment_closed, gangs, has_open_pod, is_wanted};
 use super::logging::{self, Routing};
+use super::rights;
 use crate::controllers::Context;
 use crate::controllers::batch_job::identity;
 use crate::crd::{BatchJob, ComputeEnvironment};
@@ -60,6 +61,9 @@ impl Placing {
 
 /// Creates the pod. Afterwards the job is either known to have one, held back, or refused.
 pub async fn place(context: &Context, placing: Placing, creates: &Semaphore) {
+    if let Some(wait) = rights::missing(context, &placing.waiting.job).await {
+        return context.dispatch.hold_job(&placing.key, &placing.pod_name(), wait);
+    }
     let Some(made) = make(context, &placing, None, creates).await else { return };
     let without = logging::refused(&made);
     let made = match without {

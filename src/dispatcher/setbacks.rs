@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use roaring::RoaringBitmap;
 
-use super::{Dispatch, children_of};
+use super::{Dispatch, State, children_of};
 use crate::crd::ComputeEnvironment;
 
 /// A job whose last create failed for a reason that may pass, or a namespace that has no room.
@@ -114,10 +114,18 @@ impl Dispatch {
     pub(super) fn hold_back(&self, job_uid: &str, pod: &str, wait: Wait) {
         let mut state = self.lock();
         state.fail(job_uid, pod);
-        let failures = state.held_back.get(job_uid).map_or(0, |held| held.failures);
-        let held =
-            HeldBack { until: Instant::now() + pause(failures), failures: failures.saturating_add(1), wait };
-        state.held_back.insert(job_uid.to_owned(), held);
+        state.hold_back(job_uid, wait);
+    }
+
+    /// What stands in the way of this pod stands in that of every pod of its job: all children or nodes wait.
+    pub(super) fn hold_job(&self, key: &str, pod: &str, wait: Wait) {
+        let mut state = self.lock();
+        state.fail(key, pod);
+        let (uid, _) = name::whole(key);
+        // Pods that were on their way together are held back together.
+        if state.held_back.get(uid).and_then(HeldBack::is_on).is_none() {
+            state.hold_back(uid, wait);
+        }
     }
 
     /// A quota of the job's namespace is used up: none of its jobs is worth a try for a while.
@@ -148,6 +156,15 @@ impl Dispatch {
     /// Why no job of a namespace is tried now.
     pub(super) fn held_namespace(&self, namespace: &str) -> Option<Wait> {
         self.lock().held_namespaces.get(namespace).and_then(HeldBack::is_on)
+    }
+}
+
+impl State {
+    fn hold_back(&mut self, key: &str, wait: Wait) {
+        let failures = self.held_back.get(key).map_or(0, |held| held.failures);
+        let until = Instant::now() + pause(failures);
+        let held = HeldBack { until, failures: failures.saturating_add(1), wait };
+        self.held_back.insert(key.to_owned(), held);
     }
 }
 
@@ -238,6 +255,23 @@ mod tests {
         assert_eq!(dispatch.take_news().len(), 1, "its controller says VALID again");
         assert_eq!(dispatch.creating_in("spot"), ["a"]);
         assert!(dispatch.creating_in("other").is_empty());
+    }
+
+    /// What no pod of a job can do without holds all of it back, once for all that were on their way, until one is made.
+    #[test]
+    fn a_job_is_held_back_with_all_its_children() {
+        let dispatch = Dispatch::default();
+        for key in ["a:0", "a:1"] {
+            dispatch.assume(key, creating(key));
+            dispatch.hold_job(key, key, waits::submitter_unreadable("x", "y"));
+            assert!(!dispatch.is_creating(key));
+        }
+        assert_eq!(dispatch.held_back("a"), Some(waits::submitter_unreadable("x", "y")));
+        assert_eq!(dispatch.lock().held_back["a"].failures, 1);
+        assert!(dispatch.held_back_of("a").is_empty() && dispatch.held_back("b").is_none());
+        dispatch.assume("a:1", creating("a:1"));
+        dispatch.created("a:1", "a:1", Timestamp::UNIX_EPOCH);
+        assert_eq!(dispatch.held_back("a"), None);
     }
 
     /// Nothing is remembered of jobs and environments that are gone, whatever came last.

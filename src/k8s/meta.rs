@@ -42,6 +42,10 @@ pub const ACCOUNT_ID: &str = "batchyard.io/account-id";
 pub const CLIENT_TOKENS: &str = "batchyard.io/client-tokens";
 /// Annotation of a job: as whom the caller of the AWS door submitted it.
 pub const SUBMITTED_BY: &str = "batchyard.io/submitted-by";
+/// Annotation of a job: the user and the groups of whoever submitted it, as JSON.
+pub const SUBMITTER: &str = "batchyard.io/submitter";
+/// Annotation of a job: the same of whoever moved it to its queue.
+pub const MOVED_BY: &str = "batchyard.io/moved-by";
 /// Label of an access key's Secret: its id.
 pub const ACCESS_KEY: &str = "batchyard.io/access-key";
 /// Annotation of an access key: the namespace that it works in.

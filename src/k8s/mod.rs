@@ -31,5 +31,6 @@ pub(crate) mod quantity;
 pub mod read;
 pub mod revisions;
 pub mod sessions;
+pub mod submitter;
 pub mod tokens;
 pub mod watch;

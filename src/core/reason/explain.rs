@@ -5,6 +5,7 @@
 
 mod definitions;
 mod dependencies;
+mod rights;
 mod sessions;
 
 /// What a text means.
@@ -28,7 +29,12 @@ pub fn explain(text: &str) -> Option<&'static Explanation> {
 
 /// All explanations, in the order in which they are tried.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    dependencies::TABLE.iter().chain(definitions::TABLE).chain(sessions::TABLE).chain(TABLE)
+    dependencies::TABLE
+        .iter()
+        .chain(definitions::TABLE)
+        .chain(rights::TABLE)
+        .chain(sessions::TABLE)
+        .chain(TABLE)
 }
 
 /// True if the text has the fixed parts of the pattern in their order, from its beginning.
@@ -491,6 +497,8 @@ mod tests {
             waits::namespace_not_allowed("e", "n"),
             waits::name_taken("p"),
             waits::api_refuses("x"),
+            waits::right_missing("u", "n", "submit", "jobqueues", "q"),
+            waits::submitter_unreadable("a", "x"),
             waits::environment_closed("e"),
             waits::environment_creating("e"),
             waits::environment_settling("e"),

@@ -13,3 +13,4 @@ mod privileges;
 mod reserved;
 mod roles;
 mod sizes;
+mod submitters;

@@ -1,5 +1,6 @@
 //! Tenants with tokens of their own, in namespaces where the chart's policies hold, with the roles that the chart makes.
 
+use batchyard::crd::BatchJob;
 use batchyard_core::name;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -11,12 +12,12 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Api, Client, Config, Error};
+use kube::{Api, Client, Config, Error, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::operator::world::World;
-use crate::support::client::{TEST_LABEL, apply, kubeconfig};
+use crate::support::client::{TEST_LABEL, apply, apply_as, kubeconfig};
 use crate::support::wait;
 
 /// On namespaces in which the policies hold: the others belong to other tests.
@@ -28,6 +29,9 @@ const POLICIES: [&str; 3] = [
     include_str!("../../../charts/batchyard/files/policies/jobdefinitions.yaml"),
     include_str!("../../../charts/batchyard/files/policies/reserved.yaml"),
 ];
+
+/// The policy that writes down who submits a job.
+pub(super) const SUBMITTER: &str = include_str!("../../../charts/batchyard/files/policies/submitter.yaml");
 
 const ROLES: &str = include_str!("../../../charts/batchyard/templates/userroles.yaml");
 
@@ -47,7 +51,7 @@ pub(super) fn chart_roles() -> Vec<Value> {
 }
 
 /// Once for all tests: roles, policies, and bindings for the namespaces of these tests alone.
-async fn install(user: &Client) {
+pub(super) async fn install(user: &Client) {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     INSTALLED
         .get_or_init(|| async {
@@ -66,6 +70,18 @@ async fn install(user: &Client) {
                         "matchResources": {"namespaceSelector": {"matchLabels": {LABEL: "true"}}}}});
                 apply(&bindings, &binding).await;
             }
+            let policy: Value = serde_saphyr::from_str(SUBMITTER).expect("a policy without templates");
+            let name = policy["metadata"]["name"].as_str().expect("a name");
+            let binding = json!({"metadata": {"name": format!("test.{name}"), "labels": {TEST_LABEL: "true"}},
+                "spec": {"policyName": name,
+                    "matchResources": {"namespaceSelector": {"matchLabels": {LABEL: "true"}}}}});
+            for (kind, object) in
+                [("MutatingAdmissionPolicy", &policy), ("MutatingAdmissionPolicyBinding", &binding)]
+            {
+                let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+                let kind = ApiResource::from_gvk(&kind);
+                apply_as(&Api::<DynamicObject>::all_with(user.clone(), &kind), &kind, object).await;
+            }
         })
         .await;
 }
@@ -78,8 +94,16 @@ pub(super) async fn tenancy(name: &str) -> World {
     world
 }
 
+/// A namespace in which the policies hold, with a queue that an operator looks after.
+pub(super) async fn tenancy_at_work(name: &str) -> World {
+    let world = World::with_queue(name).await;
+    install(&world.user).await;
+    guard(&world).await;
+    world
+}
+
 /// Makes the policies hold in a namespace, and waits until each of them does.
-async fn guard(world: &World) {
+pub(super) async fn guard(world: &World) {
     let labels = json!({"metadata": {"labels": {LABEL: "true"}}});
     let namespaces: Api<Namespace> = Api::all(world.user.clone());
     namespaces
@@ -107,6 +131,16 @@ async fn guard(world: &World) {
         })
         .await;
     }
+    let jobs: Api<BatchJob> = world.api();
+    let probe: BatchJob =
+        serde_json::from_value(crate::support::client::object("BatchJob", "x", job(json!({}))))
+            .expect("a job");
+    wait::answer("the policy submitter to hold", &world.namespace, || async {
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let made = jobs.create(&params, &probe).await.expect("an administrator may");
+        made.annotations().contains_key("batchyard.io/submitter").then_some(())
+    })
+    .await;
 }
 
 /// Somebody with a token.
@@ -197,6 +231,30 @@ impl Person {
     /// Objects of a kind in the namespace; of Batchyard, Kubernetes' core or apps.
     pub(super) fn api(&self, kind: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
+    }
+
+    /// Has the rights in `rules` from now on, beside those of roles of the chart, so that it may do this or may not.
+    pub(super) async fn regrant(&self, world: &World, rules: Value, may: (&str, &str, &str, bool)) {
+        let (verb, resource, name, allowed) = may;
+        let who = self.user.rsplit(':').next().unwrap_or_default();
+        apply(&world.api::<Role>(), &json!({"metadata": {"name": who}, "rules": rules})).await;
+        let asks: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let question: SelfSubjectAccessReview = serde_json::from_value(json!({"spec": {"resourceAttributes":
+            {"group": "batchyard.io", "resource": resource, "verb": verb, "name": name, "namespace": self.namespace}}}))
+        .expect("a question");
+        wait::answer("the rights of a person to be known", who, || async {
+            let answer = asks.create(&PostParams::default(), &question).await.ok()?.status?;
+            (answer.allowed == allowed).then_some(())
+        })
+        .await;
+    }
+
+    /// Who this is, as the API server knows them.
+    pub(super) fn written(&self) -> String {
+        let n = &self.namespace;
+        let groups =
+            ["system:serviceaccounts", &format!("system:serviceaccounts:{n}"), "system:authenticated"];
+        format!(r#"{{"user":"{}","groups":{}}}"#, self.user, json!(groups))
     }
 
     /// Objects that belong to no namespace.

@@ -1,7 +1,7 @@
 //! The Helm chart without a cluster: it is well-formed, and its CRDs are those of crds/.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -41,10 +41,11 @@ pub(super) fn check() -> Result<Counts> {
     counts.add(Counts::one());
     let mut command = helm(&["template", "batchyard", "--set", "admissionPolicies.enabled=false"])?;
     let without = output(command.arg(&chart))?;
-    ensure!(
-        !without.contains("\nkind: ValidatingAdmissionPolicy"),
-        "policies are made although they are off"
-    );
+    let kinds =
+        ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"].map(|kind| format!("\nkind: {kind}"));
+    ensure!(!kinds.iter().any(|kind| without.contains(kind)), "policies are made although they are off");
+    counts.add(Counts::one());
+    writes_down_who_submits(&chart)?;
     counts.add(Counts::one());
     Ok(counts)
 }
@@ -56,6 +57,36 @@ pub(super) fn roles() -> Result<Roles> {
     let mut command = helm(&["template", "batchyard", "--set", "serviceAccount.name="])?;
     command.arg("--values").arg(chart.join("ci/everything-values.yaml")).arg(&chart);
     Roles::rendered(&output(&mut command)?)
+}
+
+/// The policy that writes is made in the version that the cluster has, and left out where it has none.
+fn writes_down_who_submits(chart: &Path) -> Result<()> {
+    let text = fs::read_to_string(chart.join("files/policies/submitter.yaml"))?;
+    let spec = text.find("\nspec:").map(|at| text[at..].trim_end()).context("the policy has no spec")?;
+    let bound = "\n  name: submitter.batchyard.io\nspec:\n  policyName: submitter.batchyard.io\n";
+    for (served, wanted) in
+        [(&["v1beta1"][..], Some("v1beta1")), (&["v1beta1", "v1"], Some("v1")), (&[], None)]
+    {
+        let mut command = helm(&["template", "batchyard"])?;
+        for version in served {
+            command.arg("--api-versions");
+            command.arg(format!("admissionregistration.k8s.io/{version}/MutatingAdmissionPolicy"));
+        }
+        let rendered = output(command.arg(chart))?;
+        let made = |kind: &str| {
+            let version = wanted.unwrap_or_default();
+            rendered
+                .contains(&format!("\napiVersion: admissionregistration.k8s.io/{version}\nkind: {kind}\n"))
+        };
+        let is_whole = made("MutatingAdmissionPolicy") && made("MutatingAdmissionPolicyBinding");
+        let is_whole = is_whole && rendered.contains(spec) && rendered.contains(bound);
+        let is_there = rendered.contains("\nkind: MutatingAdmissionPolicy");
+        ensure!(
+            if wanted.is_some() { is_whole } else { !is_there },
+            "with {served:?} the policy of submitters is not made as {wanted:?}"
+        );
+    }
+    Ok(())
 }
 
 /// Every policy stands in the rendered chart as it is, and is bound: it denies.
