@@ -62,7 +62,8 @@ async fn lead(settings: Settings, tools: Tools) -> Result<()> {
     let triggers = triggers::wire(&mut feeds, &caches, &dispatch);
     let identity = settings.pod_name.clone().unwrap_or_default();
     let context = Arc::new(Context {
-        writer: Writer::new(client.clone(), leadership.clone(), metrics.clone()),
+        writer: Writer::new(client.clone(), leadership.clone(), metrics.clone())
+            .with_runner(settings.runner.name.clone()),
         caches: caches.clone(),
         dispatch,
         access: Memory::default(),

@@ -63,6 +63,9 @@ pub struct Settings {
     /// Whether whoever submitted a job must still have the rights for that when a pod of it is made.
     #[arg(long, env = "BATCHYARD_RECHECK_RIGHTS", default_value_t = true, action = clap::ArgAction::Set)]
     pub recheck_rights: bool,
+    /// As whom pods are made.
+    #[command(flatten)]
+    pub runner: RunnerSettings,
     /// Where many jobs wait or run, a step of progress is written once it lasted so long, and a second longer for
     /// each 200 jobs that run, STARTING after twice as long: the shorter, the more often a job says that it is STARTING,
     /// and the more is written.
@@ -149,6 +152,28 @@ pub struct LoggingSettings {
     /// How long a sidecar goes on sending after that while its sink takes nothing.
     #[arg(long = "log-flush-seconds", env = "BATCHYARD_LOG_FLUSH_SECONDS", default_value_t = 20)]
     pub flush_seconds: u64,
+}
+
+/// Settings of the ServiceAccounts that make pods.
+#[derive(Args, Clone, Debug)]
+pub struct RunnerSettings {
+    /// The ServiceAccount of each job's namespace in whose name its pods are made; without one, in the operator's own.
+    #[arg(
+        id = "runner",
+        long = "runner",
+        env = "BATCHYARD_RUNNER",
+        value_name = "SERVICE_ACCOUNT",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub name: Option<String>,
+    /// The ClusterRole that such an account needs in its namespace.
+    #[arg(
+        id = "runner-role",
+        long = "runner-role",
+        env = "BATCHYARD_RUNNER_ROLE",
+        default_value = "batchyard-batch-runner"
+    )]
+    pub role: String,
 }
 
 /// Settings of the pods that keep `minvCpus` ready.

@@ -55,7 +55,7 @@ pub enum Kind {
     ResourceQuota,
     /// An answer of the API server.
     ApiServer,
-    /// A right that whoever submitted the job has lost.
+    /// A right that whoever submitted the job has lost, or that whoever makes its pods has not.
     Right,
     /// The end of the last attempt's pod.
     LastPod,
@@ -291,6 +291,15 @@ pub fn right_missing(user: &str, namespace: &str, verb: &str, resource: &str, na
 /// RUNNABLE: it cannot be asked whether whoever submitted the job may do so.
 pub fn submitter_unreadable(annotation: &str, why: &str) -> Wait {
     let text = format!("Waiting for a right: whose it is cannot be read from annotation {annotation}: {why}");
+    wait(Kind::Right, shorten(&text, STATUS_REASON_LIMIT))
+}
+
+/// RUNNABLE: the account that makes the pods of the job's namespace may not.
+pub fn runner_refused(account: &str, namespace: &str, role: &str, why: &str) -> Wait {
+    let text = format!(
+        "Waiting for a right: ServiceAccount {account} makes the pods of namespace {namespace} and needs a RoleBinding there to \
+         ClusterRole {role}: {why}"
+    );
     wait(Kind::Right, shorten(&text, STATUS_REASON_LIMIT))
 }
 

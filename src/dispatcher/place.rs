@@ -7,7 +7,7 @@ use std::time::Duration;
 use batchyard_core::job::record::Record;
 use batchyard_core::reason::clean;
 use batchyard_core::termination::create::{
-    CreateRefusal, EnvironmentFault, classify_create, environments_fault,
+    CreateRefusal, EnvironmentFault, classify_create, environments_fault, is_about_rights,
 };
 use batchyard_core::{name, waits};
 use futures::{StreamExt, stream};
@@ -111,7 +111,7 @@ async fn make(
         context.dispatch.settle(key, &pod.name_any());
         return None;
     }
-    let answer = context.writer.create_pod(&pod).await;
+    let answer = context.writer.create_attempt_pod(&pod).await;
     Some((pod, answer))
 }
 
@@ -269,6 +269,13 @@ async fn answer_refusal(context: &Context, placing: &Placing, pod: &Pod, error: 
     let (code, reason, message) = error
         .status()
         .map_or((0, "", ""), |status| (status.code, status.reason.as_str(), status.message.as_str()));
+    let settings = &context.settings.runner;
+    if let Some(runner) = settings.name.as_ref().filter(|_| is_about_rights(code, message)) {
+        let namespace = pod.namespace().unwrap_or_default();
+        let why = clean::line(message, clean::REASON_LIMIT);
+        let wait = waits::runner_refused(runner, &namespace, &settings.role, &why);
+        return context.dispatch.hold_namespace(key, pod, wait);
+    }
     let refusal = classify_create(code, reason, message);
     warn!(pod = pod.name_any(), ?refusal, "pod not created: {}", chain(error));
     if has(Bug::NoReadBack) && refusal == CreateRefusal::Transient {

@@ -55,8 +55,8 @@ impl Refusal {
 
 /// The first and the longest pause after a create that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long a namespace whose quota is used up is left alone.
-const QUOTA_PAUSE: Duration = Duration::from_secs(5);
+/// How long a namespace in which no pod can be made is left alone.
+const NAMESPACE_PAUSE: Duration = Duration::from_secs(5);
 
 impl Dispatch {
     /// Why the API server will never accept a job's pod, or that of a child of an array: they are alike.
@@ -128,11 +128,11 @@ impl Dispatch {
         }
     }
 
-    /// A quota of the job's namespace is used up: none of its jobs is worth a try for a while.
+    /// A quota of the job's namespace is used up, or nobody may make pods there: none of its jobs is worth a try for a while.
     pub(super) fn hold_namespace(&self, job_uid: &str, pod: &Pod, wait: Wait) {
         let mut state = self.lock();
         state.fail(job_uid, &pod.name_any());
-        let held = HeldBack { until: Instant::now() + QUOTA_PAUSE, failures: 1, wait };
+        let held = HeldBack { until: Instant::now() + NAMESPACE_PAUSE, failures: 1, wait };
         state.held_namespaces.insert(pod.namespace().unwrap_or_default(), held);
     }
 

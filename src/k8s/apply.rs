@@ -8,13 +8,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use batchyard_core::job::decide::Deletion;
+use http::HeaderValue;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope, Request};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +38,8 @@ pub struct Writer {
     client: Client,
     leadership: Leadership,
     metrics: Metrics,
+    /// The ServiceAccount that makes the pods of its namespace.
+    runner: Option<String>,
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -44,7 +47,12 @@ type Result<T> = std::result::Result<T, Error>;
 impl Writer {
     /// A writer that creates only while this process leads.
     pub fn new(client: Client, leadership: Leadership, metrics: Metrics) -> Self {
-        Self { client, leadership, metrics }
+        Self { client, leadership, metrics, runner: None }
+    }
+
+    /// Makes attempt pods as this ServiceAccount of their namespace.
+    pub fn with_runner(self, runner: Option<String>) -> Self {
+        Self { runner, ..self }
     }
 
     /// The client, for reads.
@@ -52,7 +60,19 @@ impl Writer {
         &self.client
     }
 
-    /// Creates an attempt pod, or a placeholder.
+    /// Creates an attempt pod: as the runner of its namespace, if there is one, so that neither the operator nor a mistake of
+    /// its makes a pod where nobody let it.
+    pub async fn create_attempt_pod(&self, pod: &Pod) -> Result<Pod> {
+        let Some(runner) = &self.runner else { return self.create_pod(pod).await };
+        let what = format!("create Pod {} as ServiceAccount {runner}", super::watch::key(pod));
+        if !self.leadership.is_fresh() {
+            return Err(Error::NotLeading { what });
+        }
+        let call = async { self.client.request(create_as(pod, runner)?).await };
+        self.bounded("create", what, call).await
+    }
+
+    /// Creates an attempt pod, or a placeholder, as the operator.
     pub async fn create_pod(&self, pod: &Pod) -> Result<Pod> {
         let what = format!("create Pod {}", super::watch::key(pod));
         if !self.leadership.is_fresh() {
@@ -331,6 +351,20 @@ impl Writer {
     }
 }
 
+/// A create in the name of a ServiceAccount of the pod's namespace
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>). The API server knows its
+/// groups.
+fn create_as(pod: &Pod, account: &str) -> std::result::Result<http::Request<Vec<u8>>, kube::Error> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(Pod::url_path(&(), Some(&namespace))).create(&params(), body);
+    let mut request = request.map_err(kube::Error::BuildRequest)?;
+    let user = HeaderValue::try_from(format!("system:serviceaccount:{namespace}:{account}"));
+    let user = user.map_err(|error| kube::Error::HttpError(error.into()))?;
+    request.headers_mut().insert("Impersonate-User", user);
+    Ok(request)
+}
+
 fn gone_is_fine<T>(answer: Result<T>) -> Result<()> {
     match answer {
         Err(error) if !error.is_not_found() => Err(error),
@@ -344,4 +378,22 @@ fn params() -> PostParams {
 
 fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(meta::OPERATOR.to_owned()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_made_in_the_name_of_an_account_of_its_own_namespace() {
+        let pod = json!({"metadata": {"name": "p", "namespace": "team"}});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let request = create_as(&pod, "batch-runner").expect("a request");
+        assert_eq!(request.method(), "POST");
+        assert_eq!(request.uri().to_string(), "/api/v1/namespaces/team/pods?&fieldManager=batchyard");
+        assert_eq!(request.headers()["Impersonate-User"], "system:serviceaccount:team:batch-runner");
+        let sent: Pod = serde_json::from_slice(request.body()).expect("a pod");
+        assert_eq!(sent, pod);
+        create_as(&pod, "a\nb").expect_err("that is no name");
+    }
 }

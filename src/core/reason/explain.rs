@@ -499,6 +499,7 @@ mod tests {
             waits::api_refuses("x"),
             waits::right_missing("u", "n", "submit", "jobqueues", "q"),
             waits::submitter_unreadable("a", "x"),
+            waits::runner_refused("a", "n", "r", "x"),
             waits::environment_closed("e"),
             waits::environment_creating("e"),
             waits::environment_settling("e"),

@@ -83,6 +83,19 @@ fn forbidden(message: &str, why: impl Fn() -> String) -> CreateRefusal {
     }
 }
 
+/// True if a refusal is about the rights of whoever asks for the pod, and not about the pod: RBAC, the right to name an owner
+/// that must not go before (<https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>,
+/// OwnerReferencesPermissionEnforcement), or the chart's policy of reserved names.
+pub fn is_about_rights(code: u16, message: &str) -> bool {
+    let ours = [
+        "cannot create resource \"pods\"",
+        "cannot impersonate resource \"serviceaccounts\"",
+        "cannot set blockOwnerDeletion",
+        "ValidatingAdmissionPolicy 'reserved.batchyard.io'",
+    ];
+    code == 403 && ours.iter().any(|words| message.contains(words))
+}
+
 /// What Pod Security refuses comes as a list, of which each item is explained at length in brackets: without these where
 /// they would push other items out of a reason.
 fn without_remarks(message: &str) -> Cow<'_, str> {

@@ -1,6 +1,8 @@
 //! What the API server may answer to the create of a pod, and what that means for the job.
 
-use batchyard_core::termination::create::{CreateRefusal, classify_create, environments_fault};
+use batchyard_core::termination::create::{
+    CreateRefusal, classify_create, environments_fault, is_about_rights,
+};
 
 /// Code, reason and message of the answer; the refusal that it is.
 const ANSWERS: &[(u16, &str, &str, &str)] = &[
@@ -187,5 +189,31 @@ fn what_an_environment_puts_into_pods_is_its_own_fault() {
         let fault = environments_fault(message, &all).map(|fault| (fault.member, fault.everywhere));
         assert_eq!(fault, want.map(|(at, everywhere)| (all[at].0, everywhere)), "{message}");
         assert_eq!(environments_fault(message, &[]), None, "an environment that sets nothing: {message}");
+    }
+}
+
+#[test]
+fn what_whoever_asks_may_not_is_not_the_pods_fault() {
+    let policy = "ValidatingAdmissionPolicy 'reserved.batchyard.io' with binding 'reserved.batchyard.io' denied request";
+    let runner = r#"User "system:serviceaccount:ns:batch-runner""#;
+    for (code, message, about) in [
+        (403, format!(r#"pods is forbidden: {runner} cannot create resource "pods" in API group """#), true),
+        (
+            403,
+            r#"serviceaccounts "batch-runner" is forbidden: User "o" cannot impersonate resource "serviceaccounts" in"#.to_owned(),
+            true,
+        ),
+        (
+            403,
+            "pods \"j-1\" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't"
+                .to_owned(),
+            true,
+        ),
+        (403, format!("pods \"j-1\" is forbidden: {policy}: metadata.labels"), true),
+        (422, format!("Pod \"j-1\" is invalid: spec.nodeName: Invalid value: {policy:?}"), false),
+        (403, "pods \"j-1\" is forbidden: exceeded quota: q".to_owned(), false),
+        (403, "pods \"j-1\" is forbidden: violates PodSecurity \"restricted:latest\": privileged".to_owned(), false),
+    ] {
+        assert_eq!(is_about_rights(code, &message), about, "{message}");
     }
 }

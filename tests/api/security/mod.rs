@@ -12,5 +12,6 @@ mod pods;
 mod privileges;
 mod reserved;
 mod roles;
+mod runner;
 mod sizes;
 mod submitters;

@@ -47,6 +47,8 @@ pub(super) fn check() -> Result<Counts> {
     counts.add(Counts::one());
     writes_down_who_submits(&chart)?;
     counts.add(Counts::one());
+    makes_pods_by_runners(&chart)?;
+    counts.add(Counts::one());
     Ok(counts)
 }
 
@@ -86,6 +88,29 @@ fn writes_down_who_submits(chart: &Path) -> Result<()> {
             "with {served:?} the policy of submitters is not made as {wanted:?}"
         );
     }
+    Ok(())
+}
+
+/// With a runner the operator may impersonate that account and no other, and is told so; without one nothing is said of any.
+/// `tests/api/security/runner.rs` runs an operator with these roles.
+fn makes_pods_by_runners(chart: &Path) -> Result<()> {
+    let rendered = |value: &str| {
+        let mut command = helm(&["template", "batchyard", "--set"])?;
+        output(command.arg(format!("operator.runner={value}")).arg(chart))
+    };
+    let with = rendered("jobs-of.team")?;
+    for part in [
+        "    resourceNames: [jobs-of.team]\n    verbs: [impersonate]\n",
+        "            - name: BATCHYARD_RUNNER\n              value: \"jobs-of.team\"\n",
+        "            - name: BATCHYARD_RUNNER_ROLE\n              value: batchyard-batch-runner\n",
+        "\nkind: ClusterRole\nmetadata:\n  name: batchyard-batch-runner\n",
+    ] {
+        ensure!(with.contains(part), "with a runner the chart lacks:\n{part}");
+    }
+    let without = rendered("")?;
+    let words = ["impersonate", "BATCHYARD_RUNNER", "batch-runner"];
+    ensure!(!words.iter().any(|word| without.contains(word)), "without a runner the chart speaks of one");
+    ensure!(rendered("Not a name").is_err(), "what is no name of a ServiceAccount is taken for one");
     Ok(())
 }
 

@@ -15,4 +15,10 @@ pub(super) const TABLE: &[Explanation] = &[
         "Somebody who may set names of batchyard.io wrote something else there.",
         "Delete the job, and submit it again.",
     ),
+    entry(
+        "Waiting for a right: ServiceAccount … makes the pods of namespace … and needs a RoleBinding there to ClusterRole …: …",
+        "The operator makes pods in the name of an account of their namespace (operator.runner), and that one may not.",
+        "The namespace has no such account, or no binding for it.",
+        "Make both, as docs/security.md shows: the job goes on by itself.",
+    ),
 ];
