@@ -30,7 +30,8 @@ fn target(input: &[u8]) -> bool {
             return true;
         }
     };
-    let settings = Settings { source: Source::Folder, buffer_mib: 64, grace_seconds: 10 };
+    let settings =
+        Settings { source: Source::Folder, buffer_mib: 64, grace_seconds: 10, tells_health: false };
     let members = [Member { container: "default", route: &route }];
     for part in [Part::Whole, Part::Child, Part::Node] {
         let Some(sidecar) = plan(&members, part, &settings) else { continue };

@@ -29,7 +29,7 @@ pub enum ConditionType {
     Blocked,
     /// The output of the job goes where its logConfiguration says.
     LogsRouted,
-    /// Output cannot be delivered.
+    /// A sink does not take the output of the job.
     LogSinkUnavailable,
     /// A token stands in plain text in `options`.
     PlainTextSecret,

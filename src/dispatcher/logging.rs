@@ -18,7 +18,7 @@ use super::place::{Answer, Placing, Unbuildable};
 use crate::controllers::Context;
 use crate::crd::convert::logging::source;
 use crate::crd::{ComputeEnvironmentSpec, JobQueue};
-use crate::k8s::build::logging::{Logging, Logs};
+use crate::k8s::build::logging::{Logging, Logs, may_be_asked};
 use crate::k8s::caches::Caches;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::{logging, meta};
@@ -65,7 +65,8 @@ pub(super) async fn routing(
         None => Part::Whole,
     };
     let source = source(&environment.spec);
-    let how = Settings { source, buffer_mib, grace_seconds: settings.flush_seconds };
+    let tells_health = may_be_asked(whole, effective, &environment.spec);
+    let how = Settings { source, buffer_mib, grace_seconds: settings.flush_seconds, tells_health };
     let Some(sidecar) = plan(&Logging::members(&routed), part, &how) else { return Ok(Routing::Kept) };
     if let Some(why) = late(context, placing, *attempt) {
         return Ok(Routing::Unrouted(why));

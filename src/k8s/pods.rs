@@ -10,6 +10,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use batchyard_core::logging::sidecar;
 use batchyard_core::name;
 use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec};
@@ -415,12 +416,15 @@ pub fn trim(pod: &mut Pod) {
     let counts = |port: &&ContainerPort| {
         port.host_port.is_some() || (ours && port.name.as_deref() == Some(sessions::PORT))
     };
+    let is_sidecar = |container: &Container| ours && container.name == sidecar::CONTAINER;
     if let Some(spec) = &mut pod.spec {
         let small = |container: &Container| Container {
             name: container.name.clone(),
             resources: container.resources.clone(),
             restart_policy: container.restart_policy.clone(),
             ports: container.ports.as_ref().map(|ports| ports.iter().filter(counts).cloned().collect()),
+            // That there is one says that the log sidecar's readiness means something.
+            readiness_probe: container.readiness_probe.as_ref().filter(|_| is_sidecar(container)).cloned(),
             ..Container::default()
         };
         *spec = PodSpec {

@@ -6,6 +6,7 @@ mod by_api;
 mod certificates;
 mod delivery;
 mod follow;
+mod health;
 mod load;
 mod receiver;
 mod services;
@@ -15,12 +16,14 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use batchyard_core::logging::health::ADDRESS_VARIABLE;
 use batchyard_core::logging::route::Route;
 use batchyard_core::logging::sidecar::{
     Container, DRAIN_SECONDS, Member, Part, Pod, Settings, Sidecar, Source, environment, plan,
@@ -71,6 +74,8 @@ struct Extra<'a> {
 /// A pod with a log folder and a sidecar.
 struct Job {
     folder: PathBuf,
+    /// The pod's address.
+    address: Ipv4Addr,
     sidecar: Sidecar,
     command: Command,
     child: Child,
@@ -86,8 +91,12 @@ impl Job {
     /// The same, with what is not in options. An option of the form `name <-` comes from a Secret.
     fn start_with(driver: Driver, options: &[(&str, &str)], extra: &Extra<'_>) -> Option<Self> {
         let program = program()?;
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        static NUMBER: AtomicU16 = AtomicU16::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // Each pod has one of its own, with the same port.
+        let [high, low] = number.to_be_bytes();
+        let address = Ipv4Addr::new(127, 77, high, low + 1);
+        let name = format!("{}-{number}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logging").join(name);
         for part in ["logs", "buffer", "files", "certificates"] {
             fs::create_dir_all(folder.join(part)).expect("a folder");
@@ -106,7 +115,8 @@ impl Job {
             secret_options: secret.collect(),
         };
         let route = Route::read(&configuration, &AwslogsDefaults::default()).expect("a route");
-        let settings = Settings { source: extra.source, buffer_mib: 256, grace_seconds: 20 };
+        let settings =
+            Settings { source: extra.source, buffer_mib: 256, grace_seconds: 20, tells_health: true };
         let member = Member { container: "default", route: &route };
         let sidecar = plan(&[member], Part::Whole, &settings).expect("a container");
         let text = sidecar.document.to_yaml().replace("/batchyard/", &format!("{}/", folder.display()));
@@ -136,11 +146,12 @@ impl Job {
             .arg(folder.join("fluent-bit.yaml"))
             .envs(environment(&[container], Part::Whole, &pod).into_iter().chain(secrets))
             .env("BATCHYARD_NODE", "node-1")
+            .env(ADDRESS_VARIABLE, address.to_string())
             .envs(extra.variables.iter().copied())
             .stdin(Stdio::null());
         let child = spawn(&mut command, &folder);
         let log = Log::new(&folder.join("logs/default"));
-        Some(Self { folder, sidecar, command, child, log })
+        Some(Self { folder, address, sidecar, command, child, log })
     }
 
     /// It is gone without a word.

@@ -18,7 +18,7 @@ use crate::scenario::{PATIENCE, QUEUE, Scenario, merge};
 use crate::sink::{Item, Kind, Receiver};
 
 /// The variable that names the archive with the image.
-const ARCHIVE: &str = "BATCHYARD_FLUENT_BIT_IMAGE";
+pub(crate) const ARCHIVE: &str = "BATCHYARD_FLUENT_BIT_IMAGE";
 /// As the chart has it.
 const IMAGE: &str = "docker.io/fluent/fluent-bit:5.1.1";
 
@@ -32,6 +32,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::story("logs-to-splunk-as-in-the-post", |scenario| Box::pin(splunk(scenario)))
             .needs_part(ARCHIVE),
         Case::story("logs-while-the-sink-is-down", |scenario| Box::pin(down(scenario))).needs_part(ARCHIVE),
+        Case::story("logs-that-a-sink-does-not-take-are-told-of", |scenario| Box::pin(told(scenario)))
+            .needs_part(ARCHIVE),
         Case::story("logs-of-a-sink-that-never-comes", |scenario| Box::pin(never(scenario)))
             .needs_part(ARCHIVE),
     ]
@@ -45,7 +47,7 @@ pub(crate) fn alone() -> Vec<Case> {
 }
 
 /// Gives the image to the nodes.
-async fn load_fluent_bit(scenario: &Scenario<'_>) -> Result<()> {
+pub(crate) async fn load_fluent_bit(scenario: &Scenario<'_>) -> Result<()> {
     static LOADED: OnceCell<()> = OnceCell::const_new();
     let archive = std::env::var_os(ARCHIVE).map(PathBuf::from).context(ARCHIVE)?;
     let name = scenario.cluster.cluster.name.clone();
@@ -57,7 +59,7 @@ async fn load_fluent_bit(scenario: &Scenario<'_>) -> Result<()> {
 }
 
 /// A job whose output goes to fluentd, or what speaks like it, at the sink.
-fn to_fluentd(sink: &Sink, job: Value) -> Value {
+pub(crate) fn to_fluentd(sink: &Sink, job: Value) -> Value {
     let options = json!({"fluentd-address": sink.address, "fluentd-request-ack": "true"});
     routed(json!({"logDriver": "fluentd", "options": options}), job)
 }
@@ -68,19 +70,19 @@ fn routed(configuration: Value, mut job: Value) -> Value {
 }
 
 /// A job of its own definition.
-fn alpine(program: &str) -> Value {
+pub(crate) fn alpine(program: &str) -> Value {
     json!({"containerProperties": {"image": "alpine:latest", "vcpus": 1, "memory": 64,
         "command": ["sh", "-c", program]}})
 }
 
 /// A sink that pods reach.
-struct Sink {
-    receiver: Receiver,
+pub(crate) struct Sink {
+    pub(crate) receiver: Receiver,
     address: String,
 }
 
 impl Sink {
-    async fn start(scenario: &Scenario<'_>, kind: Kind) -> Result<Self> {
+    pub(crate) async fn start(scenario: &Scenario<'_>, kind: Kind) -> Result<Self> {
         let host = scenario.cluster.own_address().await?;
         let receiver = Receiver::at(host, kind);
         let address = SocketAddr::new(host, receiver.port()).to_string();
@@ -88,7 +90,7 @@ impl Sink {
     }
 
     /// Waits until so much has come.
-    async fn has(&self, count: usize) -> Result<Vec<Item>> {
+    pub(crate) async fn has(&self, count: usize) -> Result<Vec<Item>> {
         answer(&format!("{count} records"), PATIENCE, || async {
             ensure!(self.receiver.count() >= count, "{} records", self.receiver.count());
             Ok(Some(self.receiver.items()))
@@ -97,7 +99,11 @@ impl Sink {
     }
 
     /// Waits until so many records have come, and returns these members of each, sorted.
-    async fn records<const N: usize>(&self, count: usize, names: [&str; N]) -> Result<Vec<[String; N]>> {
+    pub(crate) async fn records<const N: usize>(
+        &self,
+        count: usize,
+        names: [&str; N],
+    ) -> Result<Vec<[String; N]>> {
         let items = self.has(count).await?;
         let mut all: Vec<_> = items.iter().map(|item| names.map(|name| member(item, name))).collect();
         all.sort();
@@ -105,12 +111,12 @@ impl Sink {
     }
 }
 
-fn member(item: &Item, name: &str) -> String {
+pub(crate) fn member(item: &Item, name: &str) -> String {
     let found = item.record.iter().find(|(known, _)| known == name);
     found.map(|(_, value)| String::from_utf8_lossy(value).trim_matches('"').to_owned()).unwrap_or_default()
 }
 
-fn condition(job: &BatchJob, type_: &str) -> Option<Condition> {
+pub(crate) fn condition(job: &BatchJob, type_: &str) -> Option<Condition> {
     job.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_).cloned()
 }
 
@@ -217,6 +223,32 @@ async fn down(scenario: &Scenario<'_>) -> Result<()> {
     sink.receiver.up();
     let found = sink.records(2, ["log"]).await?;
     ensure!(found == [["the beginning".to_owned()], ["the end".to_owned()]], "{found:?}");
+    Ok(())
+}
+
+/// A sink that goes away is told of while the job runs, once, and no more when it is back.
+async fn told(scenario: &Scenario<'_>) -> Result<()> {
+    load_fluent_bit(scenario).await?;
+    let mut sink = Sink::start(scenario, Kind::Forward).await?;
+    let program = "trap 'exit 0' TERM; while true; do echo a line; sleep 1; done";
+    scenario.submit("job", to_fluentd(&sink, alpine(program))).await;
+    scenario.runs("job", 1).await?;
+    sink.has(2).await?;
+    let pod = scenario.current("job").await?.pod_name;
+    let told = |job: &BatchJob| condition(job, "LogSinkUnavailable");
+    ensure!(told(&scenario.api().get("job").await?).is_none(), "the sink takes all");
+    sink.receiver.down();
+    let job = scenario.until("job", "to tell that its sink is away", |job| told(job).is_some()).await?;
+    let condition = told(&job).context("a condition")?;
+    ensure!(condition.status == "True" && condition.message.contains(&pod), "{condition:?}");
+    ensure!(crate::scenario::is(&job, "RUNNING"), "its result has nothing to do with it");
+    let before = sink.receiver.count();
+    sink.receiver.up();
+    scenario.until("job", "to tell no more", |job| told(job).is_none()).await?;
+    // What waited came.
+    ensure!(sink.receiver.count() > before + 30, "{} after {before}", sink.receiver.count());
+    scenario.finish("job").await?;
+    scenario.ends("job", &succeeded([exit(0)])).await?;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::array::records;
 use super::dereference::{self, Dereferenced, tolerances_in};
-use super::{PROGRESS, UNWATCHED, carry_out, pause, status, tell};
+use super::{PROGRESS, UNWATCHED, carry_out, logs, pause, status, tell};
 use crate::controllers::{Context, Outcome, Wake};
 use crate::crd::batch_job::NodeStatus;
 use crate::crd::batch_job_record::ChildRecord;
@@ -92,7 +92,10 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
         context.dispatch.forget(&current.uid().unwrap_or_default());
     }
     Ok(match prepared {
-        Ok(false) => Wake::at(decision.job.wake, now),
+        Ok(false) => {
+            let again = logs::again(&decision.job.record, &world.pods, now);
+            Wake::at([decision.job.wake, again].into_iter().flatten().min(), now)
+        }
         Ok(true) => Wake::After(AGAIN),
         Err(_) => Wake::After(UNWATCHED),
     })

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use batchyard_core::job::decide::Readiness;
 use batchyard_core::job::record::Record;
-use batchyard_core::logging::sidecar::is_ours;
+use batchyard_core::logging::health::{self, Verdict};
+use batchyard_core::logging::sidecar::{CONTAINER, is_ours};
 use batchyard_core::logging::{Driver, text};
 use batchyard_core::reason::{self, logs};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt;
 
@@ -44,25 +46,51 @@ pub(super) struct Seen {
     pub(super) logs: Option<LogStatus>,
     /// `LogsRouted`, with a word and a sentence, once there is something to say.
     pub(super) routed: Option<(bool, &'static str, String)>,
+    /// Whether a sink does not take it, while the attempt is under way, and what is said of that.
+    pub(super) sinks: (Verdict, String),
 }
 
 /// Looks at the pod of the current or last attempt; nothing if it is gone, or nobody wants its output anywhere.
-pub(super) fn look(record: &Record, pods: &[Arc<Pod>]) -> Option<Seen> {
+pub(super) fn look(record: &Record, pods: &[Arc<Pod>], now: Timestamp) -> Option<Seen> {
     let current = record.current.as_ref().map(|current| &current.pod_uid);
     let uid = current.or_else(|| record.attempts.last().map(|attempt| &attempt.pod_uid))?;
     let pod = pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(uid))?;
     let said = |key: &str| pod.annotations().get(key).cloned();
     if let Some(why) = said(meta::LOGS_NOT_ROUTED) {
-        return Some(Seen { logs: None, routed: Some((false, "NotRouted", logs::not_routed(&why))) });
+        let routed = Some((false, "NotRouted", logs::not_routed(&why)));
+        return Some(Seen { logs: None, routed, sinks: (Verdict::Well, String::new()) });
     }
     let driver = said(meta::LOG_DRIVER)?;
+    let verdict = if current.is_some() { health(pod, now) } else { Verdict::Well };
+    let sinks = (verdict, logs::sink_unavailable(&pod.name_any(), &driver));
     let logs = LogStatus {
         log_driver: Some(driver),
         log_group_name: said(meta::LOG_GROUP),
         log_stream_name: said(meta::LOG_STREAM),
     };
     let routed = standing(pod, &logs, current.is_some());
-    Some(Seen { logs: Some(logs), routed })
+    Some(Seen { logs: Some(logs), routed, sinks })
+}
+
+/// What the kubelet's question to the sidecar says, where it asks.
+fn health(pod: &Pod, now: Timestamp) -> Verdict {
+    let containers = pod.spec.iter().filter_map(|spec| spec.init_containers.as_ref()).flatten();
+    let statuses = pod.status.iter().filter_map(|status| status.init_container_statuses.as_ref()).flatten();
+    let is_asked = containers.into_iter().any(|one| one.name == CONTAINER && one.readiness_probe.is_some());
+    let Some(status) = statuses.into_iter().find(|status| status.name == CONTAINER && is_asked) else {
+        return Verdict::Well;
+    };
+    let running = status.state.as_ref().and_then(|state| state.running.as_ref());
+    let runs_since = running.and_then(|running| running.started_at.as_ref()).map(|time| time.0);
+    health::verdict(health::Seen { runs_since, ready: status.ready }, now)
+}
+
+/// When to look again, if it is too early to tell whether its sinks take what there is.
+pub(super) fn again(record: &Record, pods: &[Arc<Pod>], now: Timestamp) -> Option<Timestamp> {
+    match look(record, pods, now)?.sinks.0 {
+        Verdict::Later(at) => Some(at),
+        Verdict::Well | Verdict::Unavailable => None,
+    }
 }
 
 /// How the sidecar does. One that ends with its pod, when the job's containers have ended, does well.
@@ -93,7 +121,7 @@ fn ended(status: &ContainerStatus, is_under_way: bool) -> Option<&ContainerState
 
 #[cfg(test)]
 mod tests {
-    use batchyard_core::job::record::Current;
+    use batchyard_core::job::record::{Attempt, Current};
     use serde_json::{Value, json};
 
     use super::*;
@@ -109,9 +137,64 @@ mod tests {
     }
 
     fn look_at(pod: Value) -> Option<Seen> {
+        look_at_time(pod, 0)
+    }
+
+    fn look_at_time(pod: Value, second: i64) -> Option<Seen> {
         let pod = serde_json::from_value(pod).expect("a pod");
+        look(&under_way(), &[Arc::new(pod)], Timestamp::from_second(second).expect("a time"))
+    }
+
+    fn under_way() -> Record {
         let current = Current { pod_uid: "u".to_owned(), ..Current::default() };
-        look(&Record { current: Some(current), ..Record::default() }, &[Arc::new(pod)])
+        Record { current: Some(current), ..Record::default() }
+    }
+
+    #[test]
+    fn what_the_kubelet_s_question_says() {
+        let annotations = json!({meta::LOG_DRIVER: "splunk"});
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let start = "2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time");
+        let in_a_minute = Timestamp::from_second(start.as_second() + 60).expect("a time");
+        let of = |state: &Value, ready: bool, is_asked: bool, after: i64| {
+            let mut pod = pod(&annotations, &json!({"state": state, "last": null}));
+            pod["status"]["initContainerStatuses"][0]["ready"] = ready.into();
+            let probe = if is_asked { json!({"httpGet": {"port": 24226}}) } else { Value::Null };
+            pod["spec"] = json!({"containers": [],
+                "initContainers": [{"name": "batchyard-log", "readinessProbe": probe}]});
+            let seen = look_at_time(pod.clone(), start.as_second() + after).expect("routed");
+            let pod = [Arc::new(serde_json::from_value(pod).expect("a pod"))];
+            let now = Timestamp::from_second(start.as_second() + after).expect("a time");
+            let ended = look(&Record { attempts: vec![ended_attempt()], ..Record::default() }, &pod, now);
+            assert_eq!(
+                ended.expect("routed").sinks.0,
+                Verdict::Well,
+                "an attempt that has ended has no trouble"
+            );
+            let wake = again(&under_way(), &pod, now);
+            assert_eq!(wake.is_some(), matches!(seen.sinks.0, Verdict::Later(_)));
+            seen.sinks
+        };
+        for (state, ready, is_asked, after, want) in [
+            (&running, true, true, 1000, Verdict::Well),
+            (&running, false, true, 0, Verdict::Later(in_a_minute)),
+            (&running, false, true, 60, Verdict::Unavailable),
+            (&running, false, false, 1000, Verdict::Well),
+            (&waiting, false, true, 1000, Verdict::Well),
+        ] {
+            let (verdict, text) = of(state, ready, is_asked, after);
+            assert_eq!(verdict, want, "{state} {ready} {is_asked} {after}");
+            assert_eq!(
+                text,
+                "Output waits in pod p (splunk): a sink is away, refuses it or takes too little. kubectl logs p \
+                 --container batchyard-log says why"
+            );
+        }
+    }
+
+    fn ended_attempt() -> Attempt {
+        Attempt { pod_uid: "u".to_owned(), ..Attempt::default() }
     }
 
     #[test]

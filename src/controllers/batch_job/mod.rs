@@ -99,7 +99,8 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         context.dispatch.forget(&current.uid().unwrap_or_default());
     }
     let again = again.and_then(|again| now.checked_add(again).ok());
-    let wake = [decision.wake, again].into_iter().flatten().min();
+    let wake = [decision.wake, again, logs::again(&decision.record, &world.pods, now)];
+    let wake = wake.into_iter().flatten().min();
     Ok(if world.poll { Wake::After(UNWATCHED) } else { Wake::at(wake, now) })
 }
 

@@ -5,6 +5,7 @@ use batchyard_core::dependency;
 use batchyard_core::job::decide::{Decision, Readiness};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Attempt, Record, RetryAction};
+use batchyard_core::logging::health::Verdict;
 use batchyard_core::reason;
 use batchyard_core::session::Why;
 use jiff::Timestamp;
@@ -57,7 +58,9 @@ pub(super) fn next(
     status.session = session.as_ref().map(|(state, _)| Box::new(state.clone()));
     set_conditions(&mut status, job, world, decision, now);
     set_session_ready(&mut status, job, session.map(|(_, standing)| standing), now);
-    set_logs(&mut status, job, logs::look(&decision.record, &world.pods), now);
+    let seen = logs::look(&decision.record, &world.pods, now);
+    set_sinks(&mut status, job, seen.as_ref(), now);
+    set_logs(&mut status, job, seen, now);
     status
 }
 
@@ -123,9 +126,28 @@ fn set_session_ready(
     conditions::set(&mut status.conditions, new, now);
 }
 
+/// Whether a sink does not take its output; of a job that has ended, whether it was so then.
+fn set_sinks(status: &mut BatchJobStatus, job: &BatchJob, seen: Option<&logs::Seen>, now: Timestamp) {
+    if status.record.phase().is_terminal() {
+        return;
+    }
+    let type_ = ConditionType::LogSinkUnavailable;
+    match seen {
+        Some(logs::Seen { sinks: (Verdict::Unavailable, message), .. }) => {
+            let (reason, observed_generation) = ("OutputNotTaken", job.metadata.generation);
+            let (status_true, message) = (ConditionStatus::True, message.clone());
+            let new = NewCondition { type_, status: status_true, reason, message, observed_generation };
+            conditions::set(&mut status.conditions, new, now);
+        }
+        _ => {
+            conditions::remove(&mut status.conditions, type_);
+        }
+    }
+}
+
 /// Where its output goes, and whether it gets there. What is said of a pod stays when that is gone.
 fn set_logs(status: &mut BatchJobStatus, job: &BatchJob, seen: Option<logs::Seen>, now: Timestamp) {
-    let Some(logs::Seen { logs, routed }) = seen else { return };
+    let Some(logs::Seen { logs, routed, .. }) = seen else { return };
     status.logs = logs.map(Box::new);
     let Some((is_routed, reason, message)) = routed else { return };
     let (type_, observed_generation) = (ConditionType::LogsRouted, job.metadata.generation);

@@ -8,6 +8,7 @@
 
 mod drivers;
 pub mod fluent_bit;
+pub mod health;
 pub mod journal;
 pub mod multiline;
 pub mod options;

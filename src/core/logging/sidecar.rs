@@ -8,6 +8,7 @@ use super::fluent_bit::outputs::{MEMBERS, OF_LINES, References, STRUCTURED_DATA,
 use super::fluent_bit::{
     Document, MultilineParser, Pipeline, Plugin, Properties, Rule, Setting, Text, Variable,
 };
+use super::health;
 use super::options::SecretText;
 use super::route::{Output, Route};
 use super::stream;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub buffer_mib: u64,
     /// So long Fluent Bit goes on flushing after it was told to end; a little less than what is left of the pod's grace.
     pub grace_seconds: u64,
+    /// The kubelet asks Fluent Bit whether its sinks take what it has ([`super::health`]).
+    pub tells_health: bool,
 }
 
 /// A container with a route. All of a pod's are planned together, in the order of the definition.
@@ -119,6 +122,8 @@ pub struct Needs {
     pub journal: bool,
     /// Folders of the node with unix sockets in them, each with its path in the sidecar.
     pub sockets: Vec<(String, String)>,
+    /// The kubelet's question and the pod's address ([`super::health`]).
+    pub probe: bool,
     /// Credentials of AWS: the pod's role, or the environment's `credentialsSecret` as variables.
     pub aws_credentials: bool,
 }
@@ -234,8 +239,13 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
         let options = member.route.plain_text_secrets().into_iter();
         options.map(|option| (member.container.to_owned(), option))
     });
+    let mut document = Document { service: service(settings), multiline_parsers, pipeline };
+    if settings.tells_health {
+        health::tell(&mut document);
+        given.needs.probe = true;
+    }
     Some(Sidecar {
-        document: Document { service: service(settings), multiline_parsers, pipeline },
+        document,
         secrets: given.secrets,
         files: given.files,
         needs: given.needs,

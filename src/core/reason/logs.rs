@@ -2,6 +2,7 @@
 
 use super::clean::{REASON_LIMIT, line};
 use crate::logging::Refusal;
+use crate::logging::sidecar::CONTAINER;
 
 /// The default of a queue, as what is wrong with it is told at a job.
 pub fn of_queue(queue: &str) -> String {
@@ -69,6 +70,15 @@ pub fn sidecar_ended(pod: &str, code: i32, word: &str, said: &str) -> String {
     let said = said.trim().lines().next_back().map_or(String::new(), |said| format!(": {said}"));
     let text = format!(
         "The log sidecar of pod {pod} ended with exit code {code}{word} while the job ran; the kubelet starts it again{said}"
+    );
+    line(&text, REASON_LIMIT)
+}
+
+/// A sink does not take what the sidecar has. It is the same text for as long as that lasts.
+pub fn sink_unavailable(pod: &str, drivers: &str) -> String {
+    let text = format!(
+        "Output waits in pod {pod} ({drivers}): a sink is away, refuses it or takes too little. kubectl logs {pod} \
+         --container {CONTAINER} says why"
     );
     line(&text, REASON_LIMIT)
 }

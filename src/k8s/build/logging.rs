@@ -18,21 +18,26 @@
 
 use std::collections::BTreeMap;
 
+use batchyard_core::definition::Effective;
 use batchyard_core::definition::secrets::locate;
+use batchyard_core::logging::health;
 use batchyard_core::logging::options::SecretText;
 use batchyard_core::logging::sidecar::{
     self, BUFFER, CERTIFICATES, CONFIGURATION, CONFIGURATION_FILE, CONTAINER, FILES, LOGS, Member,
     NODE_FILES, NODE_VARIABLE, Part, SecretFile, SecretVariable, Sidecar, Source,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, HostPathVolumeSource, KeyToPath,
-    Lifecycle, LifecycleHandler, ObjectFieldSelector, PodSpec, ProjectedVolumeSource, ResourceRequirements,
-    SeccompProfile, SecretKeySelector, SecretProjection, SecretVolumeSource, SecurityContext, SleepAction,
-    Volume, VolumeMount, VolumeProjection,
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, HostPathVolumeSource,
+    KeyToPath, Lifecycle, LifecycleHandler, ObjectFieldSelector, PodSpec, Probe, ProjectedVolumeSource,
+    ResourceRequirements, SeccompProfile, SecretKeySelector, SecretProjection, SecretVolumeSource,
+    SecurityContext, SleepAction, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Attempt, container, follower, pod_name};
+use crate::crd::ComputeEnvironmentSpec;
+use crate::crd::convert::Plan;
 use crate::k8s::logging::Routed;
 use crate::k8s::{meta, quantity};
 use crate::settings::LoggingSettings;
@@ -205,10 +210,35 @@ fn one(attempt: &Attempt<'_>, logging: &Logging, mounts: Vec<VolumeMount>, limit
         restart_policy: Some("Always".to_owned()),
         // A helper has read to the end when its own end lets the kubelet turn to the sidecar.
         lifecycle: Some(lifecycle).filter(|_| reads_files),
+        readiness_probe: logging.sidecar.needs.probe.then(probe),
         volume_mounts: Some(mounts),
         security_context: Some(if reads_files { without_rights(0) } else { unprivileged() }),
         ..Container::default()
     }
+}
+
+/// The kubelet asks whether the sinks take what there is. Nothing waits for the answer: it is told of
+/// (`controllers/batch_job/logs`).
+fn probe() -> Probe {
+    let seconds = |number: u32| i32::try_from(number).ok();
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(health::PATH.to_owned()),
+            port: IntOrString::Int(health::PORT.into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: seconds(health::ASKED_SECONDS),
+        failure_threshold: seconds(health::FAILURES),
+        timeout_seconds: seconds(health::ASKED_SECONDS / 2),
+        ..Probe::default()
+    }
+}
+
+/// Whether the kubelet may be let ask a pod's sidecar. Pods that have their node's network would need a port each; and a
+/// session is led to by a Service, which passes pods over whose containers are not all ready.
+pub fn may_be_asked(plan: &Plan, effective: &Effective, environment: &ComputeEnvironmentSpec) -> bool {
+    let on_host = super::is_on_host_network(effective, plan.host_network, environment);
+    !on_host && plan.session.is_none()
 }
 
 /// Nobody, as the strictest rules for pods want it.
@@ -270,6 +300,7 @@ fn environment(attempt: &Attempt<'_>, logging: &Logging) -> Vec<EnvVar> {
         field("BATCHYARD_POD_UID", "metadata.uid"),
         field(NODE_VARIABLE, "spec.nodeName"),
     ];
+    all.extend(logging.sidecar.needs.probe.then(|| field(health::ADDRESS_VARIABLE, "status.podIP")));
     let plain =
         with_pod(attempt, logging, |containers, pod| sidecar::environment(containers, logging.part, pod));
     all.extend(plain.iter().map(|(name, value)| container::var(name, value)));

@@ -117,9 +117,13 @@ impl Attempt<'_> {
 
     /// Its pod has its node's network: as the definition has it, else the environment.
     fn is_on_host_network(&self) -> bool {
-        let asked = self.effective.work.network(self.host_network);
-        asked.unwrap_or(self.environment_spec.network == Some(Network::Host))
+        is_on_host_network(self.effective, self.host_network, self.environment_spec)
     }
+}
+
+fn is_on_host_network(effective: &Effective, by_options: bool, environment: &ComputeEnvironmentSpec) -> bool {
+    let asked = effective.work.network(by_options);
+    asked.unwrap_or(environment.network == Some(Network::Host))
 }
 
 /// Builds the pod of an attempt.

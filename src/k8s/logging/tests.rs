@@ -108,7 +108,7 @@ fn secret_of(job_name: &str, definition: &Value, of_queue: &Value) -> Secret {
     let routed = routed(definition, of_queue, &Value::Null).expect("allowed");
     let members: Vec<_> =
         routed.iter().map(|one| Member { container: &one.container, route: &one.route }).collect();
-    let settings = Settings { source: Source::Folder, buffer_mib: 64, grace_seconds: 10 };
+    let settings = Settings { source: Source::Folder, buffer_mib: 64, grace_seconds: 10, tells_health: true };
     let sidecar = plan(&members, Part::Whole, &settings).expect("a sidecar");
     let (caches, ..) = caches();
     secret(&job(job_name), &queue(of_queue.clone()), &environment(Value::Null), (&routed, &sidecar), &caches)

@@ -35,6 +35,21 @@ fn counts_the_room_that_pods_take() {
 }
 
 #[test]
+fn of_probes_only_that_of_a_log_sidecar_is_kept() {
+    for (job, want) in [(Some("job"), vec!["batchyard-log"]), (None, vec![])] {
+        let mut pod = Pod::clone(&pod("a", job, "n1", "1", "Running"));
+        let spec = pod.spec.as_mut().expect("a spec");
+        let probe = json!({"httpGet": {"port": 1}});
+        let inits = json!([{"name": "batchyard-log", "readinessProbe": probe}, {"name": "x", "readinessProbe": probe}]);
+        spec.init_containers = serde_json::from_value(inits).expect("containers");
+        trim(&mut pod);
+        let inits = pod.spec.and_then(|spec| spec.init_containers).expect("containers");
+        let kept = inits.iter().filter(|one| one.readiness_probe.is_some()).map(|one| one.name.as_str());
+        assert_eq!(kept.collect::<Vec<_>>(), want);
+    }
+}
+
+#[test]
 fn ports_of_nodes_are_counted_as_pods_come_and_go() {
     let index = PodIndex::default();
     let with = |uid: &str, node: &str, ports: serde_json::Value, phase: &str| {

@@ -65,10 +65,16 @@ fn text(secret: &Secret, key: &str) -> String {
 
 /// The kubelet reports the sidecar's state, and that of the job's container.
 async fn reports(pod: &PodHandle<'_>, phase: &str, sidecar: Value, main: Value) {
+    reports_answer(pod, phase, (sidecar, true), main).await;
+}
+
+/// The same, with what the sidecar answers when it is asked.
+async fn reports_answer(pod: &PodHandle<'_>, phase: &str, (sidecar, is_ready): (Value, bool), main: Value) {
     let past = seconds(Timestamp::now() - SignedDuration::from_secs(30));
     let runs = main.get("waiting").is_none();
     let status = |name: &str, state: Value| {
-        json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        let ready = state.get("running").is_some() && (is_ready || name != SIDECAR);
+        json!({"name": name, "image": "i", "imageID": "", "ready": ready, "restartCount": 0, "state": state,
             "lastState": {}})
     };
     let flag = |is: bool| if is { "True" } else { "False" };
@@ -88,7 +94,11 @@ fn waiting(reason: &str) -> Value {
 }
 
 fn running() -> Value {
-    json!({"running": {"startedAt": seconds(Timestamp::now())}})
+    running_for(0)
+}
+
+fn running_for(so_long: i64) -> Value {
+    json!({"running": {"startedAt": seconds(Timestamp::now() - SignedDuration::from_secs(so_long))}})
 }
 
 fn exited(code: i32) -> Value {
@@ -107,6 +117,16 @@ async fn writes_of_secrets(mark: &audit::Mark, world: &World) -> usize {
         std::future::ready(
             (pods == 2).then(|| writes.iter().filter(|write| write.resource == "secrets").count()),
         )
+    })
+    .await
+}
+
+/// How often a job's status was written, until the audit log knows of it.
+async fn writes_of_status(mark: &audit::Mark, world: &World) -> usize {
+    wait::answer("a write in the audit log", &world.namespace, || {
+        let writes = mark.writes(&world.namespace);
+        let count = writes.iter().filter(|write| write.resource == "batchjobs/status").count();
+        std::future::ready((count > 0).then_some(count))
     })
     .await
 }
@@ -169,6 +189,69 @@ async fn the_job_ends_while_its_sidecar_still_sends() {
     assert_eq!(record.attempts[0].log_stream_name.as_ref(), Some(&stream));
     pod.is_released().await;
     assert_eq!(pod.get().await.metadata.deletion_timestamp, None, "it is left to send");
+}
+
+#[tokio::test]
+async fn a_sink_that_takes_nothing_is_told_of_once_and_changes_nothing() {
+    let world = World::with_queue("log-sink").await;
+    let job = world.submit("job", job(logging(splunk()))).await;
+    let pod = job.pod(1).await;
+    let spec = pod.get().await.spec.expect("a spec");
+    let sidecar = &spec.init_containers.expect("one")[0];
+    assert!(sidecar.readiness_probe.is_some(), "the kubelet asks");
+    pod.bind().await;
+    // It was not asked yet, and for all that anybody knows never answers well: no event tells that a minute is over.
+    let started = Timestamp::now();
+    reports_answer(&pod, "Running", (running_for(55), false), running()).await;
+    job.reaches(Phase::Running).await;
+    let (status, reason, message) = until_condition(&world, "job", "LogSinkUnavailable").await;
+    assert!(
+        Timestamp::now().duration_since(started) > SignedDuration::from_secs(4),
+        "a minute after its start"
+    );
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "OutputNotTaken"));
+    assert!(message.contains(&format!("kubectl logs {} --container batchyard-log", pod.name)), "{message}");
+    let record = job.reaches(Phase::Running).await;
+    assert_eq!((record.attempts.len(), record.current.expect("a pod").pod_name), (0, pod.name.clone()));
+    let told = job.get().await;
+    let mark = audit::mark();
+    // The same once more is no news.
+    reports_answer(&pod, "Running", (running_for(70), false), running_for(70)).await;
+    reports_answer(&pod, "Running", (running_for(80), true), running_for(70)).await;
+    let api = world.api::<BatchJob>();
+    let is_well = |job: &BatchJob| condition(job, "LogSinkUnavailable").is_none();
+    let well = wait::until(&api, "job", "no trouble", is_well).await;
+    assert_eq!(well.metadata.generation, told.metadata.generation);
+    match mark {
+        Some(mark) => assert_eq!(writes_of_status(&mark, &world).await, 1),
+        None => println!("SKIPPED: this cluster has no audit log that can be read, so nothing is counted"),
+    }
+    // What is so when the job ends stays told, and is no reason to fail.
+    reports_answer(&pod, "Running", (running_for(200), false), running_for(70)).await;
+    until_condition(&world, "job", "LogSinkUnavailable").await;
+    reports_answer(&pod, "Running", (running_for(200), false), exited(0)).await;
+    job.reaches(Phase::Succeeded).await;
+    assert!(condition(&job.get().await, "LogSinkUnavailable").is_some(), "not all of it may have arrived");
+    reports_answer(&pod, "Succeeded", (exited(0), false), exited(0)).await;
+    pod.is_released().await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_where_the_answer_would_cost_something() {
+    let world = World::with_queue("log-unasked").await;
+    let plain = world.submit("plain", job(logging(splunk()))).await.pod(1).await.get().await;
+    world.changed_environment("pool", json!({"network": "host"})).await;
+    let host = world.submit("host", job(logging(splunk()))).await.pod(1).await.get().await;
+    let probe = |pod: &Pod| {
+        let spec = pod.spec.as_ref().expect("a spec");
+        spec.init_containers.as_ref().expect("one")[0].readiness_probe.clone()
+    };
+    assert!(probe(&plain).is_some());
+    assert_eq!(host.spec.as_ref().and_then(|spec| spec.host_network), Some(true));
+    assert_eq!(probe(&host), None, "another pod of the node would have the port");
+    let (with, without) = (secret_of(&world, &plain).await, secret_of(&world, &host).await);
+    assert!(text(&with, "fluent-bit.yaml").contains("http_server"));
+    assert!(!text(&without, "fluent-bit.yaml").contains("http_server"));
 }
 
 #[tokio::test]

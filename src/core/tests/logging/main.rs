@@ -15,7 +15,8 @@ use batchyard_core::logging::sidecar::{
 use batchyard_core::logging::stream::ONLY;
 use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, Refusal, SecretOption};
 
-const SETTINGS: Settings = Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20 };
+const SETTINGS: Settings =
+    Settings { source: Source::Folder, buffer_mib: 256, grace_seconds: 20, tells_health: true };
 
 const POD: Pod<'_> = Pod {
     name: "test-0f8b3c1a-1",

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use batchyard_core::logging::Driver;
+use batchyard_core::logging::health::ADDRESS_VARIABLE;
 use batchyard_core::logging::sidecar::{Container, Member, Part, environment, plan};
 use batchyard_core::logging::stream::ONLY;
 
@@ -28,6 +29,7 @@ fn wrong(program: &OsStr, driver: Driver, options: &[(&str, &str)]) -> Option<St
         .envs(environment(&[container], Part::Whole, &POD))
         .envs(sidecar.secrets.iter().map(|secret| (secret.name.as_str(), "secret")))
         .env("BATCHYARD_NODE", "node")
+        .env(ADDRESS_VARIABLE, "127.0.0.1")
         .stdin(Stdio::null())
         .output()
         .expect("Fluent Bit runs");

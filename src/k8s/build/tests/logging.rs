@@ -4,7 +4,7 @@ use batchyard_core::logging::sidecar::{Part, Settings, plan};
 use clap::Parser;
 
 use super::*;
-use crate::k8s::build::logging::Logging;
+use crate::k8s::build::logging::{Logging, may_be_asked};
 use crate::k8s::logging::routes;
 use crate::settings::LoggingSettings;
 
@@ -43,7 +43,7 @@ fn pod_of_operator(effective: &Effective, environment: Value, arguments: &[&str]
     let queue = serde_json::from_value(json!({"priority": 1})).expect("a queue");
     let routed = routes(effective, ("queue-0", &queue), ("compute-0", &spec)).expect("allowed");
     let source = crate::crd::convert::logging::source(&spec);
-    let how = Settings { source, buffer_mib: 256, grace_seconds: 20 };
+    let how = Settings { source, buffer_mib: 256, grace_seconds: 20, tells_health: true };
     let sidecar = plan(&Logging::members(&routed), Part::Whole, &how).expect("a sidecar");
     let awslogs = spec.logging.as_ref().and_then(|logging| logging.awslogs.as_ref());
     let logging = Logging {
@@ -89,11 +89,14 @@ fn a_pod_that_logs_to_cloudwatch() {
             "args": ["--config=/batchyard/config/fluent-bit.yaml"],
             "restartPolicy": "Always",
             "lifecycle": {"preStop": {"sleep": {"seconds": 10}}},
+            "readinessProbe": {"httpGet": {"path": "/api/v1/health", "port": 24226}, "periodSeconds": 10,
+                "failureThreshold": 6, "timeoutSeconds": 5},
             "env": [
                 field("BATCHYARD_POD_NAMESPACE", "metadata.namespace"),
                 field("BATCHYARD_POD_NAME", "metadata.name"),
                 field("BATCHYARD_POD_UID", "metadata.uid"),
                 field("BATCHYARD_NODE", "spec.nodeName"),
+                field("BATCHYARD_POD_IP", "status.podIP"),
                 told("BATCHYARD_JOB_ID", id),
                 told("BATCHYARD_JOB_NAME", "render"),
                 told("BATCHYARD_QUEUE", "queue-0"),
@@ -129,6 +132,25 @@ fn a_pod_that_logs_to_cloudwatch() {
         "the sidecar's is taken out of it"
     );
     assert_eq!(spec["terminationGracePeriodSeconds"], 30 + 10 + 20 + 2);
+}
+
+#[test]
+fn the_kubelet_asks_no_sidecar_of_a_session_or_on_the_node_s_network() {
+    let (pod, host) = (json!({"type": "MANAGED"}), json!({"type": "MANAGED", "network": "host"}));
+    for (environment, job, want) in [
+        (&pod, json!({}), true),
+        (&host, json!({}), false),
+        (&pod, json!({"session": {"port": 8080}}), false),
+    ] {
+        let spec: ComputeEnvironmentSpec =
+            serde_json::from_value(environment.clone()).expect("an environment");
+        let mut job = job;
+        job["containerProperties"] =
+            json!({"image": "busybox", "vcpus": 1, "memory": 64, "logConfiguration": splunk()});
+        let plan = super::plan(job.clone(), json!({}));
+        let asked = may_be_asked(&plan, plan.effective.as_ref().expect("valid"), &spec);
+        assert_eq!(asked, want, "{job} {environment}");
+    }
 }
 
 #[test]
