@@ -15,6 +15,7 @@ mod door;
 mod ends;
 mod exits;
 mod faults;
+mod followed;
 mod gangs;
 mod gpus;
 mod inject;
@@ -197,6 +198,7 @@ fn all() -> Vec<Case> {
         definitions::cases(),
         logs::cases(),
         logging::cases(),
+        followed::cases(),
         containers::cases(),
         gangs::cases(),
         gpus::cases(),

@@ -79,6 +79,13 @@ impl Process {
         name.trim_end().to_owned()
     }
 
+    /// Who it runs as, by number.
+    pub fn user(self) -> Option<u32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// Asks the process to end, and ends it when it has not done so after `patience`.
     pub fn stop(self, patience: Duration) -> Result<()> {
         self.signal(Signal::SIGTERM);
