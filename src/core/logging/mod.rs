@@ -9,7 +9,6 @@
 mod drivers;
 pub mod fluent_bit;
 pub mod health;
-pub mod journal;
 pub mod multiline;
 pub mod options;
 pub mod policy;
@@ -35,7 +34,7 @@ pub enum Driver {
     Gelf,
     /// A syslog server.
     Syslog,
-    /// The node's journal.
+    /// The node's journal, which no log sidecar writes to.
     Journald,
     /// Files on the node, rotated.
     JsonFile,

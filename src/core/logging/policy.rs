@@ -158,7 +158,7 @@ pub fn destinations(output: &Output) -> Vec<Destination> {
             Listener::Unix(path) => vec![Destination::Socket(path.as_str().to_owned())],
         },
         Output::Firelens(firelens) => of_firelens(firelens),
-        Output::Journald(_) | Output::JsonFile(_) | Output::Stdout(_) => Vec::new(),
+        Output::JsonFile(_) | Output::Stdout(_) => Vec::new(),
     }
 }
 

@@ -28,7 +28,6 @@ pub enum Output {
     Fluentd(Fluentd),
     Gelf(Gelf),
     Syslog(Syslog),
-    Journald(Journald),
     JsonFile(JsonFile),
     Firelens(Firelens),
     S3(S3),
@@ -168,13 +167,6 @@ pub struct Syslog {
     /// RFC 5424, and not RFC 3164.
     pub rfc5424: bool,
     /// The name of the application.
-    pub tag: Tag,
-}
-
-/// The node's journal, through a helper on the pod's loopback, for Fluent Bit cannot write to it ([`super::journal`]).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Journald {
-    /// `CONTAINER_TAG` and `SYSLOG_IDENTIFIER`.
     pub tag: Tag,
 }
 
@@ -340,7 +332,6 @@ impl Route {
             | Output::Fluentd(_)
             | Output::Gelf(_)
             | Output::Syslog(_)
-            | Output::Journald(_)
             | Output::JsonFile(_)
             | Output::S3(_)
             | Output::Stdout(_) => Vec::new(),
@@ -362,7 +353,6 @@ impl Route {
     pub fn needs_of_node(&self) -> Option<(&'static str, &'static str)> {
         match &self.output {
             Output::JsonFile(_) => Some(("logDriver", "json-file writes into a folder of the node")),
-            Output::Journald(_) => Some(("logDriver", "journald writes to the journal of the node")),
             Output::Fluentd(Fluentd { listener: Listener::Unix(_), .. }) => {
                 Some(("options.fluentd-address", "it is a socket of the node"))
             }

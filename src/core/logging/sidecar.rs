@@ -37,8 +37,6 @@ pub const FOLLOWER: &str = "batchyard-log-follow";
 /// Where that sends to: a unix socket of Fluent Bit, with its forward protocol and the tag that [`tag_of`] gives. Its
 /// records have `log` and `time`, the runtime's text of when the line was written.
 pub const FORWARD_SOCKET: &str = "/batchyard/buffer/forward.sock";
-/// Where the helper for the node's journal listens, for one JSON object in each line ([`super::journal`]).
-pub const JOURNAL_PORT: u16 = 24_225;
 /// How much undelivered output is kept, unless something else is said.
 pub const DEFAULT_BUFFER_MIB: u64 = 256;
 /// Fluent Bit keeps its buffer in chunks of 2 MB, and drops the oldest when there are too many: less would lose output
@@ -118,8 +116,6 @@ pub struct SecretFile {
 pub struct Needs {
     /// The node's folder for the driver json-file, at [`FILES`], writable.
     pub files: bool,
-    /// The helper for the node's journal.
-    pub journal: bool,
     /// Folders of the node with unix sockets in them, each with its path in the sidecar.
     pub sockets: Vec<(String, String)>,
     /// The kubelet's question and the pod's address ([`super::health`]).
@@ -232,7 +228,6 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
             member.route.secrets().into_iter().enumerate().map(variable).collect();
         given.secrets.extend(secrets);
         given.needs.files |= matches!(member.route.output, Output::JsonFile(_));
-        given.needs.journal |= matches!(member.route.output, Output::Journald(_));
         given.needs.aws_credentials |= member.route.needs_aws_credentials();
     }
     let plain = members.iter().flat_map(|member| {
@@ -363,7 +358,6 @@ fn tag(route: &Route) -> Option<&Tag> {
     match &route.output {
         Output::Fluentd(fluentd) => Some(&fluentd.tag),
         Output::Syslog(syslog) => Some(&syslog.tag),
-        Output::Journald(journald) => Some(&journald.tag),
         Output::Splunk(splunk) => splunk.tag.as_ref(),
         Output::Gelf(gelf) => gelf.tag.as_ref(),
         Output::JsonFile(file) => file.tag.as_ref(),
@@ -534,7 +528,6 @@ fn members(number: usize, member: &Member<'_>, part: Part, output: &Output) -> P
         Output::Splunk(splunk) => splunk.tag.is_some(),
         Output::Gelf(gelf) => gelf.tag.is_some(),
         Output::JsonFile(file) => file.tag.is_some(),
-        Output::Journald(_) => true,
         _ => false,
     };
     record.extend(tagged.then(|| Text::word_and_variable("tag", &Variable::numbered("TAG", number))));

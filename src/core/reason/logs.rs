@@ -30,9 +30,10 @@ pub fn nothing_of_node((member, what): (&str, &str)) -> Refusal {
     Refusal { member: member.to_owned(), why }
 }
 
-/// The driver journald.
-pub fn journald_unsupported() -> Refusal {
-    let why = "journald is not supported yet: Fluent Bit cannot write to the node's journal by itself";
+/// The driver journald, whatever its options are.
+pub fn journald() -> Refusal {
+    let why = "journald is not possible: Fluent Bit, which sends the output, cannot write to the node's journal; use \
+               syslog to a collector, or let the node's own agent read what containers write";
     Refusal { member: "logDriver".to_owned(), why: why.to_owned() }
 }
 

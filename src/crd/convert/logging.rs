@@ -3,7 +3,7 @@
 use batchyard_core::definition::Work;
 use batchyard_core::definition::secrets::locate;
 use batchyard_core::logging::policy::Policy;
-use batchyard_core::logging::route::{Output, Route};
+use batchyard_core::logging::route::Route;
 use batchyard_core::logging::sidecar::Source;
 use batchyard_core::logging::{AwslogsDefaults, Configuration, Driver, Refusal, SecretOption, text};
 use batchyard_core::reason::logs;
@@ -92,11 +92,7 @@ pub(super) fn check(work: &Work, member: &str) -> Result<(), String> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read(configuration: &Configuration, defaults: &AwslogsDefaults) -> Result<Route, Vec<Refusal>> {
-    let route = Route::read(configuration, defaults)?;
-    match route.output {
-        Output::Journald(_) => Err(vec![logs::journald_unsupported()]),
-        _ => Ok(route),
-    }
+    Route::read(configuration, defaults)
 }
 
 /// Reads a configuration for an environment.

@@ -1,7 +1,7 @@
-//! Drivers that Docker has and AWS passes on: fluentd, gelf, syslog, journald and json-file.
+//! Drivers that Docker has and AWS passes on: fluentd, gelf, syslog and json-file.
 
 use super::super::options::{COMMON, DOCKER, Entry, Options, Rule};
-use super::super::route::{Fluentd, Gelf, Journald, JsonFile, Listener, Place, Syslog, Tls, Transport};
+use super::super::route::{Fluentd, Gelf, JsonFile, Listener, Place, Syslog, Tls, Transport};
 use super::super::tag::Tag;
 use super::super::value::{self, Kilo, Literal};
 
@@ -58,9 +58,6 @@ pub(super) const SYSLOG: &[&[Entry]] = &[
     ],
     DOCKER,
 ];
-
-/// <https://docs.docker.com/engine/logging/drivers/journald/>
-pub(super) const JOURNALD: &[&[Entry]] = &[COMMON, &[("tag", Rule::Honoured)], DOCKER];
 
 /// <https://docs.docker.com/engine/logging/drivers/json-file/>
 pub(super) const JSON_FILE: &[&[Entry]] = &[
@@ -199,10 +196,6 @@ pub(super) fn syslog(options: &mut Options<'_>) -> Option<Syslog> {
         rfc5424: rfc5424.unwrap_or(false),
         tag,
     })
-}
-
-pub(super) fn journald(options: &mut Options<'_>) -> Journald {
-    Journald { tag: options.read("tag", Tag::read).unwrap_or_else(Tag::id) }
 }
 
 /// Where Docker has no bound, the kubelet's holds: nobody must fill a node's disk by saying nothing.

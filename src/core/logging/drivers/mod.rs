@@ -10,6 +10,7 @@ use super::options::{Entry, Options};
 use super::route::{Output, Place, Route, Tls};
 use super::value::{self, Address, Kilo, Literal};
 use super::{AwslogsDefaults, Configuration, Driver, Refusal};
+use crate::reason::logs;
 
 /// The tables of a driver's options.
 pub(super) fn tables(driver: Driver) -> &'static [&'static [Entry]] {
@@ -19,7 +20,7 @@ pub(super) fn tables(driver: Driver) -> &'static [&'static [Entry]] {
         Driver::Fluentd => docker::FLUENTD,
         Driver::Gelf => docker::GELF,
         Driver::Syslog => docker::SYSLOG,
-        Driver::Journald => docker::JOURNALD,
+        Driver::Journald => &[],
         Driver::JsonFile => docker::JSON_FILE,
         Driver::Awsfirelens => firelens::TABLES,
         Driver::S3 => ours::S3_TABLES,
@@ -55,10 +56,11 @@ pub(super) fn read(configuration: &Configuration, defaults: &AwslogsDefaults) ->
     let (output, multiline): Reading = match driver {
         Driver::Awslogs => awslogs::read(&mut options, defaults),
         Driver::Splunk => plain(splunk::read(&mut options).map(Output::Splunk)),
+        // Whatever its options are.
+        Driver::Journald => return Err(vec![logs::journald()]),
         Driver::Fluentd => plain(docker::fluentd(&mut options).map(Output::Fluentd)),
         Driver::Gelf => plain(docker::gelf(&mut options).map(Output::Gelf)),
         Driver::Syslog => plain(docker::syslog(&mut options).map(Output::Syslog)),
-        Driver::Journald => plain(Some(Output::Journald(docker::journald(&mut options)))),
         Driver::JsonFile => plain(docker::json_file(&mut options).map(Output::JsonFile)),
         Driver::Awsfirelens => plain(firelens::read(&mut options, configuration).map(Output::Firelens)),
         Driver::S3 => plain(ours::s3(&mut options, defaults).map(Output::S3)),

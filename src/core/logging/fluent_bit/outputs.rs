@@ -4,7 +4,7 @@ use super::super::route::{
     Awslogs, Credentials, Firelens, Fluentd, Gelf, JsonFile, Listener, Loki, Opensearch, Opentelemetry,
     Output, Place, S3, Splunk, Stdout, Syslog, Tls, Transport,
 };
-use super::super::sidecar::{BUFFER, FILES, JOURNAL_PORT};
+use super::super::sidecar::{BUFFER, FILES};
 use super::super::value::Literal;
 use super::{Plugin, Properties, Setting, Text, Variable};
 
@@ -30,7 +30,6 @@ pub(in super::super) fn plugin(output: &Output, references: &mut dyn References)
         Output::Fluentd(fluentd) => ("forward", of_fluentd(fluentd, references)),
         Output::Gelf(gelf) => ("gelf", of_gelf(gelf)),
         Output::Syslog(syslog) => ("syslog", of_syslog(syslog, references)),
-        Output::Journald(_) => ("tcp", of_journald()),
         Output::JsonFile(file) => ("file", of_json_file(file, references)),
         Output::Firelens(firelens) => (firelens.name, of_firelens(firelens, references)),
         Output::S3(s3) => ("s3", of_s3(s3, references)),
@@ -174,16 +173,6 @@ fn of_syslog(syslog: &Syslog, references: &mut dyn References) -> Properties {
         .with("syslog_hostname_key", "node")
         .with("syslog_message_key", "log")
         .with_some("syslog_sd_key", rfc5424.then_some(STRUCTURED_DATA))
-}
-
-fn of_journald() -> Properties {
-    Properties::default()
-        .with("host", "127.0.0.1")
-        .with("port", u64::from(JOURNAL_PORT))
-        .with("format", "json_lines")
-        .with("json_date_key", "date")
-        .with("json_date_format", "epoch_ms")
-        .with("tls", false)
 }
 
 fn of_json_file(file: &JsonFile, references: &mut dyn References) -> Properties {

@@ -25,7 +25,7 @@ fn route(driver: Driver, options: &[(&str, &str)]) -> Route {
 }
 
 /// Each driver with nearly all of its options.
-static ALL: [(Driver, &[(&str, &str)]); 13] = [
+static ALL: [(Driver, &[(&str, &str)]); 12] = [
     (
         Driver::Awslogs,
         &[
@@ -82,7 +82,6 @@ static ALL: [(Driver, &[(&str, &str)]); 13] = [
             ("syslog-tls-key <-", "syslog:key"),
         ],
     ),
-    (Driver::Journald, &[("tag", "{{.Name}}")]),
     (Driver::JsonFile, &[("max-size", "10m"), ("max-file", "3"), ("compress", "true"), ("tag", "x")]),
     (
         Driver::Awsfirelens,

@@ -46,6 +46,21 @@ fn read(driver: Driver, options: &[(&str, &str)]) -> Result<Route, Vec<Refusal>>
     Route::read(&configuration(driver, options), &AwslogsDefaults::default())
 }
 
+/// The drivers that are not refused whatever their options are.
+fn honoured() -> impl Iterator<Item = Driver> {
+    Driver::ALL.into_iter().filter(|driver| *driver != Driver::Journald)
+}
+
+#[test]
+fn the_journal_is_refused_with_what_takes_its_place() {
+    for options in [&[][..], &[("tag", "t")], &[("mode", "blocking")]] {
+        let refusals = read(Driver::Journald, options).expect_err("it is not possible");
+        let [refusal] = refusals.as_slice() else { panic!("one: {refusals:?}") };
+        assert!(refusal.member == "logDriver" && refusal.why.contains("use syslog"), "{refusal}");
+    }
+    assert_eq!(Driver::Journald.options().count(), 0);
+}
+
 /// What a driver needs, so that one option can be tried beside it.
 fn least(driver: Driver) -> &'static [(&'static str, &'static str)] {
     match driver {

@@ -10,7 +10,7 @@ use batchyard_core::logging::health::ADDRESS_VARIABLE;
 use batchyard_core::logging::sidecar::{Container, Member, Part, environment, plan};
 use batchyard_core::logging::stream::ONLY;
 
-use super::{POD, SETTINGS, least, options, read};
+use super::{POD, SETTINGS, honoured, least, options, read};
 
 /// What is wrong with a configuration.
 fn wrong(program: &OsStr, driver: Driver, options: &[(&str, &str)]) -> Option<String> {
@@ -46,8 +46,7 @@ fn fluent_bit_starts_with_all_that_each_option_becomes() {
         println!("SKIPPED: BATCHYARD_FLUENT_BIT names no program of Fluent Bit");
         return;
     };
-    let all: Vec<String> = Driver::ALL
-        .into_iter()
+    let all: Vec<String> = honoured()
         .flat_map(|driver| {
             let each = options::each(driver).into_iter().chain([least(driver).to_vec()]);
             each.filter_map(|options| wrong(&program, driver, &options)).collect::<Vec<_>>()
