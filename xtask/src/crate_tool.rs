@@ -37,7 +37,7 @@ impl CrateTool {
         let building = cluster::tools_folder()?.join(format!("{name}-{}.building", std::process::id()));
         let mut install = cargo(&format!("install --locked --quiet {name}@{version} --root"))?;
         install.arg(&building).env("CARGO_TARGET_DIR", building.join("target"));
-        step(&format!("build {name}"), || run(&mut install))?;
+        step(format!("build {name}"), || run(&mut install))?;
         fs::remove_dir_all(building.join("target"))?;
         if fs::rename(&building, &folder).is_err() {
             // Another run was faster.
