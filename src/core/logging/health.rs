@@ -3,7 +3,7 @@
 //! Fluent Bit's own answer at `/api/v1/health` counts output that it threw away, and nothing that it tries again; and it
 //! tries again for as long as it takes. So its own log goes through a pipeline of its own: lines that tell of a chunk that
 //! a sink did not take go to an output that takes nothing, and each of them counts as an error. While there was one within
-//! [`PERIOD_SECONDS`] the answer is 500, the kubelet's readiness probe fails, and the sidecar is not `ready`.
+//! `PERIOD_SECONDS` the answer is 500, the kubelet's readiness probe fails, and the sidecar is not `ready`.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,7 +17,7 @@ pub const PATH: &str = "/api/v1/health";
 pub const ADDRESS_VARIABLE: &str = "BATCHYARD_POD_IP";
 /// So often the kubelet asks.
 pub const ASKED_SECONDS: u32 = 10;
-/// So many answers in a row make the sidecar not ready: a failure that is alone counts for [`PERIOD_SECONDS`], and is none
+/// So many answers in a row make the sidecar not ready: a failure that is alone counts for `PERIOD_SECONDS`, and is none
 /// to tell of.
 pub const FAILURES: u32 = 6;
 /// So long a failure counts: longer than any pause before a chunk is tried again, which is `scheduler.cap`, 30 s, and 10 s
