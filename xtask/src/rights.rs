@@ -297,7 +297,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: o}
 rules:
-  - {apiGroups: [''], resources: [pods, pods/log], verbs: [get]}
+  - {apiGroups: [''], resources: [pods, pods/exec], verbs: [get]}
   - {apiGroups: [batchyard.io], resources: [reservednames], verbs: [set]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -333,15 +333,15 @@ kind: Service
         let operator = "system:serviceaccount:batchyard-system:batchyard";
         let mut used = calls(&[
             said(operator, "get", "pods", "", "allow"),
-            said("test-notifier", "get", "pods", "log", "allow"),
-            said("somebody", "get", "pods", "log", "allow"),
+            said("test-notifier", "get", "pods", "exec", "allow"),
+            said("somebody", "get", "pods", "exec", "allow"),
         ]);
         used.join(calls(&[said("test-gateway", "get", "pods", "", "allow"), "half a li".to_owned()]));
         assert_eq!(
             used.unused(&roles),
             [
-                "batchyard may get pods/log, and never does",
-                "batchyard-gateway may get pods/log, and never does",
+                "batchyard may get pods/exec, and never does",
+                "batchyard-gateway may get pods/exec, and never does",
                 "batchyard-notifier may get pods, and never does",
             ]
         );
