@@ -84,7 +84,7 @@ impl fmt::Display for Right {
 pub struct Calls {
     granted: BTreeMap<&'static str, BTreeSet<Right>>,
     refused: BTreeMap<&'static str, BTreeSet<Refusal>>,
-    /// Namespaces from which Kubernetes has taken the roles, since they are being deleted.
+    /// Namespaces from which Kubernetes has taken the roles, since they are being deleted, or Helm, since the chart is.
     leaving: BTreeSet<String>,
 }
 
@@ -149,7 +149,10 @@ impl Calls {
         let is_ours = |program: &&&Program| {
             line.contains(&format!("{NAMESPACE}:{}\"", program.account)) || line.contains(program.played_by)
         };
-        let takes_roles = |text: &str| text.contains(r#""deletecollection""#) && text.contains(r#""roles""#);
+        let takes_roles = |text: &str| {
+            ["deletecollection", "delete"].iter().any(|verb| text.contains(&format!(r#""verb":"{verb}""#)))
+                && text.contains(r#""resource":"roles""#)
+        };
         if !takes_roles(line) && !PROGRAMS.iter().any(|program| is_ours(&program)) {
             return;
         }
@@ -191,8 +194,8 @@ impl Calls {
         self.leaving.extend(other.leaving);
     }
 
-    /// What the roles did not allow, a line for each. A namespace that is being deleted loses its roles before whoever
-    /// works there knows.
+    /// What the roles did not allow, a line for each. A namespace that is being deleted, or from which the chart is removed,
+    /// loses its roles before whoever works there knows.
     pub fn refused(&self) -> Vec<String> {
         let all = self
             .refused
