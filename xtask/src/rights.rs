@@ -17,18 +17,25 @@ use crate::install::NAMESPACE;
 pub struct Program {
     /// Its ServiceAccount, in [`NAMESPACE`].
     pub account: &'static str,
-    /// The user as whom tests start it on an API server without nodes, with the same roles.
+    /// Its ClusterRole, its Role there, and their bindings.
+    role: &'static str,
+    /// The user as whom tests start it on an API server without nodes, with roles of that name.
     pub played_by: &'static str,
 }
 
 /// Makes pods of jobs.
-pub const OPERATOR: Program = Program { account: "batchyard", played_by: "operator" };
+pub const OPERATOR: Program =
+    Program { account: "batchyard", role: "batchyard-operator", played_by: "operator" };
 /// Answers AWS clients.
-pub const GATEWAY: Program = Program { account: "batchyard-gateway", played_by: "test-gateway" };
+pub const GATEWAY: Program =
+    Program { account: "batchyard-gateway", role: "batchyard-gateway", played_by: "test-gateway" };
 /// Tells what happened.
-pub const NOTIFIER: Program = Program { account: "batchyard-notifier", played_by: "test-notifier" };
+pub const NOTIFIER: Program =
+    Program { account: "batchyard-notifier", role: "batchyard-notifier", played_by: "test-notifier" };
 
 const PROGRAMS: [&Program; 3] = [&OPERATOR, &GATEWAY, &NOTIFIER];
+
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Rights that no request of these tests shows, and why they are there.
 const NOT_SEEN: [(&[&str], &str); 13] = [
@@ -83,17 +90,31 @@ impl fmt::Display for Right {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     granted: BTreeMap<&'static str, BTreeSet<Right>>,
-    refused: BTreeMap<&'static str, BTreeSet<Refusal>>,
-    /// Namespaces from which Kubernetes has taken the roles, since they are being deleted, or Helm, since the chart is.
-    leaving: BTreeSet<String>,
+    /// What was refused, with an example of a request.
+    refused: BTreeMap<&'static str, BTreeMap<Right, String>>,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What was read of an audit log so far.
+#[derive(Default)]
+struct Reader {
+    calls: Calls,
+    refusals: Vec<Refusal>,
+    history: History,
+}
+
+/// A request that the roles of a program did not allow.
 struct Refusal {
+    program: &'static Program,
     right: Right,
     namespace: String,
     uri: String,
+    at: String,
 }
+
+/// When roles and bindings came and went, by namespace (none of those of the cluster) and name (none where all of a namespace
+/// went with it): true where one came. Times are as the log has them, all of one length.
+#[derive(Default)]
+struct History(BTreeMap<(String, String), BTreeMap<String, bool>>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,6 +122,7 @@ struct Event {
     verb: String,
     #[serde(rename = "requestURI")]
     uri: String,
+    request_received_timestamp: String,
     user: User,
     impersonated_user: Option<User>,
     object_ref: Option<Object>,
@@ -127,6 +149,97 @@ struct Object {
     resource: String,
     subresource: String,
     namespace: String,
+    name: String,
+}
+
+impl Event {
+    /// The program of ours that made the request.
+    fn program(&self) -> Option<&'static Program> {
+        let user = &self.impersonated_user.as_ref().unwrap_or(&self.user).username;
+        let account = user.strip_prefix(&format!("system:serviceaccount:{NAMESPACE}:"));
+        let by = |program: &&Program| account == Some(program.account) || user == program.played_by;
+        PROGRAMS.into_iter().find(by)
+    }
+
+    fn is_refused(&self) -> bool {
+        // What admission refuses was allowed by the roles.
+        self.annotations.get("authorization.k8s.io/decision").is_some_and(|decision| decision == "forbid")
+    }
+
+    fn code(&self) -> Option<u16> {
+        self.response_status.as_ref().and_then(|status| status.code)
+    }
+}
+
+impl Reader {
+    /// Notes a line of the log, if a program of ours made the request or it is about a role. The last line of a log may be
+    /// half of one.
+    fn add(&mut self, line: &str) {
+        let is_ours = |program: &&Program| {
+            line.contains(&format!("{NAMESPACE}:{}\"", program.account)) || line.contains(program.played_by)
+        };
+        if !line.contains(RBAC) && !PROGRAMS.into_iter().any(|program| is_ours(&program)) {
+            return;
+        }
+        let Ok(event) = serde_json::from_str::<Event>(line) else { return };
+        let Some(object) = &event.object_ref else { return };
+        if object.api_group == RBAC {
+            self.history.add(&event, object);
+        }
+        let Some(program) = event.program() else { return };
+        let resource = [object.resource.as_str(), &object.subresource].join("/");
+        let right = Right::new(&event.verb, &object.api_group, resource.trim_end_matches('/'));
+        if event.is_refused() {
+            let (namespace, uri) = (object.namespace.clone(), event.uri);
+            let at = event.request_received_timestamp;
+            self.refusals.push(Refusal { program, right, namespace, uri, at });
+            return;
+        }
+        let granted = self.calls.granted.entry(program.account).or_default();
+        // An apply that makes the object needs both rights.
+        if right.verb == "patch" && event.code() == Some(201) {
+            granted.insert(Right { verb: "create".to_owned(), resource: right.resource.clone() });
+        }
+        granted.insert(right);
+    }
+
+    /// What was asked for. A namespace that is being deleted, and a cluster from which the chart is removed, lose the roles
+    /// before the programs have ended: what is refused then tells nothing.
+    fn finish(self) -> Calls {
+        let Self { mut calls, refusals, history } = self;
+        for refusal in refusals.into_iter().filter(|refusal| !history.explains(refusal)) {
+            let refused = calls.refused.entry(refusal.program.account).or_default();
+            refused.entry(refusal.right).or_insert(refusal.uri);
+        }
+        calls
+    }
+}
+
+impl History {
+    fn add(&mut self, event: &Event, object: &Object) {
+        let came = match event.verb.as_str() {
+            "create" | "patch" | "update" => true,
+            "delete" | "deletecollection" => false,
+            _ => return,
+        };
+        if event.code().is_some_and(|code| code < 300) {
+            let place = (object.namespace.clone(), object.name.clone());
+            self.0.entry(place).or_default().insert(event.request_received_timestamp.clone(), came);
+        }
+    }
+
+    /// Whether the program's roles had gone when it was refused something.
+    fn explains(&self, refusal: &Refusal) -> bool {
+        let gone = |namespace: &str, name: &str| {
+            let history = self.0.get(&(namespace.to_owned(), name.to_owned()));
+            history
+                .and_then(|history| history.range(..=refusal.at.clone()).next_back())
+                .is_some_and(|(_, came)| !came)
+        };
+        let names = [refusal.program.role, refusal.program.played_by];
+        gone(&refusal.namespace, "")
+            || names.iter().any(|name| gone(&refusal.namespace, name) || gone("", name))
+    }
 }
 
 impl Calls {
@@ -137,50 +250,11 @@ impl Calls {
     /// The log cannot be read.
     pub fn read(log: &Path) -> Result<Self> {
         let file = File::open(log).with_context(|| log.display().to_string())?;
-        let mut calls = Self::default();
+        let mut reader = Reader::default();
         for line in BufReader::new(file).lines() {
-            calls.add(&line.with_context(|| log.display().to_string())?);
+            reader.add(&line.with_context(|| log.display().to_string())?);
         }
-        Ok(calls)
-    }
-
-    /// Notes a line of the log, if a program of ours made the request. The last line of a log may be half of one.
-    fn add(&mut self, line: &str) {
-        let is_ours = |program: &&&Program| {
-            line.contains(&format!("{NAMESPACE}:{}\"", program.account)) || line.contains(program.played_by)
-        };
-        let takes_roles = |text: &str| {
-            ["deletecollection", "delete"].iter().any(|verb| text.contains(&format!(r#""verb":"{verb}""#)))
-                && text.contains(r#""resource":"roles""#)
-        };
-        if !takes_roles(line) && !PROGRAMS.iter().any(|program| is_ours(&program)) {
-            return;
-        }
-        let Ok(event) = serde_json::from_str::<Event>(line) else { return };
-        if takes_roles(line) {
-            self.leaving.extend(event.object_ref.map(|object| object.namespace));
-            return;
-        }
-        let user = &event.impersonated_user.as_ref().unwrap_or(&event.user).username;
-        let account = user.strip_prefix(&format!("system:serviceaccount:{NAMESPACE}:"));
-        let by = |program: &&&Program| account == Some(program.account) || user == program.played_by;
-        let Some(program) = PROGRAMS.iter().find(by) else { return };
-        let Some(object) = &event.object_ref else { return };
-        let resource = [object.resource.as_str(), &object.subresource].join("/");
-        let right = Right::new(&event.verb, &object.api_group, resource.trim_end_matches('/'));
-        // What admission refuses was allowed by the roles.
-        if event.annotations.get("authorization.k8s.io/decision").is_some_and(|decision| decision == "forbid")
-        {
-            let refusal = Refusal { right, namespace: object.namespace.clone(), uri: event.uri };
-            self.refused.entry(program.account).or_default().insert(refusal);
-        } else {
-            let granted = self.granted.entry(program.account).or_default();
-            // An apply that makes the object needs both rights.
-            if right.verb == "patch" && event.response_status.is_some_and(|status| status.code == Some(201)) {
-                granted.insert(Right { verb: "create".to_owned(), resource: right.resource.clone() });
-            }
-            granted.insert(right);
-        }
+        Ok(reader.finish())
     }
 
     /// Adds what was asked of another cluster.
@@ -188,23 +262,16 @@ impl Calls {
         for (account, rights) in other.granted {
             self.granted.entry(account).or_default().extend(rights);
         }
-        for (account, refusals) in other.refused {
-            self.refused.entry(account).or_default().extend(refusals);
+        for (account, rights) in other.refused {
+            self.refused.entry(account).or_default().extend(rights);
         }
-        self.leaving.extend(other.leaving);
     }
 
-    /// What the roles did not allow, a line for each. A namespace that is being deleted, or from which the chart is removed,
-    /// loses its roles before whoever works there knows.
+    /// What the roles did not allow, a line for each right.
     pub fn refused(&self) -> Vec<String> {
-        let all = self
-            .refused
-            .iter()
-            .flat_map(|(account, refusals)| refusals.iter().map(move |one| (account, one)));
-        let lasting = all.filter(|(_, refusal)| !self.leaving.contains(&refusal.namespace));
-        lasting
-            .map(|(account, refusal)| format!("{account} may not {}: {}", refusal.right, refusal.uri))
-            .collect()
+        let all =
+            self.refused.iter().flat_map(|(account, rights)| rights.iter().map(move |one| (account, one)));
+        all.map(|(account, (right, uri))| format!("{account} may not {right}: {uri}")).collect()
     }
 
     /// What the roles allow and nobody asked for, a line for each right.
@@ -256,7 +323,7 @@ impl Roles {
     ///
     /// A document is not a manifest, or no program has a role.
     pub fn rendered(text: &str) -> Result<Self> {
-        let of_rbac = text.split("\n---").filter(|part| part.contains("rbac.authorization.k8s.io/v1"));
+        let of_rbac = text.split("\n---").filter(|part| part.contains(&format!("\napiVersion: {RBAC}/v1\n")));
         let documents: Vec<Document> = of_rbac
             .map(|part| serde_saphyr::from_str(part).with_context(|| part.to_owned()))
             .collect::<Result<_>>()?;
@@ -319,15 +386,23 @@ kind: Service
             object["subresource"] = json!(subresource);
         }
         json!({"verb": verb, "requestURI": format!("/of/{resource}"), "user": {"username": "admin"},
-            "impersonatedUser": {"username": user}, "objectRef": object,
+            "impersonatedUser": {"username": user}, "objectRef": object, "requestReceivedTimestamp": "5",
             "annotations": {"authorization.k8s.io/decision": decision}})
         .to_string()
     }
 
+    /// Something happens to a role, or to all of a namespace.
+    fn happened(at: &str, verb: &str, namespace: &str, name: &str) -> String {
+        json!({"verb": verb, "requestURI": "/", "user": {"username": "admin"}, "requestReceivedTimestamp": at,
+            "responseStatus": {"code": 200}, "objectRef": {"resource": "rolebindings", "apiGroup": RBAC,
+                "namespace": namespace, "name": name}})
+        .to_string()
+    }
+
     fn calls(lines: &[String]) -> Calls {
-        let mut calls = Calls::default();
-        lines.iter().for_each(|line| calls.add(line));
-        calls
+        let mut reader = Reader::default();
+        lines.iter().for_each(|line| reader.add(line));
+        reader.finish()
     }
 
     #[test]
@@ -360,9 +435,27 @@ kind: Service
         ]);
         assert_eq!(refused.refused(), ["batchyard may not get pods: /of/pods"]);
         assert_eq!(refused.unused(&roles).len(), 6);
-        let mut leaving = calls(&[said("namespace-controller", "deletecollection", "roles", "", "allow")]);
-        leaving.join(refused);
-        assert_eq!(leaving.refused(), Vec::<String>::new(), "the namespace is on its way out");
         assert!(Roles::rendered("---\nkind: Service\n").is_err());
+    }
+
+    #[test]
+    fn what_is_refused_after_the_roles_have_gone_is_not_told() {
+        let own = |at, verb| happened(at, verb, "n", "batchyard-operator");
+        for (history, told) in [
+            (vec![], true),
+            (vec![own("4", "delete")], false),
+            (vec![own("6", "delete")], true),
+            (vec![own("3", "delete"), own("4", "create")], true),
+            (vec![own("3", "create"), own("4", "delete")], false),
+            (vec![happened("4", "deletecollection", "n", "")], false),
+            (vec![happened("4", "delete", "", "batchyard-operator")], false),
+            (vec![happened("4", "delete", "n", "operator")], false),
+            (vec![happened("4", "delete", "n", "batchyard-gateway")], true),
+            (vec![happened("4", "delete", "another", "batchyard-operator")], true),
+        ] {
+            let refused = [said("operator", "get", "pods", "", "forbid")];
+            let calls = calls(&[history.as_slice(), &refused].concat());
+            assert_eq!(!calls.refused().is_empty(), told, "{history:?}");
+        }
     }
 }
