@@ -18,7 +18,7 @@ use super::world::id;
 use crate::crd::convert;
 use crate::crd::shared::State;
 use crate::crd::{BatchJob, BatchJobSpec, JobQueue};
-use crate::k8s::{meta, submitter};
+use crate::k8s::submitter;
 
 /// AWS's bound of a request (<https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html>).
 const MAX_BYTES: usize = 30 * 1024;
@@ -190,16 +190,12 @@ fn metadata(call: &Call, job_name: &str, job_id: &str, digits: usize) -> ObjectM
     let hex: String = job_id.chars().filter(|c| *c != '-').take(digits).collect();
     let stem: String = stem.chars().take(62 - digits).collect();
     let stem = stem.trim_end_matches('-');
-    let person = call.key.person();
     ObjectMeta {
         name: Some(format!("{stem}-{hex}")),
         generate_name: Some(format!("{stem}-")),
         namespace: Some(call.namespace().to_owned()),
-        annotations: Some(BTreeMap::from([
-            (meta::SUBMITTED_BY.to_owned(), person.user.clone()),
-            // For the operator: the policy would name the gateway.
-            submitter::annotation(&person),
-        ])),
+        // The policy would name the gateway.
+        annotations: Some(BTreeMap::from([submitter::annotation(&call.key.person())])),
         ..ObjectMeta::default()
     }
 }

@@ -40,8 +40,6 @@ pub const TAGS: &str = "batchyard.io/tags";
 pub const ACCOUNT_ID: &str = "batchyard.io/account-id";
 /// Annotation of a ConsumableResource: the last clientTokens by which its quantity was changed, as JSON.
 pub const CLIENT_TOKENS: &str = "batchyard.io/client-tokens";
-/// Annotation of a job: as whom the caller of the AWS door submitted it.
-pub const SUBMITTED_BY: &str = "batchyard.io/submitted-by";
 /// Annotation of a job: the user and the groups of whoever submitted it, as JSON.
 pub const SUBMITTER: &str = "batchyard.io/submitter";
 /// Annotation of a job: the same of whoever moved it to its queue.

@@ -59,7 +59,7 @@ async fn no_reserved_label_on_a_job() {
 
 #[tokio::test]
 async fn no_forged_submitter_on_a_job() {
-    let forged = json!({"annotations": {"batchyard.io/submitted-by": "somebody else"}});
+    let forged = json!({"annotations": {"batchyard.io/submitter": "somebody else"}});
     is_refused("BatchJob", forged, "metadata.annotations").await;
 }
 
