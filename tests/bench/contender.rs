@@ -134,7 +134,8 @@ fn pod() -> Value {
     })
 }
 
-fn merged(mut base: Value, more: &Value) -> Value {
+/// An object with the members of another.
+pub(crate) fn merged(mut base: Value, more: &Value) -> Value {
     for (key, value) in more.as_object().into_iter().flatten() {
         base[key] = value.clone();
     }

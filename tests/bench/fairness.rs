@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use batchyard::crd::{BatchJob, NotificationRule};
+use batchyard::crd::{BatchJob, NotificationRule, children};
 use batchyard_core::job::phase::Phase;
 use futures::{StreamExt as _, stream};
 use kube::api::PostParams;
@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::contender::{annotations, queue};
+use crate::contender::{annotations, merged, queue};
 use crate::round::{CREATES, Room, Shape, furnish, remove};
 use crate::support::client::{Actor, apply, connect, namespace};
 use crate::support::notifier::Notifier;
@@ -180,27 +180,34 @@ async fn queues(user: &Client, calm: &mut Calm) -> Starts {
 
 /// Children that fail at once and are tried ten times.
 async fn crashes(user: &Client, calm: &mut Calm) -> Starts {
-    let worst = Worst::begin(user, 1, json!({"kwok.batchyard.io/exit-code": "1"})).await;
-    let array = json!({"jobQueue": queue(0), "containerProperties": container(), "arrayProperties": {"size": LOOP},
-        "retryStrategy": {"attempts": 10}});
-    worst.submit(1, |_| array.clone()).await;
-    worst.reaches("worst-0", "children that run", runs).await;
-    let starts = calm.starts(format!("{LOOP} children fail and are tried again")).await;
-    assert!(phase(&worst.jobs().get("worst-0").await.expect("an array")) < Phase::Succeeded, "it went on");
-    worst.end().await;
-    starts
+    let more = json!({"arrayProperties": {"size": LOOP}, "retryStrategy": {"attempts": 10}});
+    let meanwhile = format!("{LOOP} children fail and are tried again");
+    while_children_fail(user, calm, meanwhile, json!({}), more).await
 }
 
 /// Children with as much to say at their end as a container may, none of it meant well.
 async fn talkers(user: &Client, calm: &mut Calm) -> Starts {
     let words = "\u{1b}[2J{{ .Values }} ${HOME} \" } ] \\ password=canary \u{202e}\r\n".repeat(60);
-    let says = json!({"kwok.batchyard.io/exit-code": "1", "kwok.batchyard.io/last-words": words});
-    let worst = Worst::begin(user, 1, says).await;
-    let array = json!({"jobQueue": queue(0), "containerProperties": container(), "arrayProperties": {"size": TALKERS}});
-    worst.submit(1, |_| array.clone()).await;
-    worst.reaches("worst-0", "children that run", runs).await;
-    let starts = calm.starts(format!("{TALKERS} children fail with long last words")).await;
-    assert!(phase(&worst.jobs().get("worst-0").await.expect("an array")) < Phase::Succeeded, "it went on");
+    let more = json!({"arrayProperties": {"size": TALKERS}});
+    let meanwhile = format!("{TALKERS} children fail with long last words");
+    while_children_fail(user, calm, meanwhile, json!({"kwok.batchyard.io/last-words": words}), more).await
+}
+
+/// An array all of whose children fail, with these annotations of its pods and these members more.
+async fn while_children_fail(
+    user: &Client,
+    calm: &mut Calm,
+    meanwhile: String,
+    mut annotations: Value,
+    more: Value,
+) -> Starts {
+    annotations["kwok.batchyard.io/exit-code"] = json!("1");
+    let worst = Worst::begin(user, 1, annotations).await;
+    worst.submit(1, |_| merged(plain(&queue(0)), &more)).await;
+    worst.reaches("worst-0", "children that run", has_begun).await;
+    let starts = calm.starts(meanwhile).await;
+    let array = worst.jobs().get("worst-0").await.expect("an array");
+    assert!(phase(&array) < Phase::Succeeded, "it ended before all was measured");
     worst.end().await;
     starts
 }
@@ -234,9 +241,11 @@ fn phase(job: &BatchJob) -> Phase {
     job.status.as_ref().map_or(Phase::Submitted, |status| status.record.phase())
 }
 
-/// Whether pods of the array run.
-fn runs(job: &BatchJob) -> bool {
-    phase(job) >= Phase::Pending
+/// Whether children of the array have got further than to wait.
+fn has_begun(job: &BatchJob) -> bool {
+    let array = job.status.as_ref().and_then(|status| status.array_properties.as_ref());
+    let count = |phase| array.map_or(0, |array| children::count(array, phase));
+    [Phase::Starting, Phase::Running, Phase::Failed].into_iter().any(|phase| count(phase) > 0)
 }
 
 async fn create(api: &Api<BatchJob>, name: &str, spec: Value) {
