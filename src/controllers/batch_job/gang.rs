@@ -260,10 +260,11 @@ fn phase(attempt: &Attempt, main: &Attempt) -> Phase {
     }
 }
 
-/// Writes a record. One that is there already tells of the same end: it was written before this process began.
+/// Writes a record. One that is there already tells of the same end: it was written before this process began. In a
+/// namespace that goes there can be none, and the pods must go all the same.
 async fn remember(record: &BatchJobRecord, context: &Context) -> Result<(), Error> {
     match context.writer.write_record(record).await {
-        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) if error.is_conflict() || error.is_namespace_going() => Ok(()),
         answer => answer.map(drop),
     }
 }

@@ -138,7 +138,11 @@ async fn carry_out(action: &Action, pod: &Pod, context: &Context) -> Result<(), 
             }
         }
         Action::Ungate { .. } => context.writer.ungate_pod(pod).await,
-        Action::Start { containers, .. } => context.writer.start_containers(pod, containers).await,
+        Action::Start { containers, .. } => match context.writer.start_containers(pod, containers).await {
+            // They will not start any more, and the pod is deleted.
+            Err(error) if error.is_namespace_going() => Ok(()),
+            answer => answer,
+        },
         Action::Release { .. } => {
             // Once its tokens are counted the resource's change wakes this job again.
             if tokens::must_be_counted(pod, &context.caches) {

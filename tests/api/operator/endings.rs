@@ -4,12 +4,12 @@ use batchyard::crd::BatchJob;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Record, RetryAction};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::world::{World, job};
+use super::world::{World, container, job};
 use crate::support::wait;
 
 /// The retry strategy of the post's `randomEC`.
@@ -312,6 +312,37 @@ async fn pods_of_a_deleted_job_are_ended_and_released() {
     wait::gone(&world.api::<BatchJob>(), "job").await;
     pod.dies_when_deleted(143).await;
     wait::gone(&world.api::<Pod>(), &pod.name).await;
+}
+
+/// Kubernetes deletes the pods of a namespace first, and the objects of jobs only when all pods are gone.
+#[tokio::test]
+async fn a_namespace_that_goes_is_held_up_by_no_kind_of_job() {
+    let world = World::with_queue("namespace").await;
+    let one = world.submit("one", job(json!({}))).await;
+    let array = world.submit("array", job(json!({"arrayProperties": {"size": 2}}))).await;
+    let range = json!({"targetNodes": "0:", "container": container()});
+    let nodes = json!({"numNodes": 2, "mainNode": 0, "nodeRangeProperties": [range]});
+    let gang = world.submit("gang", job(json!({"containerProperties": null, "nodeProperties": nodes}))).await;
+    let mut pods = vec![one.pod(1).await];
+    for job in [&array, &gang] {
+        pods.extend([job.child_pod(0, 1).await, job.child_pod(1, 1).await]);
+    }
+    for pod in &pods {
+        pod.bind().await;
+        pod.starts().await;
+    }
+    one.reaches(Phase::Running).await;
+    gang.reaches(Phase::Running).await;
+    let namespaces: Api<Namespace> = Api::all(world.user.clone());
+    namespaces.delete(&world.namespace, &DeleteParams::default()).await.expect("it can be deleted");
+    for pod in &pods {
+        let deleted = world.api::<Pod>().delete(&pod.name, &DeleteParams::default()).await;
+        deleted.expect("the controller of namespaces deletes all pods");
+        pod.dies_when_deleted(143).await;
+    }
+    for pod in &pods {
+        pod.is_released().await;
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ use crate::process::wait_for;
 /// How long anything may run before it counts as hanging.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// The same for what only a long run does.
+const LONG_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// How long a command may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -107,7 +110,9 @@ fn run_with(command: &mut Command, show: fn(&str), mut seen: impl FnMut(&str)) -
             let _ = sender.send(line);
         }
     });
-    let ended = wait_for(&format!("the end of {what}"), LIMIT, || {
+    let is_long = command.get_envs().any(|(name, _)| name == "BATCHYARD_LONG");
+    let limit = if is_long { LONG_LIMIT } else { LIMIT };
+    let ended = wait_for(&format!("the end of {what}"), limit, || {
         interrupt::check()?;
         Ok(child.try_wait()?)
     });

@@ -126,7 +126,8 @@ pub(super) fn soak(report: &mut Report, keep: bool, long: bool) {
         let mut command = cargo(FAULTS)?;
         command.env("BATCHYARD_TEST_SOAK", if long { "180,5000" } else { "180,0" });
         if long {
-            command.env("BATCHYARD_LONG", "1");
+            // A debug build would take most of a day for what a long run wants.
+            command.arg("--release").env("BATCHYARD_LONG", "1");
         }
         tests(on(command.args(["--bin", "observer", "--", "--show-output", "soak"]), cluster)?)
     });

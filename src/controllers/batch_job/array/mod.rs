@@ -323,6 +323,11 @@ impl<'a> Work<'a> {
             let object = records::object(self.job, spec, newest.as_deref());
             match self.context.writer.write_record(&object).await {
                 Ok(written) => self.wrote(written),
+                // Records go with their namespace, and it goes once its pods are let go.
+                Err(error) if error.is_namespace_going() => {
+                    self.known.newest = self.known.newest.take().or(newest);
+                    return Ok(());
+                }
                 Err(error) => {
                     // It may be written, or somebody else wrote: what is there is read again.
                     self.context.caches.arrays.forget(&self.uid);
