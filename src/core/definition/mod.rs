@@ -390,6 +390,42 @@ mod tests {
         }
     }
 
+    /// What is asked of a container is asked of each container of a task, and of none of a pod in terms of Kubernetes.
+    #[test]
+    fn what_containers_ask_for_is_asked_of_all() {
+        let asks = |role: &str, secret: &str, init_process| Properties {
+            job_role: Some(role.into()),
+            pull_secret: Some(secret.into()),
+            linux: Some(Linux { init_process, ..Linux::default() }.into()),
+            ..Properties::default()
+        };
+        let one = |name: &str, properties| ecs::Container {
+            name: name.to_owned(),
+            properties,
+            ..ecs::Container::default()
+        };
+        let task = |second| ecs::Task {
+            containers: vec![one("a", asks("role", "s", false)), one("b", asks("other", "r", second))],
+            ..ecs::Task::default()
+        };
+        let works = [
+            (Work::Container(asks("role", "s", true)), Some("role"), vec!["s"], true),
+            (Work::Container(asks("role", "s", false)), Some("role"), vec!["s"], false),
+            (Work::Task(Box::new(task(true))), Some("role"), vec!["r", "s"], true),
+            (Work::Task(Box::new(task(false))), Some("role"), vec!["r", "s"], false),
+            (Work::Pod(Box::default()), None, vec![], false),
+        ];
+        for (work, role, secrets, init_process) in works {
+            let is_pod = matches!(work, Work::Pod(_));
+            let effective = Effective { work, ..Effective::default() };
+            assert_eq!(effective.job_role(), role, "{effective:?}");
+            assert_eq!(effective.pull_secrets(), secrets, "{effective:?}");
+            assert_eq!(effective.init_process(), init_process, "{effective:?}");
+            assert_eq!(effective.cpu_as_stated(), is_pod, "{effective:?}");
+            assert!(effective.gpus_by_name().is_empty(), "{effective:?}");
+        }
+    }
+
     #[test]
     fn a_mount_needs_its_volume() {
         let mount = Mount { volume: "data".into(), path: "/data".into(), read_only: false };

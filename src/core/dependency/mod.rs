@@ -378,3 +378,27 @@ fn contains(list: &str, index: u32) -> bool {
         None => part.parse() == Ok(index),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_about_what_it_was_made_for_and_nothing_else() {
+        let noted = |id: &str| Noted { job_id: id.to_owned(), job: "job".to_owned(), ..Noted::default() };
+        let child = |index| Reference::Child { id: "id".to_owned(), index };
+        let (id, name) =
+            (|id: &str| Reference::Id(id.to_owned()), |name: &str| Reference::Name(name.to_owned()));
+        for (reference, whole, third) in [
+            (name("job"), true, false),
+            (name("other"), false, false),
+            (id("id"), true, false),
+            (id("other"), false, false),
+            (child(3), false, true),
+            (child(4), false, false),
+        ] {
+            assert_eq!(noted("id").is_about(&reference), whole, "{reference:?}");
+            assert_eq!(noted("id:3").is_about(&reference), third, "{reference:?}");
+        }
+    }
+}
