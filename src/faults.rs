@@ -16,13 +16,14 @@ use crate::dispatcher::index::Index;
 use crate::k8s::caches::{Caches, Feeds, prepare};
 use crate::k8s::notices::Notices;
 use crate::k8s::pool::Pool;
+use crate::k8s::scope::Reach;
 use crate::k8s::watch::Change;
 use crate::k8s::{meta, observe, pods};
 
 /// Caches that nobody feeds but the test.
 pub(crate) fn caches() -> (Caches, Feeds, Triggers) {
     let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
-    let (caches, mut feeds) = prepare(&kube::Client::try_from(nowhere).expect("a client"));
+    let (caches, mut feeds) = prepare(&kube::Client::try_from(nowhere).expect("a client"), &Reach::default());
     let triggers = triggers::wire(&mut feeds, &caches, &Dispatch::default());
     (caches, feeds, triggers)
 }

@@ -58,7 +58,7 @@ async fn lead(settings: Settings, tools: Tools) -> Result<()> {
     metrics.leading(true);
     ready.set(false);
     let dispatch = Dispatch::default();
-    let (caches, mut feeds) = caches::prepare(&client);
+    let (caches, mut feeds) = caches::prepare(&client, &settings.reach());
     let triggers = triggers::wire(&mut feeds, &caches, &dispatch);
     let identity = settings.pod_name.clone().unwrap_or_default();
     let context = Arc::new(Context {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use crate::k8s::notices::Notices;
+use crate::k8s::scope::{Reach, Scope};
 use crate::serve::ProbeSettings;
 
 /// Settings of the operator. Each can be given as an argument or in the environment.
@@ -21,6 +22,12 @@ pub struct Settings {
     /// The operator's own namespace, where its lease is.
     #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
     pub namespace: String,
+    /// Whose jobs it runs.
+    #[command(flatten)]
+    pub scope: Scope,
+    /// Whether it sees the pods of namespaces that it does not work for, too: the room that they take on nodes.
+    #[arg(long, env = "BATCHYARD_WATCH_PODS_ELSEWHERE", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub watch_pods_elsewhere: bool,
     /// The name of this process; the pod's name.
     #[arg(long, env = "POD_NAME")]
     pub pod_name: Option<String>,
@@ -225,6 +232,9 @@ pub struct NotifierSettings {
     /// The notifier's own namespace, where its lease is.
     #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
     pub namespace: String,
+    /// Whose rules it follows.
+    #[command(flatten)]
+    pub scope: Scope,
     /// The name of this process; the pod's name.
     #[arg(long, env = "POD_NAME")]
     pub pod_name: Option<String>,
@@ -258,6 +268,15 @@ pub struct NotifierSettings {
 }
 
 impl Settings {
+    /// What it watches.
+    pub fn reach(&self) -> Reach {
+        Reach {
+            scope: self.scope.clone(),
+            own_namespace: self.namespace.clone(),
+            pods_elsewhere: self.watch_pods_elsewhere,
+        }
+    }
+
     /// How long states that may heal are tolerated.
     pub fn tolerances(&self, node_lost: Option<Duration>) -> Tolerances {
         let seconds = |n: u32| SignedDuration::from_secs(i64::from(n));

@@ -72,6 +72,7 @@ fn meaning(error: &kube::Error) -> Word {
         401 | 403 => {
             Word::Nothing("the chart's view is not enabled, or you may not get waitingjobs.view.batchyard.io")
         }
+        501 => Word::Nothing("the operator behind the view does not serve this namespace"),
         _ => Word::Nothing("the operator does not answer"),
     }
 }

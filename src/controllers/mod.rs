@@ -252,6 +252,7 @@ mod tests {
     use crate::crd::JobQueue;
     use crate::k8s::caches;
     use crate::k8s::lease::Leadership;
+    use crate::k8s::scope::Reach;
     use clap::Parser;
     use kube::runtime::{reflector, watcher};
     use tokio::sync::mpsc;
@@ -269,7 +270,7 @@ mod tests {
         let metrics = Metrics::default();
         Arc::new(Context {
             writer: Writer::new(client.clone(), Leadership::never(), metrics.clone()),
-            caches: caches::prepare(&client).0,
+            caches: caches::prepare(&client, &Reach::default()).0,
             dispatch: Dispatch::default(),
             access: Memory::default(),
             events: Events::new(client, "test"),

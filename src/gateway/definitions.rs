@@ -434,6 +434,7 @@ mod tests {
     use crate::k8s::access_key::{AccessKey, Binding};
     use crate::k8s::apply::Writer;
     use crate::k8s::lease::Leadership;
+    use crate::k8s::scope::Scope;
     use crate::metrics::Metrics;
 
     /// An API server that has these objects, by their paths, and whose watches say nothing.
@@ -469,7 +470,7 @@ mod tests {
     /// A call whose caches know of nothing.
     fn call(objects: HashMap<&'static str, Value>) -> Call {
         let client = Client::new(Server(Arc::new(objects)), "team");
-        let world = World::watch(&client, "batchyard-system");
+        let world = World::watch(&client, "batchyard-system", &Scope::default());
         let writer = Writer::new(client, Leadership::never(), Metrics::default());
         let settings = Arguments::parse_from(["gateway"]).settings;
         let gateway = Arc::new(Gateway::new(settings, world, writer));

@@ -65,7 +65,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let client = connect().await?;
     let probes = serve(settings.probes.clone(), client.clone(), probed, CancellationToken::new());
     let probes = tokio::spawn(probes);
-    let world = World::watch(&client, &settings.namespace);
+    let world = World::watch(&client, &settings.namespace, &settings.scope);
     // Never ends: what it stops does.
     let asked = signalled(stop.clone());
     tokio::pin!(asked);

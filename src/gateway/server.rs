@@ -203,6 +203,15 @@ impl Door {
     ) -> Result<Value, Failure> {
         let _permit = self.permits.take(&key.id)?;
         self.rates.take(&key.id, Instant::now())?;
+        let (namespace, operation) = (&key.binding.namespace, route.operation);
+        if !self.gateway.settings.scope.serves(namespace) {
+            let service = Service::of(request.method, request.uri, request.headers).name();
+            return Err(Failure::denied(format!(
+                "User: {} is not authorized to perform: {service}:{operation} because this gateway does not serve \
+                 namespace {namespace}",
+                key.person().user
+            )));
+        }
         let text = |name: &str| {
             let text = request.headers.get(name).and_then(|value| value.to_str().ok());
             text.filter(|text| text.len() <= MAX_HEADER).unwrap_or_default()

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::k8s::scope::Scope;
 use crate::serve::ProbeSettings;
 
 /// Settings of the gateway. Each can be given as an argument or in the environment.
@@ -29,6 +30,9 @@ pub struct Settings {
     /// The gateway's own namespace, where access keys are.
     #[arg(long, env = "POD_NAMESPACE", default_value = "batchyard-system")]
     pub namespace: String,
+    /// Whose callers it serves.
+    #[command(flatten)]
+    pub scope: Scope,
     /// The region that clients have to name, and that ARNs show.
     #[arg(long, env = "BATCHYARD_GATEWAY_REGION", default_value = "us-east-1")]
     pub region: String,

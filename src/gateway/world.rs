@@ -30,6 +30,7 @@ use crate::crd::{
 use crate::k8s::access_key::{AccessKey, object_name};
 use crate::k8s::meta;
 use crate::k8s::read::read;
+use crate::k8s::scope::Scope;
 use crate::k8s::watch::{Change, Feed};
 
 /// How long an answer is held back until the cache shows what was written.
@@ -129,19 +130,16 @@ type Keys = Arc<RwLock<HashMap<String, Arc<AccessKey>>>>;
 
 impl World {
     /// Prepares the caches and begins to watch; the keys are those of one namespace.
-    pub(super) fn watch(client: &Client, own_namespace: &str) -> Self {
-        fn all<K>(client: &Client) -> Feed<K>
-        where
-            K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        {
-            Feed::new(Api::all(client.clone()), "", |_| {})
-        }
+    pub(super) fn watch(client: &Client, own_namespace: &str, scope: &Scope) -> Self {
         let ours = format!("{}={}", meta::MANAGED_BY, meta::OPERATOR);
-        let mut jobs = all::<BatchJob>(client);
-        let (mut queues, mut environments) = (all(client), all(client));
-        let (mut policies, mut resources, mut definitions) = (all(client), all(client), all(client));
-        let mut revisions = Feed::new(Api::all(client.clone()), &ours, |_| {});
-        let namespaces = all::<Namespace>(client);
+        let mut jobs = scope.feed(client, "", |_| {});
+        let mut queues = scope.feed(client, "", |_| {});
+        let mut environments = scope.environments(client);
+        let mut policies = scope.feed(client, "", |_| {});
+        let mut resources = scope.feed(client, "", |_| {});
+        let mut definitions = scope.feed(client, "", |_| {});
+        let mut revisions = scope.feed(client, &ours, |_| {});
+        let namespaces = Feed::new(Api::all(client.clone()), "", |_: &mut Namespace| {});
         let secrets = Api::namespaced(client.clone(), own_namespace);
         let mut secrets: Feed<Secret> = Feed::new(secrets, meta::ACCESS_KEY, |_| {});
         let world = Self {

@@ -4,7 +4,6 @@
 //! than its leadership.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,8 +14,7 @@ use batchyard_core::name;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
@@ -28,7 +26,8 @@ use super::logging::Made;
 use super::marks::Marks;
 use super::meta;
 use super::own_writes::OwnWrites;
-use super::pods::{self, PodIndex};
+use super::pods::PodIndex;
+use super::scope::Reach;
 use super::watch::{Change, Feed};
 use crate::crd::{
     BatchJob, ComputeEnvironment, ConsumableResource, JobDefinition, JobDefinitionSpec, JobQueue,
@@ -109,25 +108,20 @@ pub struct Feeds {
 }
 
 /// Prepares all caches; nothing is watched until [`Feeds::run`].
-pub fn prepare(client: &Client) -> (Caches, Feeds) {
-    fn all<K>(client: &Client) -> Feed<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
-        Feed::new(Api::all(client.clone()), "", |_| {})
-    }
+pub fn prepare(client: &Client, reach: &Reach) -> (Caches, Feeds) {
+    let scope = &reach.scope;
     let ours = format!("{}={}", meta::MANAGED_BY, meta::OPERATOR);
     let mut feeds = Feeds {
-        jobs: all(client),
-        pods: Feed::new(Api::all(client.clone()), "", pods::trim),
+        jobs: scope.feed(client, "", |_| {}),
+        pods: reach.pods(client),
         nodes: Feed::new(Api::all(client.clone()), "", trim_node),
-        namespaces: all(client),
-        queues: all(client),
-        environments: all(client),
-        policies: all(client),
-        consumable_resources: all(client),
-        definitions: all(client),
-        revisions: Feed::new(Api::all(client.clone()), &ours, |_| {}),
+        namespaces: Feed::new(Api::all(client.clone()), "", |_| {}),
+        queues: scope.feed(client, "", |_| {}),
+        environments: scope.environments(client),
+        policies: scope.feed(client, "", |_| {}),
+        consumable_resources: scope.feed(client, "", |_| {}),
+        definitions: scope.feed(client, "", |_| {}),
+        revisions: scope.feed(client, &ours, |_| {}),
         node_pools: Feed::new(Api::all(client.clone()), &ours, |_| {}),
         node_classes: Feed::new(Api::all(client.clone()), &ours, |_| {}),
         wants_node_pools: Sender::new(false),

@@ -30,6 +30,7 @@ pub mod pool;
 pub(crate) mod quantity;
 pub mod read;
 pub mod revisions;
+pub mod scope;
 pub mod sessions;
 pub mod submitter;
 pub mod tokens;

@@ -409,6 +409,13 @@ pub fn is_orphan(pod: &Pod) -> bool {
     is_held(pod) && owner(pod).is_none()
 }
 
+/// Takes off a pod whatever says whose it is: nothing of it matters but the room that it takes.
+pub fn disown(pod: &mut Pod) {
+    let metadata = &mut pod.metadata;
+    (metadata.owner_references, metadata.finalizers) = (None, None);
+    (metadata.annotations, metadata.labels) = (None, None);
+}
+
 /// Takes off a pod what no decision looks at: of others' pods all but their place and their
 /// requests.
 pub fn trim(pod: &mut Pod) {

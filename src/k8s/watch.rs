@@ -7,13 +7,19 @@
 //! An object that cannot be decoded is logged and stays as it was last understood, until it is
 //! deleted; one that never was is left out. It never stops the others
 //! (<https://github.com/kube-rs/kube/issues/774>).
+//!
+//! Where a program works for some namespaces only, a cache has a watch for each of them (`joined`).
+
+mod joined;
 
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use futures::stream::select_all;
 use futures::{StreamExt, TryStreamExt};
-use kube::api::ObjectMeta;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ListParams, ObjectMeta};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
@@ -23,7 +29,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch::{Receiver, Sender};
 use tracing::warn;
 
+use self::joined::Joined;
+use super::error::{chain, status};
 use super::guard::Guarded;
+use super::read::read;
 
 /// A watch is renewed this often, in seconds: a connection that died silently is noticed within
 /// five seconds more.
@@ -55,14 +64,19 @@ pub struct Feed<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    api: Api<Guarded<K>>,
+    apis: Vec<Api<Guarded<K>>>,
+    joined: Option<Joined<K>>,
     config: watcher::Config,
-    trim: fn(&mut K),
+    trim: Trim<K>,
+    only: Option<Filter<K>>,
     writer: Writer<K>,
     reader: Store<K>,
     listeners: Vec<Listener<K>>,
     complete: Sender<bool>,
 }
+
+type Trim<K> = Arc<dyn Fn(&mut K) + Send + Sync>;
+type Filter<K> = Box<dyn Fn(&K) -> bool + Send>;
 
 impl<K> Feed<K>
 where
@@ -70,14 +84,33 @@ where
 {
     /// A watch over all objects that the label selector (empty: all) chooses. `trim` takes off
     /// what the cache need not hold.
-    pub fn new(api: Api<Guarded<K>>, labels: &str, trim: fn(&mut K)) -> Self {
+    pub fn new(api: Api<Guarded<K>>, labels: &str, trim: impl Fn(&mut K) + Send + Sync + 'static) -> Self {
+        Self::joined(vec![api], labels, trim)
+    }
+
+    /// The same over several namespaces, each of which has its own right to be watched.
+    pub fn joined(
+        apis: Vec<Api<Guarded<K>>>,
+        labels: &str,
+        trim: impl Fn(&mut K) + Send + Sync + 'static,
+    ) -> Self {
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
         if !labels.is_empty() {
             config = config.labels(labels);
         }
         let (reader, writer) = reflector::store();
         let complete = Sender::new(false);
-        Self { api, config, trim, writer, reader, listeners: Vec::new(), complete }
+        let namespaces = || apis.iter().map(|api| api.namespace().unwrap_or_default().to_owned());
+        // One watch needs nobody to join it.
+        let joined = (apis.len() > 1).then(|| Joined::new(namespaces()));
+        let (trim, listeners) = (Arc::new(trim), Vec::new());
+        Self { apis, joined, config, trim, only: None, writer, reader, listeners, complete }
+    }
+
+    /// The same for the objects alone that a filter lets through; whether it does must not change with the object.
+    pub fn only(mut self, filter: impl Fn(&K) -> bool + Send + 'static) -> Self {
+        self.only = Some(Box::new(filter));
+        self
     }
 
     /// The cache; empty until the first list is complete.
@@ -104,25 +137,79 @@ where
 
     /// Watches until the task is dropped.
     pub async fn run(mut self) {
-        let events = watch(self.api.clone(), self.config.clone()).default_backoff();
-        let (known, trim) = (self.reader.clone(), self.trim);
-        let decode = move |event| std::future::ready(Ok(decoded(event, trim, &known)));
-        let mut events = events.try_filter_map(decode).boxed();
-        while let Some(event) = events.next().await {
+        let apis = self.apis.clone();
+        let watches = apis.iter().enumerate().map(|(place, api)| {
+            let events = watch(api.clone(), self.config.clone()).default_backoff();
+            let (known, trim) = (self.reader.clone(), self.trim.clone());
+            let decode = move |event| std::future::ready(Ok(decoded(event, trim.as_ref(), &known)));
+            events.try_filter_map(decode).map(move |event| (place, event)).boxed()
+        });
+        let mut events = select_all(watches.collect::<Vec<_>>());
+        while let Some((place, event)) = events.next().await {
             match event {
-                Ok(event) => self.hear(event),
-                Err(error) => warn!(kind = %K::kind(&()), %error, "watch interrupted; it will be resumed"),
+                Ok(event) => self.hear_from(place, event),
+                // The right to watch a namespace may go with it. Nothing in it can be looked after then, and the others
+                // must not wait for it.
+                Err(error) if is_forbidden(&error) && is_leaving(&apis[place]).await => {
+                    [Event::Init, Event::InitDone].into_iter().for_each(|event| self.hear_from(place, event));
+                }
+                Err(error) => {
+                    let namespace = apis[place].namespace();
+                    warn!(kind = %K::kind(&()), namespace, %error, "watch interrupted; it will be resumed");
+                }
+            }
+        }
+    }
+
+    /// Takes an event of one of the watches.
+    fn hear_from(&mut self, place: usize, event: Event<K>) {
+        match &mut self.joined {
+            None => self.hear(event),
+            Some(joined) => {
+                let events = joined.take(place, event, &self.reader);
+                events.into_iter().for_each(|event| self.hear(event));
             }
         }
     }
 
     fn hear(&mut self, event: Event<K>) {
+        if let (Some(only), Event::Apply(object) | Event::Delete(object) | Event::InitApply(object)) =
+            (&self.only, &event)
+            && !only(object)
+        {
+            return;
+        }
         let ends_list = matches!(event, Event::InitDone);
         for change in take(&mut self.writer, &self.reader, event) {
             self.listeners.iter_mut().for_each(|listener| listener(&change));
         }
         if ends_list {
             self.complete.send_replace(true);
+        }
+    }
+}
+
+/// True for the answer that this process may not list or watch there.
+fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+            status(error).is_some_and(|status| status.code == 403)
+        }
+        _ => false,
+    }
+}
+
+/// True if the namespace is being deleted or gone. Without an answer it is not.
+async fn is_leaving<K: Resource + Clone>(watched: &Api<K>) -> bool {
+    let Some(namespace) = watched.namespace() else { return false };
+    let namespaces: Api<Namespace> = Api::all(watched.clone().into_client());
+    let params = ListParams::default().fields(&format!("metadata.name={namespace}"));
+    let found = read(format!("list Namespace {namespace}"), || namespaces.list_metadata(&params)).await;
+    match found {
+        Ok(found) => found.items.iter().all(|found| found.metadata.deletion_timestamp.is_some()),
+        Err(error) => {
+            warn!("{}", chain(&error));
+            false
         }
     }
 }
@@ -160,7 +247,7 @@ where
 
 /// The event without its guard, and without what no cache needs. In place of an object that cannot
 /// be decoded stands what is known of it; `None` if nothing is, or if that is as good as no change.
-fn decoded<K>(event: Event<Guarded<K>>, trim: fn(&mut K), known: &Store<K>) -> Option<Event<K>>
+fn decoded<K>(event: Event<Guarded<K>>, trim: &dyn Fn(&mut K), known: &Store<K>) -> Option<Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -275,7 +362,7 @@ mod tests {
             Event::Delete(bad("b", "uid-b")),
             Event::Delete(bad("a", "uid-a")),
         ] {
-            let event = decoded(event, |_| {}, &reader);
+            let event = decoded(event, &|_| {}, &reader);
             let changes = event.map(|event| take(&mut writer, &reader, event)).unwrap_or_default();
             told.push(words(&changes));
         }

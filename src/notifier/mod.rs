@@ -16,12 +16,9 @@ pub mod sink;
 mod status;
 mod worker;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -69,9 +66,10 @@ async fn lead(settings: NotifierSettings, tools: Tools) -> Result<()> {
     }
     metrics.leading(true);
     ready.set(false);
-    let mut jobs = all::<BatchJob>(&client, convert::trim);
-    let mut queues = all::<JobQueue>(&client, |_| {});
-    let mut rules = all::<NotificationRule>(&client, |_| {});
+    let scope = &settings.scope;
+    let mut jobs: Feed<BatchJob> = scope.feed(&client, "", convert::trim);
+    let mut queues: Feed<JobQueue> = scope.feed(&client, "", |_| {});
+    let mut rules: Feed<NotificationRule> = scope.feed(&client, "", |_| {});
     let hub = Hub::new(&settings, jobs.store(), queues.store());
     let writer = Writer::new(client, leadership.clone(), metrics.clone());
     let context = Arc::new(Context { hub: hub.clone(), writer, clock: Clock::default(), metrics, settings });
@@ -107,11 +105,4 @@ async fn lead(settings: NotifierSettings, tools: Tools) -> Result<()> {
     while work.join_next().await.is_some() {}
     status::last_words(&context).await;
     outcome
-}
-
-fn all<K>(client: &Client, trim: fn(&mut K)) -> Feed<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    Feed::new(Api::all(client.clone()), "", trim)
 }

@@ -166,7 +166,16 @@ impl Shared {
         };
         let client = self.context.writer.client();
         match access::review(client, &person, what).await {
-            Ok(Ok(())) => Ok(()),
+            // Not that nothing waits there: nothing is known of it.
+            Ok(Ok(())) => {
+                match namespace.filter(|namespace| !self.context.settings.scope.serves(namespace)) {
+                    None => Ok(()),
+                    Some(namespace) => {
+                        let text = format!("this operator does not serve namespace {namespace}");
+                        Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", text))
+                    }
+                }
+            }
             Ok(Err(why)) => {
                 let place = namespace
                     .map_or("at the cluster scope".to_owned(), |n| format!("in the namespace \"{n}\""));

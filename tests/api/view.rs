@@ -62,9 +62,14 @@ async fn uninstall(user: &Client) {
 
 /// An operator that serves the view on an address that the API server can reach.
 async fn leader(user: &Client) -> Operator {
+    leader_told(user, &[]).await
+}
+
+/// The same with more arguments.
+async fn leader_told(user: &Client, told: &[&str]) -> Operator {
     let host = config().await.cluster_url.host().expect("an address").to_owned();
     let address = format!("{host}:0");
-    let more = ["--view-service", SERVICE, "--view-address", &address];
+    let more = [&["--view-service", SERVICE, "--view-address", &address], told].concat();
     let leader = Operator::start_at(&kubeconfig(), NAME, "60", &more);
     leader.leads().await;
     let services = Api::<APIService>::all(user.clone());
@@ -115,6 +120,31 @@ async fn crowded(name: &str) -> World {
     let urgent = json!({"jobQueue": "urgent", "containerProperties": {"vcpus": 4}});
     world.submit("urgent", job(urgent)).await.reaches(Phase::Runnable).await;
     world
+}
+
+#[tokio::test]
+async fn of_a_namespace_that_it_does_not_serve_the_leader_says_so() {
+    with_view(async {
+        let user = connect(Actor::User).await;
+        let (served, other) =
+            (World::without_operator("view-some").await, World::without_operator("view-other").await);
+        let leader = leader_told(&user, &["--watch-namespace", &served.namespace]).await;
+        served.furnish().await;
+        let large = job(json!({"containerProperties": {"vcpus": 8}}));
+        served.submit("large", large.clone()).await.reaches(Phase::Runnable).await;
+        other.submit("large", large).await;
+        for path in ["waitingjobs", "waitingjobs/large"] {
+            let path = |world: &World| format!("namespaces/{}/{path}", world.namespace);
+            ask(&user, &path(&served)).await.expect("an answer");
+            let (code, message) = refusal(ask(&user, &path(&other)).await);
+            let says = format!("this operator does not serve namespace {}", other.namespace);
+            assert!(code == 501 && message.contains(&says), "{code} {message}");
+        }
+        let why = batch(&other.namespace, &["why", "large"]).await.ok();
+        assert!(why.contains("the operator behind the view does not serve this namespace"), "{why}");
+        leader.stop().await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The notifier as a process of this machine.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -34,15 +35,21 @@ impl Notifier {
 
     /// Starts one that writes a status at most every so many seconds.
     pub(crate) async fn start_with(status_seconds: &str) -> Self {
+        Self::start_told(&Servant::Notifier.kubeconfig(), status_seconds, &[]).await
+    }
+
+    /// The same on the way to the API server that a kubeconfig says, with more arguments.
+    pub(crate) async fn start_told(kubeconfig: &Path, status_seconds: &str, more: &[&str]) -> Self {
         let address = free_address();
         let name = format!("notifier-{}", STARTED.fetch_add(1, Ordering::Relaxed));
-        let program = Program::start(name, &Servant::Notifier.kubeconfig(), |command| {
+        let program = Program::start(name, kubeconfig, |command| {
             command
                 .arg("notifier")
                 .args(["--pod-name", NAME, "--lease-duration-seconds", "60"])
                 .args(["--metrics-address", &address.to_string()])
                 .args(["--status-seconds", status_seconds])
-                .args(["--allowed-cidrs", "127.0.0.0/8"]);
+                .args(["--allowed-cidrs", "127.0.0.0/8"])
+                .args(more);
         });
         let notifier = Self { program, address };
         wait::answer("a notifier that sends", "", || std::future::ready(notifier.sends().then_some(())))

@@ -17,11 +17,14 @@ use crate::install::NAMESPACE;
 pub struct Program {
     /// Its ServiceAccount, in [`NAMESPACE`].
     pub account: &'static str,
-    /// Its ClusterRole, its Role there, and their bindings.
+    /// Its ClusterRole, its Role there, and their bindings; the names of others begin so and go on with a dash.
     role: &'static str,
     /// The user as whom tests start it on an API server without nodes, with roles of that name.
     pub played_by: &'static str,
 }
+
+/// What follows in the name of the user if it works for some namespaces only.
+pub const LIMITED: &str = "-limited";
 
 /// Makes pods of jobs.
 pub const OPERATOR: Program =
@@ -157,7 +160,8 @@ impl Event {
     fn program(&self) -> Option<&'static Program> {
         let user = &self.impersonated_user.as_ref().unwrap_or(&self.user).username;
         let account = user.strip_prefix(&format!("system:serviceaccount:{NAMESPACE}:"));
-        let by = |program: &&Program| account == Some(program.account) || user == program.played_by;
+        let player = user.strip_suffix(LIMITED).unwrap_or(user);
+        let by = |program: &&Program| account == Some(program.account) || player == program.played_by;
         PROGRAMS.into_iter().find(by)
     }
 
@@ -230,15 +234,20 @@ impl History {
 
     /// Whether the program's roles had gone when it was refused something.
     fn explains(&self, refusal: &Refusal) -> bool {
-        let gone = |namespace: &str, name: &str| {
-            let history = self.0.get(&(namespace.to_owned(), name.to_owned()));
-            history
-                .and_then(|history| history.range(..=refusal.at.clone()).next_back())
-                .is_some_and(|(_, came)| !came)
+        let is_its = |name: &str| {
+            let mut begins = [refusal.program.role, refusal.program.played_by].into_iter();
+            begins.any(|begins| {
+                name.strip_prefix(begins).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
         };
-        let names = [refusal.program.role, refusal.program.played_by];
-        gone(&refusal.namespace, "")
-            || names.iter().any(|name| gone(&refusal.namespace, name) || gone("", name))
+        self.0.iter().any(|((namespace, name), history)| {
+            let matters = match *namespace == refusal.namespace {
+                true => name.is_empty() || is_its(name),
+                false => namespace.is_empty() && is_its(name),
+            };
+            let last = || history.range(..=refusal.at.clone()).next_back();
+            matters && last().is_some_and(|(_, came)| !came)
+        })
     }
 }
 
@@ -431,9 +440,11 @@ kind: Service
         let roles = Roles::rendered(CHART).expect("a chart");
         let refused = calls(&[
             said("operator", "get", "pods", "", "forbid"),
+            said("test-notifier-limited", "list", "pods", "", "forbid"),
             said("somebody", "get", "pods", "", "forbid"),
         ]);
-        assert_eq!(refused.refused(), ["batchyard may not get pods: /of/pods"]);
+        let told = ["batchyard may not get pods: /of/pods", "batchyard-notifier may not list pods: /of/pods"];
+        assert_eq!(refused.refused(), told);
         assert_eq!(refused.unused(&roles).len(), 6);
         assert!(Roles::rendered("---\nkind: Service\n").is_err());
     }
@@ -450,6 +461,10 @@ kind: Service
             (vec![happened("4", "deletecollection", "n", "")], false),
             (vec![happened("4", "delete", "", "batchyard-operator")], false),
             (vec![happened("4", "delete", "n", "operator")], false),
+            (vec![happened("4", "delete", "n", "operator-limited")], false),
+            (vec![happened("4", "delete", "", "batchyard-operator-cluster")], false),
+            (vec![happened("4", "delete", "n", "batchyard-operator-watched")], false),
+            (vec![happened("4", "delete", "n", "batchyard-operators")], true),
             (vec![happened("4", "delete", "n", "batchyard-gateway")], true),
             (vec![happened("4", "delete", "another", "batchyard-operator")], true),
         ] {

@@ -79,3 +79,59 @@ app.kubernetes.io/component: gateway
 {{- printf "%s:%s" $i.repository (default .Chart.AppVersion $i.tag) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The variable that tells a program for which namespaces it works. */}}
+{{- define "batchyard.scope" -}}
+{{- with .Values.watchNamespaces }}
+- name: BATCHYARD_WATCH_NAMESPACES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Gives an account the rights of a ClusterRole on kinds that have namespaces: everywhere, or in each of watchNamespaces. A
+ClusterRole that a RoleBinding binds is good in its namespace alone. Needs root, labels (a template), role, account.
+*/}}
+{{- define "batchyard.bind" -}}
+{{- $to := . -}}
+{{- range default (list "") .root.Values.watchNamespaces }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ if . }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
+metadata:
+  {{- /* Without the addition it is the name of another RoleBinding in the release's namespace. */}}
+  name: {{ $to.role }}{{ if . }}-watched{{ end }}
+  {{- with . }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include $to.labels $to.root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ $to.role }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ $to.account }}
+    namespace: {{ $to.root.Release.Namespace }}
+{{- end }}
+{{- end -}}
+
+{{/* The same everywhere, whatever watchNamespaces says: kinds that belong to no namespace. */}}
+{{- define "batchyard.bindCluster" -}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ .role }}
+  labels:
+    {{- include .labels .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ .role }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .account }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end -}}

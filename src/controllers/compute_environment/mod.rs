@@ -464,7 +464,7 @@ mod tests {
     async fn pods_that_are_being_made_hold_the_environment() {
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
         let client = kube::Client::try_from(nowhere).expect("a client");
-        let (caches, _feeds) = crate::k8s::caches::prepare(&client);
+        let (caches, _feeds) = crate::k8s::caches::prepare(&client, &Default::default());
         let environment = environment(json!({}), json!({}));
         assert!(Usage::of(&environment, &caches, vec![]).jobs.is_empty());
         let creating = Usage::of(&environment, &caches, vec!["a-1".into()]);

@@ -71,7 +71,8 @@ impl Door {
         (relay, door)
     }
 
-    async fn with(kubeconfig: &Path, more: &[&str], says: &str) -> Self {
+    /// Starts one with a kubeconfig, and waits until it serves.
+    pub(crate) async fn with(kubeconfig: &Path, more: &[&str], says: &str) -> Self {
         let (address, probes) = (free_address(), free_address());
         let name = format!("gateway-{}", STARTED.fetch_add(1, Ordering::Relaxed));
         let program = Program::start(name, kubeconfig, |command| {

@@ -42,15 +42,18 @@ fn chart() -> String {
         }
         !is_other
     });
-    let lines = lines.map(|line| line.replace("{{ .Values.operator.runner }}", RUNNER));
+    let lines = lines.map(|line| {
+        line.replace("{{ .Values.operator.runner }}", RUNNER).replace("{{ $name }}", "batchyard")
+    });
     lines.filter(|line| !line.contains("{{")).collect::<Vec<_>>().join("\n")
 }
 
-/// The rules of the chart's role of this kind: the first, or a later one.
-fn rules(kind: &str, number: usize) -> Value {
+/// The rules of the chart's role of this kind and name.
+fn rules(kind: &str, name: &str) -> Value {
     let chart = chart();
-    let part = chart.split(&format!("\nkind: {kind}\n")).nth(number).expect("the chart has it");
-    let rules = part.split("\nrules:\n").nth(1).and_then(|rules| rules.split("\n---").next()).expect("rules");
+    let mut parts = chart.split("\n---\n").filter(|part| part.contains(&format!("\nkind: {kind}\n")));
+    let part = parts.find(|part| part.contains(&format!("\n  name: {name}\n"))).expect("the chart has it");
+    let rules = part.split("\nrules:\n").nth(1).expect("rules");
     serde_saphyr::from_str(rules).expect("YAML without templates")
 }
 
@@ -62,14 +65,17 @@ fn reference(kind: &str, name: &str) -> Value {
 async fn restricted(user: &Client) -> Kubeconfig {
     let subjects = json!([{"kind": "ServiceAccount", "name": OPERATOR, "namespace": SYSTEM}]);
     let metadata = json!({"name": OPERATOR});
-    let role = json!({"metadata": metadata, "rules": rules("ClusterRole", 1)});
+    let mut all = rules("ClusterRole", "batchyard-operator");
+    let of_cluster = rules("ClusterRole", "batchyard-operator-cluster");
+    all.as_array_mut().expect("a list").extend(of_cluster.as_array().expect("a list").iter().cloned());
+    let role = json!({"metadata": metadata, "rules": all});
     apply(&Api::<ClusterRole>::all(user.clone()), &role).await;
-    let role = json!({"metadata": {"name": ROLE}, "rules": rules("ClusterRole", 2)});
+    let role = json!({"metadata": {"name": ROLE}, "rules": rules("ClusterRole", ROLE)});
     apply(&Api::<ClusterRole>::all(user.clone()), &role).await;
     let binding =
         json!({"metadata": metadata, "roleRef": reference("ClusterRole", OPERATOR), "subjects": subjects});
     apply(&Api::<ClusterRoleBinding>::all(user.clone()), &binding).await;
-    let role = json!({"metadata": metadata, "rules": rules("Role", 1)});
+    let role = json!({"metadata": metadata, "rules": rules("Role", "batchyard-operator")});
     apply(&Api::<Role>::namespaced(user.clone(), SYSTEM), &role).await;
     let binding = json!({"metadata": metadata, "roleRef": reference("Role", OPERATOR), "subjects": subjects});
     apply(&Api::<RoleBinding>::namespaced(user.clone(), SYSTEM), &binding).await;
@@ -169,7 +175,7 @@ async fn no_pod_by_an_operator_that_has_a_runner_nor_in_the_name_of_another_acco
 #[tokio::test]
 async fn no_reserved_name_on_a_job_by_a_runner() {
     let world = tenancy("sec-runner-names").await;
-    let mut rights = rules("ClusterRole", 2);
+    let mut rights = rules("ClusterRole", ROLE);
     let makes = json!([
         {"apiGroups": ["batchyard.io"], "resources": ["batchjobs"], "verbs": ["create"]},
         {"apiGroups": ["batchyard.io"], "resources": ["jobqueues"], "verbs": ["submit"]},

@@ -1,10 +1,12 @@
 //! The Helm chart without a cluster: it is well-formed, and its CRDs are those of crds/.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 
 use super::report::Counts;
 use crate::cluster;
@@ -48,6 +50,10 @@ pub(super) fn check() -> Result<Counts> {
     writes_down_who_submits(&chart)?;
     counts.add(Counts::one());
     makes_pods_by_runners(&chart)?;
+    counts.add(Counts::one());
+    works_for_some_namespaces(&chart)?;
+    counts.add(Counts::one());
+    may_be_there_twice(&chart)?;
     counts.add(Counts::one());
     Ok(counts)
 }
@@ -112,6 +118,131 @@ fn makes_pods_by_runners(chart: &Path) -> Result<()> {
     ensure!(!words.iter().any(|word| without.contains(word)), "without a runner the chart speaks of one");
     ensure!(rendered("Not a name").is_err(), "what is no name of a ServiceAccount is taken for one");
     Ok(())
+}
+
+/// Kinds that belong to no namespace: what programs that work for some namespaces may be granted everywhere.
+const OF_CLUSTER: [&str; 10] = [
+    "apiservices",
+    "computeenvironments",
+    "computeenvironments/finalizers",
+    "computeenvironments/status",
+    "ec2nodeclasses",
+    "namespaces",
+    "nodepools",
+    "nodes",
+    "subjectaccessreviews",
+    "tokenreviews",
+];
+
+/// With watchNamespaces nothing that has a namespace is granted but by a RoleBinding in one of them, or in the release's
+/// own; and every program is told. `tests/api/namespaced.rs` runs the programs with these roles.
+fn works_for_some_namespaces(chart: &Path) -> Result<()> {
+    let everything = chart.join("ci/everything-values.yaml");
+    let rendered = |more: &str| {
+        let mut command = helm(&["template", "batchyard", "--namespace", "system", "--set", more])?;
+        output(command.arg("--values").arg(&everything).arg(chart))
+    };
+    let limited = rendered("watchNamespaces={team-a,team-b}")?;
+    let documents = documents(&limited)?;
+    let of = |kind: &'static str| documents.iter().filter(move |document| document.kind == kind);
+    for binding in of("ClusterRoleBinding") {
+        let role = of("ClusterRole").find(|role| role.metadata.name == binding.role_ref.name);
+        let role = role.with_context(|| format!("{} binds nothing", binding.metadata.name))?;
+        for rule in &role.rules {
+            let sees_pods = role.metadata.name == "batchyard-operator-pods"
+                && rule.resources == ["pods"]
+                && rule.verbs == ["list", "watch"];
+            let is_of_cluster = rule.resources.iter().all(|resource| OF_CLUSTER.contains(&resource.as_str()));
+            ensure!(is_of_cluster || sees_pods, "{} is granted everywhere: {rule:?}", role.metadata.name);
+        }
+    }
+    let mut bound: Vec<(&str, &str)> = of("RoleBinding")
+        .filter(|binding| binding.role_ref.kind == "ClusterRole")
+        .map(|binding| (binding.metadata.namespace.as_str(), binding.role_ref.name.as_str()))
+        .collect();
+    bound.sort_unstable();
+    let roles = ["gateway", "gateway-logs", "notifier", "operator"].map(|role| format!("batchyard-{role}"));
+    let wanted: Vec<(&str, &str)> = ["team-a", "team-b"]
+        .into_iter()
+        .flat_map(|namespace| roles.iter().map(move |role| (namespace, role.as_str())))
+        .collect();
+    ensure!(bound == wanted, "bound in namespaces: {bound:?}");
+    let told = "            - name: BATCHYARD_WATCH_NAMESPACES\n              value: \"team-a,team-b\"\n";
+    ensure!(limited.matches(told).count() == 3, "not every program is told for which namespaces it works");
+    let sees = "            - name: BATCHYARD_WATCH_PODS_ELSEWHERE\n";
+    ensure!(limited.contains(sees), "the operator is not told that it sees all pods");
+    let without = rendered("watchPodsElsewhere=false")?;
+    ensure!(!without.contains("operator-pods") && !without.contains(sees), "all pods are seen unasked");
+    let all = rendered("watchNamespaces=null,watchPodsElsewhere=false")?;
+    ensure!(!all.contains("BATCHYARD_WATCH") && !all.contains("-watched"), "some namespaces, unasked");
+    for (values, says) in [
+        ("watchNamespaces=null", "watchPodsElsewhere needs watchNamespaces"),
+        ("watchNamespaces={team-a,team-b,team-a}", "watchNamespaces"),
+        ("watchNamespaces={Team}", "watchNamespaces"),
+    ] {
+        let refused = rendered(values).err().map(|error| format!("{error:#}"));
+        let is_told = refused.as_ref().is_some_and(|refused| refused.contains(says));
+        ensure!(is_told, "{values} is answered by {refused:?}");
+    }
+    Ok(())
+}
+
+/// Two releases on one cluster have no object in common, if the second one is told what docs/install.md says.
+fn may_be_there_twice(chart: &Path) -> Result<()> {
+    let everything = chart.join("ci/everything-values.yaml");
+    let objects = |release: &str, more: &str| {
+        let mut command = helm(&["template", release, "--namespace", release, "--set"])?;
+        command.args([more, "--set", "serviceAccount.name="]);
+        command.args(["--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"]);
+        let rendered = output(command.arg("--values").arg(&everything).arg(chart))?;
+        let documents = documents(&rendered)?.into_iter();
+        let named = documents.map(|one| (one.kind, one.metadata.namespace, one.metadata.name));
+        anyhow::Ok(named.collect::<BTreeSet<_>>())
+    };
+    let first = objects("east", "watchNamespaces={team-a}")?;
+    let page = fs::read_to_string(cluster::repository()?.join("docs/install.md"))?;
+    let second = ["crds.install=false", "admissionPolicies.enabled=false", "view.enabled=false"];
+    for value in second {
+        ensure!(page.contains(value), "docs/install.md does not say {value}");
+        let others: Vec<&str> = second.into_iter().filter(|other| *other != value).collect();
+        let without = objects("west", &format!("watchNamespaces={{team-a}},{}", others.join(",")))?;
+        ensure!(first.intersection(&without).next().is_some(), "{value} is not needed");
+    }
+    // The same namespace in both: what is in it has other names, too.
+    let second = objects("west", &format!("watchNamespaces={{team-a}},{}", second.join(",")))?;
+    let common: Vec<_> = first.intersection(&second).collect();
+    ensure!(common.is_empty(), "two releases have in common: {common:?}");
+    Ok(())
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Document {
+    kind: String,
+    metadata: Named,
+    rules: Vec<Rule>,
+    role_ref: Named,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Named {
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct Rule {
+    resources: Vec<String>,
+    verbs: Vec<String>,
+}
+
+/// What Helm renders, one by one.
+fn documents(rendered: &str) -> Result<Vec<Document>> {
+    let parts = rendered.split("\n---\n").filter(|part| part.contains("\nkind: "));
+    parts.map(|part| serde_saphyr::from_str(part).with_context(|| part.to_owned())).collect()
 }
 
 /// Every policy stands in the rendered chart as it is, and is bound: it denies.
