@@ -96,6 +96,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_named_twice_is_there_once() {
+        for read in [parse("1-3,2-4").expect("indexes"), parse_cut("1-3,2-4")] {
+            assert_eq!(text(&read), "1-4");
+        }
+    }
+
+    #[test]
     fn a_long_text_is_cut_between_numbers() {
         let set: RoaringBitmap = (0..100).map(|n| n * 2).collect();
         let cut = short_text(&set, 16);

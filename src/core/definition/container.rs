@@ -226,6 +226,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn options_of_mounts_that_mean_something_here() {
+        assert!(is_known_mount_option(READ_ONLY) && is_known_mount_option("rw"));
+        assert!(!is_known_mount_option("bind") && !is_known_mount_option("mode=0700"));
+    }
+
+    #[test]
     fn users() {
         for (text, want) in [
             ("1000", Some((1000, None))),

@@ -265,7 +265,7 @@ fn group<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::{Overrides, Properties, requirements};
+    use crate::definition::{Overrides, Properties, ecs, requirements};
 
     fn range(target: &str, image: &str) -> Range {
         let resources = requirements::Stated { vcpus: Some(2), memory: Some(64), requirements: vec![] };
@@ -283,6 +283,16 @@ mod tests {
     fn stated(nodes: u32, main: u32, ranges: &[(&str, &str)]) -> Stated {
         let ranges = ranges.iter().map(|(target, image)| range(target, image)).collect();
         Stated { nodes, main, ranges, tokens: vec![] }
+    }
+
+    #[test]
+    fn a_node_has_as_many_containers_as_its_largest_group() {
+        let group =
+            |work| Group { effective: Effective { work, ..Effective::default() }, ..Group::default() };
+        let task = ecs::Task { containers: vec![ecs::Container::default(); 2], ..ecs::Task::default() };
+        let groups = vec![group(Work::Task(Box::new(task))), group(Work::Container(Properties::default()))];
+        assert_eq!(Gang { groups, ..Gang::default() }.containers(), 2);
+        assert_eq!(Gang::default().containers(), 1);
     }
 
     /// The image of each node.

@@ -66,6 +66,23 @@ mod tests {
         PodView { containers: names.iter().map(container).collect(), ..PodView::default() }
     }
 
+    #[test]
+    fn containers_are_counted_with_those_that_run_first() {
+        let task = ecs::Task { containers: vec![ecs::Container::default(); 2], ..ecs::Task::default() };
+        let pod = eks::Pod {
+            containers: vec![eks::Container::default(); 2],
+            init_containers: vec![eks::Container::default()],
+            ..eks::Pod::default()
+        };
+        for (work, count) in [
+            (Work::Container(Properties::default()), 1),
+            (Work::Task(Box::new(task)), 2),
+            (Work::Pod(Box::new(pod)), 3),
+        ] {
+            assert_eq!(Effective { work, ..Effective::default() }.containers(), count);
+        }
+    }
+
     fn told(work: Work, names: &[&str]) -> Vec<(ContainerRole, usize)> {
         let mut pod = forged(names);
         Effective { work, ..Effective::default() }.tell_roles(&mut pod);

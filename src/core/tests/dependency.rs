@@ -321,6 +321,8 @@ fn long_circles_are_told_in_short() {
     let names: Vec<String> = (0..100).map(|n| format!("job-{n:02}")).collect();
     for (count, want) in [
         (7, "job-00 job-01 job-02 job-03 job-04 job-05 job-06 job-00"),
+        (8, "job-00 job-01 job-02 job-03 job-04 job-05 job-06 job-07 job-00"),
+        (9, "job-00 job-01 job-02 job-03 job-04 … job-07 job-08 job-00"),
         (20, "job-00 job-01 job-02 job-03 job-04 … job-18 job-19 job-00"),
         (100, "job-00 job-01 … job-00"),
     ] {
@@ -328,6 +330,7 @@ fn long_circles_are_told_in_short() {
         for n in 0..count {
             graph.put(waiting(&names[n], &[names[(n + 1) % count].as_str()]));
         }
+        assert!(!graph.is_empty());
         assert_eq!(way(&graph, "job-00"), want);
     }
 }
