@@ -128,14 +128,19 @@ async fn of_a_namespace_that_it_does_not_serve_the_leader_says_so() {
         let user = connect(Actor::User).await;
         let (served, other) =
             (World::without_operator("view-some").await, World::without_operator("view-other").await);
+        let before = leader(&user).await;
+        for world in [&served, &other] {
+            world.furnish().await;
+            let large = job(json!({"containerProperties": {"vcpus": 8}}));
+            world.submit("large", large).await.reaches(Phase::Runnable).await;
+        }
+        before.stop().await;
         let leader = leader_told(&user, &["--watch-namespace", &served.namespace]).await;
-        served.furnish().await;
-        let large = job(json!({"containerProperties": {"vcpus": 8}}));
-        served.submit("large", large.clone()).await.reaches(Phase::Runnable).await;
-        other.submit("large", large).await;
         for path in ["waitingjobs", "waitingjobs/large"] {
             let path = |world: &World| format!("namespaces/{}/{path}", world.namespace);
-            ask(&user, &path(&served)).await.expect("an answer");
+            // The API server learns of the new leader as others do.
+            wait::answer("an answer", &served.namespace, || async { ask(&user, &path(&served)).await.ok() })
+                .await;
             let (code, message) = refusal(ask(&user, &path(&other)).await);
             let says = format!("this operator does not serve namespace {}", other.namespace);
             assert!(code == 501 && message.contains(&says), "{code} {message}");
