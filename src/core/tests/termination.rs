@@ -17,6 +17,7 @@ mod pod_json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use batchyard_core::job::record::ContainerOutcome;
 use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
 use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
 use jiff::{SignedDuration, Timestamp};
@@ -318,4 +319,34 @@ fn what_the_kubelet_refuses() {
         assert_eq!(class(word), (Class::Configuration, text, reason));
     }
     assert_eq!(class("NodeShutdown").1, "Host EC2 (instance i-1) terminated.");
+}
+
+/// Whether an end of a class uses up an attempt, and whether the node as it is now, and no cache of it, must be asked.
+#[test]
+fn what_a_class_of_ends_means() {
+    for (class, uses_attempt, rests_on_node) in [
+        (Class::Succeeded, true, false),
+        (Class::Application, true, false),
+        (Class::Image, true, false),
+        (Class::Configuration, true, false),
+        (Class::Host, true, true),
+        (Class::Deleted, true, true),
+        (Class::Timeout, true, false),
+        (Class::Unplaced, false, false),
+        (Class::Rejected, false, false),
+        (Class::Unknown, true, true),
+    ] {
+        assert_eq!(class.uses_attempt(), uses_attempt, "{class:?}");
+        let ended = Sight::Ended(Ending {
+            class,
+            status_reason: String::new(),
+            container: ContainerOutcome::default(),
+            containers: Vec::new(),
+            init_containers: Vec::new(),
+            started_at: None,
+            stopped_at: None,
+            log_tail: None,
+        });
+        assert_eq!(ended.rests_on_node(), rests_on_node, "{class:?}");
+    }
 }
