@@ -201,3 +201,28 @@ fn worse(a: Standing, b: Standing) -> Standing {
         (Open(a), Open(b)) => Open(a.max(b)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_are_waited_for_the_first_that_gives_up_counts() {
+        let waits = |ends: Option<i64>, why: &str| Standing::Waits {
+            ends: ends.map(|second| Timestamp::from_second(second).expect("a time")),
+            text: String::new(),
+            why: why.to_owned(),
+        };
+        for (a, b, want) in [
+            (None, None, "a"),
+            (None, Some(5), "b"),
+            (Some(5), None, "a"),
+            (Some(3), Some(5), "a"),
+            (Some(5), Some(3), "b"),
+            (Some(4), Some(4), "a"),
+        ] {
+            let ends = if want == "a" { a } else { b };
+            assert_eq!(worse(waits(a, "a"), waits(b, "b")), waits(ends, want), "{a:?} {b:?}");
+        }
+    }
+}

@@ -10,7 +10,8 @@ use batchyard_core::job::phase::Phase;
 use batchyard_core::name;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::PostParams;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -129,7 +130,10 @@ impl Calm {
 
 /// What a team does.
 struct Worst<'u> {
+    /// Who makes room for it.
     user: &'u Client,
+    /// Who submits: nobody whom the API server would give precedence.
+    tenant: Client,
     namespace: String,
 }
 
@@ -139,11 +143,25 @@ impl<'u> Worst<'u> {
         let namespace = namespace(user, "worst").await;
         let shape = Shape { queues, ..Shape::default() };
         furnish(user, &namespace, shape, &Room { vcpus: VCPUS, annotations }).await;
-        Self { user, namespace }
+        let group = "rbac.authorization.k8s.io";
+        let (name, tenant) = ("submit", Actor::Tenant.name());
+        let rule = json!({"apiGroups": ["batchyard.io"], "resources": ["batchjobs"],
+            "verbs": ["create", "get", "list", "watch"]});
+        let role = json!({"metadata": {"name": name}, "rules": [rule]});
+        let binding = json!({"metadata": {"name": name}, "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"kind": "User", "name": tenant, "apiGroup": group}]});
+        apply(&Api::<Role>::namespaced(user.clone(), &namespace), &role).await;
+        apply(&Api::<RoleBinding>::namespaced(user.clone(), &namespace), &binding).await;
+        let worst = Self { user, tenant: connect(Actor::Tenant).await, namespace };
+        wait::answer("the right to submit", &worst.namespace, || async {
+            worst.jobs().list(&ListParams::default().limit(1)).await.ok()
+        })
+        .await;
+        worst
     }
 
     fn jobs(&self) -> Api<BatchJob> {
-        Api::namespaced(self.user.clone(), &self.namespace)
+        Api::namespaced(self.tenant.clone(), &self.namespace)
     }
 
     /// So many jobs, [`CREATES`] at a time.

@@ -26,6 +26,8 @@ const KUBECONFIG: &str = "BATCHYARD_TEST_KUBECONFIG";
 pub(crate) enum Actor {
     /// Somebody who works with jobs and queues.
     User,
+    /// Somebody with no right but those that a test gives: the API server makes them wait in line with others.
+    Tenant,
     /// Binds pods to nodes.
     Scheduler,
     /// Reports what became of pods.
@@ -39,6 +41,7 @@ impl Actor {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::User => "test-user",
+            Self::Tenant => "test-tenant",
             Self::Scheduler => "test-scheduler",
             Self::Kubelet => "test-kubelet",
             Self::Operator => Servant::Operator.user(),
@@ -78,7 +81,10 @@ async fn client(actor: Actor) -> Client {
     // Whoever tests decides what is tried again.
     config.default_retry = false;
     config.auth_info.impersonate = Some(actor.name().to_owned());
-    let group = if actor == Actor::Operator { "system:authenticated" } else { "system:masters" };
+    let group = match actor {
+        Actor::Operator | Actor::Tenant => "system:authenticated",
+        Actor::User | Actor::Scheduler | Actor::Kubelet => "system:masters",
+    };
     config.auth_info.impersonate_groups = Some(vec![group.to_owned()]);
     Client::try_from(config).expect("a client")
 }

@@ -409,13 +409,13 @@ mod tests {
             ..ecs::Task::default()
         };
         let works = [
-            (Work::Container(asks("role", "s", true)), Some("role"), vec!["s"], true),
-            (Work::Container(asks("role", "s", false)), Some("role"), vec!["s"], false),
-            (Work::Task(Box::new(task(true))), Some("role"), vec!["r", "s"], true),
-            (Work::Task(Box::new(task(false))), Some("role"), vec!["r", "s"], false),
-            (Work::Pod(Box::default()), None, vec![], false),
+            (Work::Container(asks("role", "s", true)), Some("role"), vec!["s"], true, "-"),
+            (Work::Container(asks("role", "s", false)), Some("role"), vec!["s"], false, "-"),
+            (Work::Task(Box::new(task(true))), Some("role"), vec!["r", "s"], true, "a b"),
+            (Work::Task(Box::new(task(false))), Some("role"), vec!["r", "s"], false, "a b"),
+            (Work::Pod(Box::default()), None, vec![], false, ""),
         ];
-        for (work, role, secrets, init_process) in works {
+        for (work, role, secrets, init_process, limited) in works {
             let is_pod = matches!(work, Work::Pod(_));
             let effective = Effective { work, ..Effective::default() };
             assert_eq!(effective.job_role(), role, "{effective:?}");
@@ -423,6 +423,9 @@ mod tests {
             assert_eq!(effective.init_process(), init_process, "{effective:?}");
             assert_eq!(effective.cpu_as_stated(), is_pod, "{effective:?}");
             assert!(effective.gpus_by_name().is_empty(), "{effective:?}");
+            let ulimits = effective.ulimits();
+            let names: Vec<_> = ulimits.iter().map(|(name, _)| name.as_deref().unwrap_or("-")).collect();
+            assert_eq!(names.join(" "), limited, "{effective:?}");
         }
     }
 
@@ -430,7 +433,27 @@ mod tests {
     fn a_mount_needs_its_volume() {
         let mount = Mount { volume: "data".into(), path: "/data".into(), read_only: false };
         let definition = Properties { mounts: vec![mount], resources: stated(1, 4), ..Properties::default() };
-        let error = container(&definition, &Overrides::default()).expect_err("no such volume");
-        assert_eq!(error, "mountPoints: sourceVolume data is not one of volumes");
+        let volume = |name: &str| Volume { name: name.to_owned(), source: container::Source::Empty };
+        for (volumes, is_there) in
+            [(vec![], false), (vec![volume("other")], false), (vec![volume("other"), volume("data")], true)]
+        {
+            let outcome = container(&Properties { volumes, ..definition.clone() }, &Overrides::default());
+            let error =
+                (!is_there).then(|| "mountPoints: sourceVolume data is not one of volumes".to_owned());
+            assert_eq!(outcome.err(), error);
+        }
+    }
+
+    #[test]
+    fn a_pod_runs_where_its_job_is() {
+        let of = |namespace: Option<&str>| {
+            let pod = eks::Pod { namespace: namespace.map(str::to_owned), ..eks::Pod::default() };
+            Effective { work: Work::Pod(Box::new(pod)), ..Effective::default() }
+        };
+        for own in [of(None), of(Some("team")), Effective::default()] {
+            assert_eq!(own.check_namespace("team"), Ok(()));
+        }
+        let why = of(Some("other")).check_namespace("team").expect_err("it is another's");
+        assert!(why.ends_with("runs in the job's own namespace, team, and not in other"), "{why}");
     }
 }
