@@ -318,6 +318,7 @@ async fn pods_of_a_deleted_job_are_ended_and_released() {
 #[tokio::test]
 async fn a_namespace_that_goes_is_held_up_by_no_kind_of_job() {
     let world = World::with_queue("namespace").await;
+    world.node("more", "pool", 4).await;
     let one = world.submit("one", job(json!({}))).await;
     let array = world.submit("array", job(json!({"arrayProperties": {"size": 2}}))).await;
     let range = json!({"targetNodes": "0:", "container": container()});
