@@ -174,3 +174,23 @@ impl<E> Outbox<E> {
 fn namespace(rule: &str) -> &str {
     rule.split_once('/').map_or(rule, |(namespace, _)| namespace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_event_that_is_like_it_is_changed() {
+        let mut outbox = Outbox::new(Limits { per_rule: 9, in_all: 9, bytes: 99 });
+        for event in [1, 12, 13] {
+            outbox.push("rule", event, 1);
+        }
+        assert_eq!(
+            outbox.find_mut("rule", |event| *event > 10).map(|event| std::mem::replace(event, 2)),
+            Some(12)
+        );
+        assert!(outbox.iter("rule").eq(&[1, 2, 13]));
+        assert!(outbox.find_mut("rule", |event| *event > 20).is_none());
+        assert!(outbox.find_mut("other", |_| true).is_none());
+    }
+}

@@ -587,18 +587,3 @@ fn phases_are_asked_for_by_their_names_and_a_submission_is_none() {
         assert_eq!(What::of_phase(phase).map(What::phase), Some(phase).filter(|p| *p != Phase::Submitted));
     }
 }
-
-#[test]
-fn the_oldest_event_that_is_like_it_is_changed() {
-    let mut outbox = Outbox::new(Limits { per_rule: 9, in_all: 9, bytes: 99 });
-    for event in [1, 12, 13] {
-        outbox.push("rule", event, 1);
-    }
-    assert_eq!(
-        outbox.find_mut("rule", |event| *event > 10).map(|event| std::mem::replace(event, 2)),
-        Some(12)
-    );
-    assert!(outbox.iter("rule").eq(&[1, 2, 13]));
-    assert!(outbox.find_mut("rule", |event| *event > 20).is_none());
-    assert!(outbox.find_mut("other", |_| true).is_none());
-}
