@@ -62,8 +62,12 @@ pub async fn reconcile(queue: Arc<JobQueue>, context: Arc<Context>) -> Outcome {
         return Ok(Wake::OnChange);
     }
     let obstacle = obstacle(&queue.spec, &namespace, |reference| {
-        let environment = context.caches.environment(&namespace, reference)?;
-        Some(Found {
+        let missing = || match context.settings.scope.is_limited() {
+            true => resources::environment_not_served(reference),
+            false => resources::environment_missing(reference),
+        };
+        let environment = context.caches.environment(&namespace, reference).ok_or_else(missing)?;
+        Ok(Found {
             name: environment.name_any(),
             allowed: allows(&environment, &namespace, &context.caches),
             serverless: is_serverless(&environment.spec),
@@ -239,8 +243,12 @@ struct Found {
 }
 
 /// What makes the queue INVALID, if anything. `resolve` finds the environment that a reference
-/// means, and whether the queue's namespace may use it. Whatever is missing may still come.
-fn obstacle(spec: &JobQueueSpec, namespace: &str, resolve: impl Fn(&str) -> Option<Found>) -> Option<String> {
+/// means, and whether the queue's namespace may use it, or says why there is none. Whatever is missing may still come.
+fn obstacle(
+    spec: &JobQueueSpec,
+    namespace: &str,
+    resolve: impl Fn(&str) -> Result<Found, String>,
+) -> Option<String> {
     if !spec.service_environment_order.is_empty() {
         return Some(resources::service_environments());
     }
@@ -252,8 +260,9 @@ fn obstacle(spec: &JobQueueSpec, namespace: &str, resolve: impl Fn(&str) -> Opti
     let mut kind = None;
     for entry in &spec.compute_environment_order {
         let reference = &entry.compute_environment;
-        let Some(Found { name, allowed, serverless }) = resolve(reference) else {
-            return Some(resources::environment_missing(reference));
+        let Found { name, allowed, serverless } = match resolve(reference) {
+            Ok(found) => found,
+            Err(why) => return Some(why),
         };
         if !allowed {
             return Some(resources::environment_not_allowed(reference, namespace));
@@ -345,13 +354,13 @@ mod tests {
     #[test]
     fn obstacles() {
         let found =
-            |name: &str, allowed, serverless| Some(Found { name: name.to_owned(), allowed, serverless });
+            |name: &str, allowed, serverless| Ok(Found { name: name.to_owned(), allowed, serverless });
         let resolve = |reference: &str| match reference {
             "spot" | "arn:spot" => found("spot", true, false),
             "ec2" => found("ec2", true, false),
             "theirs" => found("theirs", false, false),
             "fargate" => found("fargate", true, true),
-            _ => None,
+            _ => Err(resources::environment_missing(reference)),
         };
         let entry = |order: i32, name: &str| json!({"order": order, "computeEnvironment": name});
         for (order, want) in [

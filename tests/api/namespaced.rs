@@ -1,6 +1,8 @@
 //! Programs that work for some namespaces only, with the roles that the chart then gives them: ClusterRoles bound by
 //! RoleBindings, so that the API server refuses them anything elsewhere.
 
+use std::path::Path;
+
 use batchyard::crd::{BatchJob, ComputeEnvironment, JobDefinition, JobQueue, NotificationRule};
 use batchyard_core::job::phase::Phase;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
@@ -23,11 +25,23 @@ use crate::support::{audit, wait};
 /// Starts an operator for some namespaces only.
 async fn start(world: &World, namespaces: &[&str], pods_elsewhere: bool) -> Operator {
     let kubeconfig = Servant::Operator.limited_to(&world.user, namespaces, pods_elsewhere).await;
-    let (listed, sees) = (namespaces.join(","), pods_elsewhere.to_string());
-    let told = ["--watch-namespace", &listed, "--watch-pods-elsewhere", &sees];
-    let operator = Operator::start_at(&kubeconfig, operator::NAME, "60", &told);
+    let sees = pods_elsewhere.to_string();
+    start_at(&kubeconfig, namespaces, &["--watch-pods-elsewhere", &sees]).await
+}
+
+/// The same with the roles of whoever has this kubeconfig.
+async fn start_at(kubeconfig: &Path, namespaces: &[&str], more: &[&str]) -> Operator {
+    let listed = namespaces.join(",");
+    let told = [&["--watch-namespace", &listed], more].concat();
+    let operator = Operator::start_at(kubeconfig, operator::NAME, "60", &told);
     operator.leads().await;
     operator
+}
+
+/// Makes what a job needs, and runs one.
+async fn runs_a_job(world: &World) {
+    world.furnish().await;
+    assert_eq!(world.submit("a", job(json!({}))).await.run(0).await.phase(), Phase::Succeeded);
 }
 
 /// What the API server refused to a program since then, as it works for some namespaces only.
@@ -88,6 +102,14 @@ async fn an_operator_of_one_namespace_runs_its_jobs_and_touches_nothing_else() {
     served.queue("of-all", order).await;
     let waits = served.submit("waits", job(json!({"jobQueue": "of-all"}))).await;
     waits.waits(Phase::Runnable, "none of them exists").await;
+    let why = format!(
+        "{shared} does not exist among those that are named after the namespaces that this operator serves"
+    );
+    let is_told = |queue: &JobQueue| {
+        let status = queue.status.as_ref().and_then(|status| status.status_reason.as_deref());
+        status.is_some_and(|reason| reason.ends_with(&why))
+    };
+    wait::until(&served.api::<JobQueue>(), "of-all", "a word on its environment", is_told).await;
     let named = json!({"containerProperties": null, "jobDefinition": "definition"});
     let ours = served.submit("a", job(named)).await;
     assert_eq!(ours.run(0).await.phase(), Phase::Succeeded);
@@ -198,17 +220,13 @@ async fn a_namespace_that_is_gone_holds_up_no_other_and_may_come_back() {
     let namespaces: Api<Namespace> = Api::all(served.user.clone());
     namespaces.delete(&gone.namespace, &DeleteParams::default()).await.expect("it can be deleted");
     wait::gone(&namespaces, &gone.namespace).await;
-    let told = ["--watch-namespace", &listed.join(",")];
-    let operator = Operator::start_at(&kubeconfig, operator::NAME, "60", &told);
-    operator.leads().await;
-    served.furnish().await;
-    assert_eq!(served.submit("a", job(json!({}))).await.run(0).await.phase(), Phase::Succeeded);
+    let operator = start_at(&kubeconfig, &listed, &[]).await;
+    runs_a_job(&served).await;
     apply(&namespaces, &json!({"metadata": {"name": gone.namespace, "labels": {TEST_LABEL: "true"}}})).await;
     Servant::Operator.let_into(&served.user, &gone.namespace).await;
     let accounts: Api<ServiceAccount> = gone.api();
     wait::until(&accounts, "default", "the namespace's service account", |_| true).await;
-    gone.furnish().await;
-    assert_eq!(gone.submit("a", job(json!({}))).await.run(0).await.phase(), Phase::Succeeded);
+    runs_a_job(&gone).await;
     operator.stop().await;
 }
 
@@ -229,11 +247,8 @@ async fn a_namespace_that_hangs_holds_up_no_other_and_can_be_finished() {
     namespaces.delete(&hangs.namespace, &DeleteParams::default()).await.expect("it can be deleted");
     wait::gone(&hangs.api::<RoleBinding>(), "operator-limited").await;
     let kubeconfig = Servant::Operator.limited_to(&served.user, &[&served.namespace], false).await;
-    let told = ["--watch-namespace", &listed.join(",")];
-    let operator = Operator::start_at(&kubeconfig, operator::NAME, "60", &told);
-    operator.leads().await;
-    served.furnish().await;
-    assert_eq!(served.submit("a", job(json!({}))).await.run(0).await.phase(), Phase::Succeeded);
+    let operator = start_at(&kubeconfig, &listed, &[]).await;
+    runs_a_job(&served).await;
 
     let let_go = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     let maps = hangs.api::<ConfigMap>();

@@ -32,6 +32,14 @@ pub fn environment_missing(reference: &str) -> String {
     client_error(&format!("computeEnvironmentOrder: ComputeEnvironment {reference} does not exist"))
 }
 
+/// The same where the operator works for some namespaces only: the environment may be there, and is left to others.
+pub fn environment_not_served(reference: &str) -> String {
+    client_error(&format!(
+        "computeEnvironmentOrder: ComputeEnvironment {reference} does not exist among those that are named after the \
+         namespaces that this operator serves"
+    ))
+}
+
 /// The queue's scheduling policy is not there, or not yet.
 pub fn policy_missing(reference: &str) -> String {
     client_error(&format!("schedulingPolicyArn: SchedulingPolicy {reference} does not exist"))

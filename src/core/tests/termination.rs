@@ -17,7 +17,6 @@ mod pod_json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use batchyard_core::job::record::ContainerOutcome;
 use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
 use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
 use jiff::{SignedDuration, Timestamp};
@@ -337,16 +336,8 @@ fn what_a_class_of_ends_means() {
         (Class::Unknown, true, true),
     ] {
         assert_eq!(class.uses_attempt(), uses_attempt, "{class:?}");
-        let ended = Sight::Ended(Ending {
-            class,
-            status_reason: String::new(),
-            container: ContainerOutcome::default(),
-            containers: Vec::new(),
-            init_containers: Vec::new(),
-            started_at: None,
-            stopped_at: None,
-            log_tail: None,
-        });
+        let gone = vanished(None, None, None, false, Timestamp::UNIX_EPOCH);
+        let ended = Sight::Ended(Ending { class, ..gone });
         assert_eq!(ended.rests_on_node(), rests_on_node, "{class:?}");
     }
 }

@@ -39,6 +39,11 @@ fn of_queues() {
             resources::environment_twice("spot"),
             "CLIENT_ERROR - computeEnvironmentOrder: ComputeEnvironment spot is named twice",
         ),
+        (
+            resources::environment_not_served("spot"),
+            "CLIENT_ERROR - computeEnvironmentOrder: ComputeEnvironment spot does not exist among those that are named \
+             after the namespaces that this operator serves",
+        ),
         (resources::order_twice(2), "CLIENT_ERROR - computeEnvironmentOrder: order 2 is given twice"),
         (
             resources::environment_not_allowed("spot", "team"),
