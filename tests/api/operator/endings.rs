@@ -337,13 +337,9 @@ async fn a_namespace_that_goes_is_held_up_by_no_kind_of_job() {
     let namespaces: Api<Namespace> = Api::all(world.user.clone());
     namespaces.delete(&world.namespace, &DeleteParams::default()).await.expect("it can be deleted");
     for pod in &pods {
-        let deleted = world.api::<Pod>().delete(&pod.name, &DeleteParams::default()).await;
-        deleted.expect("the controller of namespaces deletes all pods");
         pod.dies_when_deleted(143).await;
     }
-    for pod in &pods {
-        pod.is_released().await;
-    }
+    wait::gone(&namespaces, &world.namespace).await;
 }
 
 #[tokio::test]
