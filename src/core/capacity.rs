@@ -75,6 +75,9 @@ mod tests {
             (2, Some(4), Some(4), 0, 0, (2, 2, Some(4))),
             (2, Some(8), Some(4), 0, 4, (8, 8, Some(4))),
             (2, Some(2), Some(8), 0, 8, (2, 2, Some(2))),
+            // No more than is kept at all times: there is nothing to wait for.
+            (2, Some(2), none, 0, 0, (2, 2, Some(2))),
+            (2, Some(1), none, 0, 0, (2, 2, Some(1))),
             (0, Some(0), Some(8), 0, 8, (0, 0, Some(0))),
             (2, none, Some(8), 0, 8, (2, 2, Some(8))),
         ] {

@@ -225,4 +225,53 @@ mod tests {
             assert_eq!(worse(waits(a, "a"), waits(b, "b")), waits(ends, want), "{a:?} {b:?}");
         }
     }
+    #[test]
+    fn what_is_awaited_is_what_has_not_started_all_the_way_back() {
+        let time = Some(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1));
+        let container = |name: &str, state: ContainerState, others: &[&str]| ContainerView {
+            name: name.to_owned(),
+            state,
+            after: others
+                .iter()
+                .map(|other| After { container: (*other).to_owned(), until: Until::Start, seconds: None })
+                .collect(),
+            ..ContainerView::default()
+        };
+        let waiting = || ContainerState::Waiting { reason: None, message: None };
+        let running = || ContainerState::Running { started_at: time };
+        let refused = ContainerState::Terminated {
+            exit_code: 128,
+            reason: None,
+            message: None,
+            started_at: None,
+            finished_at: time,
+        };
+        for (state, want) in [
+            (waiting(), vec!["b", "a"]),
+            (ContainerState::Unknown, vec!["b", "a"]),
+            (running(), vec![]),
+            (refused, vec![]),
+        ] {
+            let pod = PodView {
+                containers: vec![
+                    container("a", waiting(), &["b"]),
+                    container("b", state, &["a", "app"]),
+                    container("app", waiting(), &["b", "not there"]),
+                ],
+                ..PodView::default()
+            };
+            let names: Vec<&str> =
+                awaited(&pod, &pod.containers[2]).iter().map(|other| other.name.as_str()).collect();
+            assert_eq!(names, want);
+        }
+    }
+
+    #[test]
+    fn words_of_aws_are_read_as_they_are_written() {
+        for until in [Until::Start, Until::Complete, Until::Success] {
+            assert_eq!(Until::parse(Some(until.as_str())), until);
+            assert_eq!(serde_json::to_value(until).expect("a word"), until.as_str());
+        }
+        assert_eq!(Until::parse(None), Until::Start);
+    }
 }

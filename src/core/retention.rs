@@ -199,4 +199,31 @@ mod tests {
             "somebody has to see how they ended"
         );
     }
+    /// They count for the limit of their queue, so that others go in their place.
+    #[test]
+    fn jobs_that_others_wait_for_stay_and_count() {
+        let job = |stopped, awaited| FinishedJob {
+            queue: "q".to_owned(),
+            stopped_at: at(stopped),
+            generated: true,
+            ttl: None,
+            awaited,
+        };
+        let all = [job(1, true), job(2, false), job(3, true), job(4, false)];
+        for (limit, due, next) in [
+            (4, vec![], Some(102)),
+            (3, vec![1], Some(104)),
+            (2, vec![1, 3], None),
+            // Nobody is left that might go.
+            (1, vec![1, 3], None),
+        ] {
+            let limits = JobLimits {
+                ttl: SignedDuration::from_secs(100),
+                per_queue: BTreeMap::new(),
+                default_per_queue: limit,
+            };
+            let want = Due { now: due, next: next.map(at) };
+            assert_eq!(jobs(&all, &limits, at(9)), want, "{limit}");
+        }
+    }
 }

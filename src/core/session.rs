@@ -233,13 +233,28 @@ mod tests {
 
     #[test]
     fn hosts_are_filled_in_and_checked() {
-        let filled = |template| host(template, "0F8B-1", "My.Job", "team");
+        let filled = |template: &str| host(template, "0F8B-1", "My.Job", "team");
         let host_of = host("{jobId}.{namespace}.example.com", "0f8b-1", "render", "team");
         assert_eq!(host_of.as_deref(), Ok("0f8b-1.team.example.com"));
         assert!(filled("{jobName}.example.com").is_ok_and(|host| host.starts_with("my-job-")));
         assert_eq!(filled("Desk.example.com").as_deref(), Ok("desk.example.com"));
         for wrong in ["", "a..b", "-a.example", "a b", "{other}.example", "a.example:80", "a.example/x"] {
             assert!(filled(wrong).is_err(), "{wrong}");
+        }
+        let (longest, too_long) = ("a".repeat(63), "a".repeat(64));
+        let whole = |last: usize| format!("{longest}.{longest}.{longest}.{}", "a".repeat(last));
+        for (name, right) in [
+            (longest.clone(), true),
+            (too_long.clone(), false),
+            (format!("desk.{too_long}"), false),
+            (whole(61), true),
+            (whole(62), false),
+            ("0.9.example".to_owned(), true),
+            ("a-.example".to_owned(), false),
+            ("a.-".to_owned(), false),
+            ("desk.example.".to_owned(), false),
+        ] {
+            assert_eq!(filled(&name).is_ok(), right, "{name}");
         }
         let patterns =
             ["*.desk.example.com", "one.example.com", "*.{namespace}.shared.org", "{namespace}-x.shared.org"];

@@ -125,10 +125,14 @@ impl Children {
 
     /// Where each is in its life.
     pub fn tally(&self, gate: &Gate) -> Tally {
-        let mut tally = Tally::default();
         let untouched = self.untouched();
-        tally.pending = &untouched - &gate.open;
-        tally.runnable = untouched & &gate.open;
+        let mut tally = Tally {
+            pending: &untouched - &gate.open,
+            runnable: untouched & &gate.open,
+            succeeded: self.succeeded.clone(),
+            failed: self.failed.clone(),
+            ..Tally::default()
+        };
         for (index, record) in &self.open {
             let set = match record.phase() {
                 Phase::Submitted | Phase::Pending => &mut tally.pending,
@@ -140,8 +144,6 @@ impl Children {
             };
             set.insert(*index);
         }
-        tally.succeeded |= &self.succeeded;
-        tally.failed |= &self.failed;
         tally
     }
 

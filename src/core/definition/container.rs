@@ -265,8 +265,22 @@ mod tests {
         ] {
             assert_eq!(System::parse(text), want, "{text}");
         }
+        assert_eq!(Architecture::parse("X86_64"), Some(Architecture::X86));
         assert_eq!(Architecture::parse("ARM64"), Some(Architecture::Arm));
         assert_eq!(Architecture::parse("RISCV"), None);
+    }
+
+    #[test]
+    fn linux_parameters_are_stated_if_any_of_them_says_something() {
+        assert_eq!(Linux::default().stated(), None);
+        let nofile = Ulimit { name: "nofile".to_owned(), soft: 1024, hard: 4096 };
+        for says in [
+            Linux { init_process: true, ..Linux::default() },
+            Linux { shared_memory_mib: Some(64), ..Linux::default() },
+            Linux { ulimits: vec![nofile], ..Linux::default() },
+        ] {
+            assert_eq!(says.clone().stated(), Some(Box::new(says)));
+        }
     }
 
     #[test]

@@ -221,6 +221,14 @@ mod tests {
     }
 
     #[test]
+    fn a_task_has_up_to_ten_containers() {
+        let containers = |count| (0..count).map(|_| one("", true, &[])).collect();
+        for (count, want) in [(0, false), (1, true), (10, true), (11, false)] {
+            assert_eq!(effective(&task(containers(count)), &[]).is_ok(), want, "{count}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_by_name() {
         use Until::{Complete, Start};
         let named = |name: Option<&str>| Change { name: name.map(str::to_owned), ..Change::default() };

@@ -349,6 +349,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_has_up_to_ten_containers_and_ten_that_run_before_them() {
+        let several = |prefix: &str, count| (0..count).map(|n| small(&format!("{prefix}{n}"))).collect();
+        for (containers, inits, want) in
+            [(0, 1, false), (1, 0, true), (10, 10, true), (11, 0, false), (1, 11, false)]
+        {
+            let pod = pod(several("app", containers), several("init", inits));
+            assert_eq!(effective(&pod, &Changes::default()).is_ok(), want, "{containers} {inits}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_by_name() {
         let mounted =
             Container { mounts: vec![Mount { volume: "data".to_owned(), ..Mount::default() }], ..small("a") };

@@ -390,13 +390,95 @@ mod tests {
         }
     }
 
+    #[test]
+    fn parameters_take_the_place_of_their_references() {
+        let command = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let properties = Properties { command: command(&["echo", "Ref::word"]), ..Properties::default() };
+        let stated = Effective { work: Work::Container(properties), ..Effective::default() };
+        let words = Parameters::from([("word".to_owned(), "hello".to_owned())]);
+        let mut made = stated.clone().with_parameters(&words).expect("it is there");
+        assert_eq!(made.commands_mut(), [&command(&["echo", "hello"])]);
+        let error = stated.with_parameters(&Parameters::new()).expect_err("it is missing");
+        assert_eq!(error, "Unable to substitute value. No parameter found for reference word");
+    }
+
+    #[test]
+    fn whose_network_a_pod_has() {
+        let task = |host_network| Work::Task(Box::new(ecs::Task { host_network, ..ecs::Task::default() }));
+        let pod = |host_network| Work::Pod(Box::new(eks::Pod { host_network, ..eks::Pod::default() }));
+        for (work, plain, with_option) in [
+            (Work::default(), None, Some(true)),
+            (task(false), None, Some(true)),
+            (task(true), Some(true), Some(true)),
+            (pod(None), None, Some(true)),
+            (pod(Some(true)), Some(true), Some(true)),
+            // It says that it wants its own.
+            (pod(Some(false)), Some(false), Some(false)),
+        ] {
+            assert_eq!((work.network(false), work.network(true)), (plain, with_option), "{work:?}");
+        }
+    }
+
+    /// A job changes the kind of work that its definition has, and no other.
+    #[test]
+    fn changes_of_another_kind_of_work_are_refused() {
+        let command = Some(vec!["run".to_owned()]);
+        let container = Overrides { command, ..Overrides::default() };
+        let pod = eks::Changes { namespace: Some("team".to_owned()), ..eks::Changes::default() };
+        let none = WorkOverrides::default;
+        let kinds = [
+            ("containerProperties", "containerOverrides", Work::default()),
+            ("ecsProperties", "ecsPropertiesOverride", Work::Task(Box::default())),
+            ("eksProperties", "eksPropertiesOverride", Work::Pod(Box::default())),
+        ];
+        assert_eq!(none().stated(), None);
+        for (member, overrides) in [
+            ("containerOverrides", WorkOverrides { container, ..none() }),
+            ("ecsPropertiesOverride", WorkOverrides { task: vec![ecs::Change::default()], ..none() }),
+            ("eksPropertiesOverride", WorkOverrides { pod, ..none() }),
+        ] {
+            assert_eq!(overrides.stated(), Some(member));
+            for (has, takes, work) in &kinds {
+                let why = format!("{member}: the job definition has {has}, which {takes} changes");
+                let want = if member == *takes { Ok(()) } else { Err(why) };
+                assert_eq!(overrides.fit(work), want);
+                assert_eq!(none().fit(work), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_changes_the_one_above_counts() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let of = |namespace: Option<&str>, pairs: &[(&str, &str)]| WorkOverrides {
+            pod: eks::Changes {
+                containers: vec![eks::Change::default()],
+                init_containers: vec![eks::Change::default()],
+                labels: pairs.iter().map(|(name, value)| pair(name, value)).collect(),
+                annotations: pairs.iter().map(|(name, value)| pair(name, value)).collect(),
+                namespace: namespace.map(str::to_owned),
+            },
+            task: vec![ecs::Change::default()],
+            ..WorkOverrides::default()
+        };
+        let both = of(Some("below"), &[("a", "1"), ("b", "1")]).under(&of(None, &[("b", "2"), ("c", "2")]));
+        let eks::Changes { containers, init_containers, labels, annotations, namespace } = &both.pod;
+        assert_eq!((containers.len(), init_containers.len(), both.task.len()), (2, 2, 2));
+        assert_eq!(*labels, BTreeMap::from([pair("a", "1"), pair("b", "2"), pair("c", "2")]));
+        assert_eq!((annotations, namespace.as_deref()), (labels, Some("below")));
+        let above = both.under(&of(Some("above"), &[]));
+        assert_eq!(above.pod.namespace.as_deref(), Some("above"));
+    }
+
     /// What is asked of a container is asked of each container of a task, and of none of a pod in terms of Kubernetes.
     #[test]
     fn what_containers_ask_for_is_asked_of_all() {
+        let arm = Platform { architecture: Some(container::Architecture::Arm), system: None };
         let asks = |role: &str, secret: &str, init_process| Properties {
             job_role: Some(role.into()),
             pull_secret: Some(secret.into()),
             linux: Some(Linux { init_process, ..Linux::default() }.into()),
+            platform: arm,
             ..Properties::default()
         };
         let one = |name: &str, properties| ecs::Container {
@@ -422,6 +504,7 @@ mod tests {
             assert_eq!(effective.pull_secrets(), secrets, "{effective:?}");
             assert_eq!(effective.init_process(), init_process, "{effective:?}");
             assert_eq!(effective.cpu_as_stated(), is_pod, "{effective:?}");
+            assert_eq!(effective.platform(), if is_pod { Platform::default() } else { arm }, "{effective:?}");
             assert!(effective.gpus_by_name().is_empty(), "{effective:?}");
             let ulimits = effective.ulimits();
             let names: Vec<_> = ulimits.iter().map(|(name, _)| name.as_deref().unwrap_or("-")).collect();

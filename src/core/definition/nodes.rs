@@ -265,7 +265,7 @@ fn group<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::{Overrides, Properties, ecs, requirements};
+    use crate::definition::{Overrides, Properties, ecs, eks, requirements};
 
     fn range(target: &str, image: &str) -> Range {
         let resources = requirements::Stated { vcpus: Some(2), memory: Some(64), requirements: vec![] };
@@ -293,6 +293,23 @@ mod tests {
         let groups = vec![group(Work::Task(Box::new(task))), group(Work::Container(Properties::default()))];
         assert_eq!(Gang { groups, ..Gang::default() }.containers(), 2);
         assert_eq!(Gang::default().containers(), 1);
+    }
+
+    #[test]
+    fn a_job_has_up_to_a_thousand_nodes_in_up_to_five_groups() {
+        for (nodes, groups, want) in [(1, 1, true), (1000, 5, true), (1001, 5, false), (1000, 6, false)] {
+            let stated = stated(nodes, nodes - 1, &vec![("0:", "a"); groups]);
+            assert_eq!(gang(&stated, &Changes::default()).is_ok(), want, "{nodes} {groups}");
+        }
+    }
+
+    #[test]
+    fn no_node_has_more_containers_than_a_pod_can_have() {
+        let most = || vec![eks::Container::default(); eks::MAX_CONTAINERS];
+        let pod = eks::Pod { containers: most(), init_containers: most(), ..eks::Pod::default() };
+        let effective = Effective { work: Work::Pod(Box::new(pod)), ..Effective::default() };
+        let groups = vec![Group { effective, ..Group::default() }];
+        assert_eq!(Gang { groups, ..Gang::default() }.containers(), MAX_CONTAINERS);
     }
 
     /// The image of each node.

@@ -106,6 +106,9 @@ mod tests {
             (format!("{manager}db-AbCdEf:::"), "db", "value"),
             (format!("{manager}team/db-AbCdEf:a b::"), "team/db", "a-b-"),
             (format!("{manager}with-hyphen"), "with", "value"),
+            // No suffix of Secrets Manager, which has six letters and digits.
+            (format!("{manager}db-password"), "db-password", "value"),
+            (format!("{manager}db-a_b.c1"), "db-a_b.c1", "value"),
             ("arn:aws-cn:ssm:cn-north-1:123456789012:parameter/team/db".into(), "team/db", "value"),
             ("arn:aws:ssm:eu-west-1:123456789012:parameter/db".into(), "db", "value"),
             ("/team/db".into(), "team/db", "value"),
@@ -121,6 +124,22 @@ mod tests {
         }
         assert_eq!(locate("/db"), locate("arn:aws:ssm:r:1:parameter/db"), "a parameter's name and its ARN");
         assert_eq!(slug("plain-name"), locate("plain-name").expect("a name").secret);
+    }
+
+    /// A key that a Secret can have stays as it is; of every other one comes another that it can have.
+    #[test]
+    fn keys_are_those_that_a_secret_can_have() {
+        let longest = "k".repeat(253);
+        for key in ["password", "a-b_c.d", ".dockerconfigjson", "a..b", &longest] {
+            assert_eq!(locate(&format!("db:{key}")).expect(key).key, key);
+        }
+        let too_long = "k".repeat(254);
+        for key in [".", "..", "..data", "a b", "a/b", "ü", &too_long] {
+            let found = locate(&format!("db:{key}")).expect(key).key;
+            let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            assert!(found != key && found.len() <= 253 && found.chars().all(is_allowed), "{key}: {found}");
+            assert!(found != "." && !found.starts_with(".."), "{key}: {found}");
+        }
     }
 
     #[test]

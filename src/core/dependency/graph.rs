@@ -227,11 +227,7 @@ pub fn tangle(
 ) -> BTreeSet<String> {
     let (mut forwards, mut backwards) = (Reach::of(start), Reach::of(start));
     // The shorter way decides whether there is a circle at all.
-    while !forwards.came_back && !backwards.came_back {
-        if !forwards.step(start, &next) || !backwards.step(start, &previous) {
-            break;
-        }
-    }
+    while forwards.step(start, &next) && backwards.step(start, &previous) {}
     if !forwards.came_back && !backwards.came_back {
         return BTreeSet::new();
     }

@@ -325,7 +325,7 @@ impl Look<'_> {
             Some(Sight::Ended(ending)) if own.is_terminal() && ending.class == Class::Application => {
                 Phase::Failed
             }
-            _ if own.is_terminal() || self.is_over() || own < Phase::Runnable => own,
+            _ if self.is_over() || own < Phase::Runnable => own,
             None | Some(Sight::Unbound) => Phase::Runnable,
             Some(Sight::Starting { .. }) => Phase::Starting,
             Some(Sight::Running { .. }) => Phase::Running,
@@ -397,7 +397,8 @@ fn without_repetitions(actions: Vec<Action>) -> Vec<Action> {
     let mut known = BTreeSet::new();
     for action in actions {
         let (kind, uid) = match &action {
-            Action::Delete { uid, how, .. } => (if *how == Deletion::Forced { 1 } else { 0 }, uid),
+            Action::Delete { uid, how: Deletion::Graceful | Deletion::IfUnbound, .. } => (0, uid),
+            Action::Delete { uid, how: Deletion::Forced, .. } => (1, uid),
             Action::Ungate { uid, .. } => (2, uid),
             Action::Start { uid, .. } => (3, uid),
             Action::Release { uid, .. } => (4, uid),

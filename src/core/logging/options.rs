@@ -179,8 +179,18 @@ impl<'a> Options<'a> {
 
     /// Refuses the configuration without one of its options.
     pub(super) fn missing(&mut self, name: &str) {
+        self.require(name, "it is required");
+    }
+
+    /// Refuses the configuration without an option that goes with another.
+    pub(super) fn missing_beside(&mut self, name: &str, there: &str) {
+        self.require(name, format!("it is required beside {there}"));
+    }
+
+    /// What is stated and cannot be read was refused when it was read.
+    fn require(&mut self, name: &str, why: impl Into<String>) {
         if self.raw(name).is_none() && !self.secret.contains_key(name) {
-            self.refuse(name, "it is required");
+            self.refuse(name, why);
         }
     }
 

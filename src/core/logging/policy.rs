@@ -239,6 +239,9 @@ mod tests {
             ("a*c", "abcd", false),
             ("a*b*c", "a-b-b-c", true),
             ("a*b*c", "acb", false),
+            // What stands for one part stands for no other.
+            ("*b*b", "ab", false),
+            ("a*bc*cd", "abcd", false),
             ("*.example.com", "splunk.example.com", true),
             ("*.example.com", "example.com", false),
             ("*.example.com", "splunk.example.com.evil.net", false),

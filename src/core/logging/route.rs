@@ -342,9 +342,8 @@ impl Route {
     pub fn log_group(&self) -> Option<&str> {
         match &self.output {
             Output::Awslogs(awslogs) => Some(awslogs.group.as_str()),
-            Output::Firelens(firelens) if firelens.name == "cloudwatch_logs" => {
-                firelens.property("log_group_name")
-            }
+            // Of all outputs cloudwatch_logs alone has this property.
+            Output::Firelens(firelens) => firelens.property("log_group_name"),
             _ => None,
         }
     }
@@ -369,7 +368,8 @@ impl Route {
             Output::Firelens(firelens) => {
                 let signs =
                     ["cloudwatch_logs", "s3", "kinesis_firehose", "kinesis_streams"].contains(&firelens.name);
-                signs || firelens.property("aws_auth").is_some()
+                let asked = ["aws_auth", "aws_msk_iam", "enable_identity_federation"];
+                signs || asked.iter().any(|name| firelens.is_on(name))
             }
             _ => false,
         }
@@ -390,5 +390,11 @@ impl Firelens {
     /// The value of a property that is no secret.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.properties.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a property is there that says yes, in a spelling that Fluent Bit knows.
+    fn is_on(&self, name: &str) -> bool {
+        let yes = |text: &str| ["true", "on", "yes"].iter().any(|word| text.eq_ignore_ascii_case(word));
+        self.property(name).is_some_and(yes)
     }
 }

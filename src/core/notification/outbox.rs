@@ -193,4 +193,39 @@ mod tests {
         assert!(outbox.find_mut("rule", |event| *event > 20).is_none());
         assert!(outbox.find_mut("other", |_| true).is_none());
     }
+    /// `team/rule` with three events of 1, 2 and 4 bytes, in an outbox for so many.
+    fn three(bytes: usize) -> Outbox<usize> {
+        let mut outbox = Outbox::new(Limits { per_rule: 9, in_all: 9, bytes });
+        for event in [1, 2, 4] {
+            assert!(outbox.push("team/rule", event, event).is_empty());
+        }
+        outbox
+    }
+
+    #[test]
+    fn what_is_not_kept_makes_room() {
+        let mut outbox = three(7);
+        let gone = outbox.retain("team/rule", |event| {
+            *event *= 10;
+            *event == 20
+        });
+        assert_eq!((gone, outbox.len("team/rule"), outbox.total()), (2, 1, 1));
+        assert!(outbox.iter("team/rule").eq(&[20]), "it was changed");
+        assert_eq!(outbox.push("team/other", 5, 5), [], "7 bytes");
+        assert_eq!(outbox.push("team/other", 6, 1), [("team/other".to_owned(), 5)], "8 bytes");
+        assert_eq!(outbox.retain("team/rule", |_| true), 0);
+        assert_eq!(outbox.retain("team/unknown", |_| false), 0);
+    }
+
+    #[test]
+    fn a_rule_that_is_forgotten_has_nothing_that_waits() {
+        let mut outbox = three(7);
+        outbox.forget("team/unknown");
+        assert_eq!((outbox.len("team/rule"), outbox.total()), (3, 3));
+        assert_eq!(outbox.find("team/rule", |event| *event > 1), Some(&2));
+        outbox.forget("team/rule");
+        assert_eq!((outbox.len("team/rule"), outbox.total()), (0, 0));
+        assert_eq!(outbox.find("team/rule", |_| true), None);
+        assert_eq!(outbox.push("team/rule", 7, 7), []);
+    }
 }

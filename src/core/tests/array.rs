@@ -192,6 +192,8 @@ fn who_may_run_and_who_never_will() {
         ("child by child, some ran", any, ["0-4", "1", ""], &[("0-1,3", "2")], ("0,3", "2")),
         ("two others", any, ["0-4", "", ""], &[("0-3", ""), ("1-2", "3")], ("1-2", "3")),
         ("one other failed", any, ["0-4", "", ""], &[("0-4", ""), ("0-1", "2-4")], ("0-1", "2-4")),
+        ("two others failed alike", any, ["0-4", "", ""], &[("0-1", "2"), ("0-3", "2")], ("0-1", "2")),
+        ("both: a failure fails the rest once", sequential, ["0-4", "0", "1"], &[("0-2", "3")], ("", "2-4")),
         ("both: the first waits", sequential, ["0-4", "", ""], &[("1-4", "")], ("", "")),
         ("both: the next one waits", sequential, ["0-4", "0", ""], &[("0,2", "")], ("", "")),
         ("both: the next one goes", sequential, ["0-4", "0", ""], &[("0-1", "")], ("1", "")),

@@ -137,6 +137,16 @@ fn whose_end_is_the_end() {
             "Application 4 at 5: -",
         ),
         (
+            "of two essential ones that ended the first end counts, well or not",
+            pod(Failed, vec![one("a", Essential, ended(0, 1, 5)), one("b", Essential, ended(4, 1, 9))]),
+            "Succeeded 0 at 5: -",
+        ),
+        (
+            "joint ones that have all ended of a pod that does not say so yet",
+            pod(Running, vec![one("a", Joint, ended(2, 1, 5)), one("b", Joint, ended(0, 1, 9))]),
+            "Application 2 at 9: -",
+        ),
+        (
             "of joint ones the first failure waits for the others",
             pod(Running, vec![one("a", Joint, ended(2, 1, 5)), one("b", Joint, running(1))]),
             "running since 1",
@@ -195,10 +205,18 @@ fn what_is_recorded_of_each() {
         started_at: Some(at(1)),
         finished_at: Some(at(2)),
     };
+    let survived = ContainerState::Terminated {
+        exit_code: 0,
+        reason: Some("OOMKilled".to_owned()),
+        message: None,
+        started_at: Some(at(1)),
+        finished_at: Some(at(2)),
+    };
     let several = pod(
         PodPhase::Running,
         vec![
             one("app", Essential, ended(0, 1, 9)),
+            one("parent", Auxiliary, survived),
             one("log", Auxiliary, running(1)),
             one("cache", Auxiliary, memory),
             one("late", Auxiliary, waiting(CONFIG)),
@@ -214,6 +232,7 @@ fn what_is_recorded_of_each() {
         all,
         [
             ("app", Some(0), "-", true),
+            ("parent", Some(0), "-", true),
             ("log", None, "Stopped: the attempt of the job ended", true),
             ("cache", Some(137), "OutOfMemoryError: Container killed due to memory usage", true),
             ("late", None, "Not started: the attempt of the job ended", false),
@@ -424,6 +443,17 @@ mod property {
             let sight = see(&pod, 100 * 24 * 3600);
             prop_assert!(matches!(sight, Sight::Ended(_)), "{:?}", sight);
         }
+    }
+}
+
+/// The kubelet starts a pod's containers one after another, and pulls each one's image before.
+#[test]
+fn the_time_of_a_container_begins_when_the_one_before_it_has_started() {
+    for (first, want) in [(running(0), 20), (running(7), 27), (ended(0, 5, 9), 25)] {
+        let second = one("b", Essential, stuck("ImagePullBackOff", NO_IMAGE));
+        let end = format!("Image none at {want}: CannotPullContainerError: not found");
+        let pod = pod(PodPhase::Pending, vec![one("a", Auxiliary, first), second]);
+        assert_eq!(told(&see(&pod, 60)), end);
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use batchyard_core::dependency::graph::{Graph, Key, Waiting, tangle};
 use batchyard_core::dependency::{
     Dependency, How, Look, Noted, Other, Patience, Reference, State, Verdict, child, culprit, in_doubt,
-    n_to_n, of_jobs,
+    n_to_n, of_jobs, why,
 };
 use batchyard_core::job::phase::Phase;
+use batchyard_core::reason;
 use jiff::{SignedDuration, Timestamp};
 
 fn on(name: &str, how: How) -> Dependency {
@@ -223,6 +224,19 @@ fn who_is_to_blame() {
 }
 
 #[test]
+fn a_job_that_failed_for_another_names_it() {
+    let notes = [note("a", Some(Phase::Succeeded)), note("b", Some(Phase::Failed))];
+    for (status_reason, notes, want) in [
+        (reason::DEPENDENT_FAILED, &notes[..], "Dependent Job failed: BatchJob b failed"),
+        (reason::DEPENDENT_FAILED, &notes[..1], "Dependent Job failed"),
+        ("Essential container in task exited", &notes, "Essential container in task exited"),
+        ("", &notes, ""),
+    ] {
+        assert_eq!(why(status_reason, notes), want, "{notes:?}");
+    }
+}
+
+#[test]
 fn a_child_stands_as_its_array_ended() {
     use Phase::{Failed, Pending, Succeeded};
     for (size, index, array, succeeded, failed, want) in [
@@ -297,6 +311,44 @@ fn circles_are_seen_when_they_close() {
 }
 
 #[test]
+fn those_beside_a_circle_do_not_hide_it() {
+    let many = ["a", "b", "c", "d", "e"];
+    for (name, others_wait_for, last_waits_for) in
+        [("they wait for it", "z", vec!["x"]), ("it waits for them", "nobody", [&many[..], &["x"]].concat())]
+    {
+        let mut graph = Graph::default();
+        many.iter().for_each(|job| graph.put(waiting(job, &[others_wait_for])));
+        graph.put(waiting("x", &["y"]));
+        graph.put(waiting("y", &["z"]));
+        graph.put(waiting("z", &last_waits_for));
+        assert_eq!(way(&graph, "z"), "z x y z", "{name}");
+        assert_eq!(many.map(|job| way(&graph, job)).concat(), "", "{name}");
+    }
+}
+
+#[test]
+fn of_two_jobs_with_one_id_the_older_has_it() {
+    let id = || Key::Id { namespace: "ns".into(), id: "id".into() };
+    let twin = |job: &str| Waiting { is: vec![name(job), id()], ..waiting(job, &["last"]) };
+    let last = Waiting { waits_for: vec![id()], ..waiting("last", &[]) };
+    let circle = |graph: &mut Graph| {
+        graph.put(last.clone());
+        let way = way(graph, "last");
+        graph.remove("uid-last");
+        way
+    };
+    let mut graph = Graph::default();
+    graph.put(twin("older"));
+    graph.put(twin("younger"));
+    assert_eq!(circle(&mut graph), "last older last");
+    graph.remove("uid-younger");
+    assert_eq!(circle(&mut graph), "last older last", "that the younger is gone changes nothing");
+    graph.remove("uid-older");
+    graph.put(twin("next"));
+    assert_eq!(circle(&mut graph), "last next last", "who comes when it is gone has its id");
+}
+
+#[test]
 fn who_is_waiting() {
     let mut graph = Graph::default();
     graph.put(waiting("b", &["a"]));
@@ -324,6 +376,9 @@ fn long_circles_are_told_in_short() {
         (8, "job-00 job-01 job-02 job-03 job-04 job-05 job-06 job-07 job-00"),
         (9, "job-00 job-01 job-02 job-03 job-04 … job-07 job-08 job-00"),
         (20, "job-00 job-01 job-02 job-03 job-04 … job-18 job-19 job-00"),
+        (64, "job-00 job-01 job-02 job-03 job-04 … job-62 job-63 job-00"),
+        // No more than a next one is looked for.
+        (65, "job-00 job-01 … job-00"),
         (100, "job-00 job-01 … job-00"),
     ] {
         let mut graph = Graph::default();

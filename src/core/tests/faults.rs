@@ -131,6 +131,28 @@ fn a_pod_on_a_node_with_a_notice_is_told_to_end() {
     assert_eq!(story.record.phase(), Phase::Runnable, "it is tried again");
 }
 
+/// A node that answers ends what is left of a pod that it loses; nobody forces it.
+#[test]
+fn what_is_left_of_a_pod_on_a_node_that_answers_is_left_to_it() {
+    let ended = ended(143, 1, 40);
+    let disrupted = PodCondition {
+        kind: "DisruptionTarget".into(),
+        status: true,
+        reason: Some("EvictionByEvictionAPI".into()),
+        since: Some(at(35)),
+        ..PodCondition::default()
+    };
+    let mut pod = pod(PodPhase::Running, ended);
+    (pod.deleted_at, pod.deletion_grace_seconds) = (Some(at(65)), Some(30));
+    pod.conditions = vec![disrupted];
+    pod.containers.push(container("helper", ContainerRole::Auxiliary, running(1)));
+    let mut story = Story::new(1);
+    let decision = story.look(41, &[pod]);
+    assert!(reason::is_host_end(story.last().1), "{:?}", story.last());
+    let forced = |action: &Action| matches!(action, Action::Delete { how: Deletion::Forced, .. });
+    assert!(!decision.actions.iter().any(forced), "{:?}", decision.actions);
+}
+
 /// Statuses at their largest stay far below what etcd takes (1.5 MiB) and what a watch likes.
 #[test]
 fn e4_a_record_at_its_largest_is_small() {

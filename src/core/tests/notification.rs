@@ -1,28 +1,21 @@
-//! Notifications: which follow from a job's record, who wants them, what is in them, and what waits.
+//! Notifications: which follow from a job's record, who wants them, what waits, and what answers mean.
 
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "support/notified.rs"]
+mod notified;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use batchyard_core::job::phase::Phase;
-use batchyard_core::job::record::{
-    Attempt, ContainerOutcome, Current, Placement, Record, RetryAction, RetryDecision,
-};
-use batchyard_core::notification::content::{Array, BlockedQueue, Job, Session, Subject, event};
+use batchyard_core::job::record::{Attempt, Current, Placement, Record, RetryAction};
 use batchyard_core::notification::delivery::{Answer, LONGEST, http, mark, pause, smtp};
-use batchyard_core::notification::mail::{mail, unknown_placeholders};
 use batchyard_core::notification::moment::{Moment, Seen, Told, What, moments};
 use batchyard_core::notification::outbox::{Limits, Outbox};
 use batchyard_core::notification::rule::{Rule, matches};
-use jiff::Timestamp;
+use jiff::SignedDuration;
+use notified::{at, ended, moment, record};
 use proptest::prelude::*;
-use serde_json::{Value, json};
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_000_000 + second).expect("a time")
-}
 
 fn seen(record: &Record) -> Seen<'_> {
     Seen { record, is_array: false, session_ready_at: None }
@@ -47,27 +40,8 @@ fn current(bound: i64, started: Option<i64>) -> Option<Current> {
     })
 }
 
-fn ended(attempt: u32, started: Option<i64>, stopped: i64, action: RetryAction) -> Attempt {
-    Attempt {
-        attempt,
-        node_name: started.map(|_| "n".into()),
-        started_at: started.map(at),
-        stopped_at: Some(at(stopped)),
-        status_reason: "Essential container in task exited".into(),
-        container: ContainerOutcome { exit_code: Some(1), reason: None },
-        decision: Some(RetryDecision { action, entry: None, rule: String::new() }),
-        ..Attempt::default()
-    }
-}
-
-fn record(phase: Phase) -> Record {
-    Record { phase: Some(phase), created_at: Some(at(0)), ..Record::default() }
-}
-
 #[test]
 fn what_a_record_shows() {
-    let placement =
-        Placement { attempt: 1, node_name: Some("n".into()), at: Some(at(5)), ..Placement::default() };
     let table: Vec<(&str, Record, &[&str])> = vec![
         ("nothing is told of a submission", record(Phase::Submitted), &[]),
         ("a wait for others", record(Phase::Pending), &["PENDING 0 @0"]),
@@ -75,11 +49,6 @@ fn what_a_record_shows() {
             "a turn to wait for",
             Record { runnable_at: Some(at(3)), ..record(Phase::Runnable) },
             &["RUNNABLE 1 @3"],
-        ),
-        (
-            "a node that refused",
-            Record { runnable_at: Some(at(3)), placements: vec![placement], ..record(Phase::Runnable) },
-            &["RUNNABLE 1 @3", "~STARTING 1 @5"],
         ),
         (
             "a node",
@@ -139,6 +108,65 @@ fn what_a_record_shows() {
     for (story, record, want) in table {
         assert_eq!(words(&moments(seen(&record))), want, "{story}");
     }
+}
+
+#[test]
+fn a_node_is_told_of_though_nothing_started_there() {
+    let refused =
+        |attempt| Placement { attempt, node_name: Some("n".into()), at: Some(at(5)), ..Placement::default() };
+    let placements =
+        |attempt| vec![Placement { node_name: None, at: Some(at(4)), ..refused(attempt) }, refused(attempt)];
+    let table: Vec<(&str, Record, &[&str])> = vec![
+        (
+            "a node that refused",
+            Record { runnable_at: Some(at(3)), placements: vec![refused(1)], ..record(Phase::Runnable) },
+            &["RUNNABLE 1 @3", "~STARTING 1 @5"],
+        ),
+        (
+            "one that was withdrawn, and a node that refused",
+            Record { runnable_at: Some(at(3)), placements: placements(1), ..record(Phase::Runnable) },
+            &["RUNNABLE 1 @3", "~STARTING 1 @5"],
+        ),
+        (
+            "a node that refused a retry",
+            Record {
+                runnable_at: Some(at(3)),
+                attempts: vec![ended(1, None, 2, RetryAction::Retry)],
+                placements: placements(2),
+                ..record(Phase::Runnable)
+            },
+            &["~RUNNABLE 1 @0", "RUNNABLE 2 @3", "~STARTING 2 @5"],
+        ),
+        (
+            "an attempt that had a node and never started",
+            Record {
+                stopped_at: Some(at(12)),
+                attempts: vec![Attempt {
+                    node_name: Some("n".into()),
+                    ..ended(1, None, 12, RetryAction::Exit)
+                }],
+                ..record(Phase::Failed)
+            },
+            &["~RUNNABLE 1 @0", "~STARTING 1 @12", "FAILED 1 @12"],
+        ),
+    ];
+    for (story, record, want) in table {
+        assert_eq!(words(&moments(seen(&record))), want, "{story}");
+    }
+}
+
+/// Also what came after many attempts.
+#[test]
+fn each_moment_is_news_once() {
+    let all: Vec<Moment> =
+        (0..=15).flat_map(|attempt| What::ALL.map(|what| moment(what, attempt, false))).collect();
+    let mut told = Told::default();
+    for one in &all {
+        assert_eq!(told.news(vec![*one]), [*one]);
+        assert_eq!(told.news(vec![*one]), [], "{one:?}");
+    }
+    assert_eq!(told.news(all.clone()), []);
+    assert_eq!(Told::default().news(all.clone()), all);
 }
 
 #[test]
@@ -318,7 +346,7 @@ proptest! {
     fn a_pause_grows_to_its_limit(failures in 1_u32..100, seed in ".{0,8}") {
         let (one, next) = (pause(failures, &seed), pause(failures + 1, &seed));
         prop_assert!(one <= next && next <= LONGEST * 6 / 5, "{} {}", one, next);
-        prop_assert!(pause(1, &seed) >= jiff::SignedDuration::from_secs(1) && pause(40, &seed) >= LONGEST);
+        prop_assert!(pause(1, &seed) >= SignedDuration::from_secs(1) && pause(40, &seed) >= LONGEST);
     }
 
     #[test]
@@ -348,131 +376,24 @@ fn total(loads: &Loads<'_>) -> usize {
     loads.values().flat_map(BTreeMap::values).sum()
 }
 
-fn job(record: Record) -> Job {
-    Job {
-        uid: "0f8b".into(),
-        namespace: "team-a".into(),
-        name: "dcv".into(),
-        job_name: "DCV".into(),
-        job_queue: "dcv-queue".into(),
-        session: Some(Session { url: "https://10.0.0.1:8443/".into(), ready_at: at(11) }),
-        record,
-        ..Job::default()
-    }
-}
-
-fn moment(what: What, attempt: u32, passed: bool) -> Moment {
-    Moment { what, attempt, at: at(9), passed }
-}
-
-fn told(job: Job, moment: Moment) -> Value {
-    serde_json::to_value(event(&Subject::Job(Arc::new(job), moment))).expect("plain data")
-}
-
+/// No part of a name stands for two parts of a pattern.
 #[test]
-fn an_event_has_the_envelope_of_cloudevents_and_the_detail_of_eventbridge() {
-    let record = Record {
-        job_id: Some("0f8b".into()),
-        status_reason: Some("Essential container in task exited".into()),
-        job_definition: Some("dcv:3".into()),
-        stopped_at: Some(at(12)),
-        started_at: Some(at(10)),
-        attempts: vec![ended(1, Some(4), 6, RetryAction::Retry), ended(2, Some(10), 12, RetryAction::Exit)],
-        log_tail: Some("password=hunter2".into()),
-        ..record(Phase::Failed)
-    };
-    let attempt = |started: i64, stopped: i64| {
-        json!({"container": {"exitCode": 1}, "statusReason": "Essential container in task exited",
-            "startedAt": (1_000_000 + started) * 1000, "stoppedAt": (1_000_000 + stopped) * 1000})
-    };
-    let event = told(job(record.clone()), Moment { at: at(12), ..moment(What::Failed, 2, false) });
-    assert_eq!(
-        event,
-        json!({
-            "specversion": "1.0", "id": "0f8b/2/FAILED", "type": "io.batchyard.job.state-change",
-            "source": "/apis/batchyard.io/v1alpha1/namespaces/team-a/batchjobs/dcv", "subject": "0f8b",
-            "time": at(12), "datacontenttype": "application/json", "detailtype": "Batch Job State Change",
-            "data": {
-                "namespace": "team-a", "name": "dcv", "jobName": "DCV", "jobId": "0f8b", "jobQueue": "dcv-queue",
-                "jobDefinition": "dcv:3", "status": "FAILED", "statusReason": "Essential container in task exited",
-                "createdAt": 1_000_000_000, "startedAt": 1_000_010_000, "stoppedAt": 1_000_012_000,
-                "attempts": [attempt(4, 6), attempt(10, 12)], "container": {"exitCode": 1},
-            },
-        })
-    );
-    let passed = told(job(record), moment(What::Running, 2, true));
-    assert_eq!((&passed["passed"], &passed["data"]["status"]), (&json!(true), &json!("RUNNING")));
-    assert_eq!(passed["data"]["attempts"], json!([attempt(4, 6)]), "what had ended by then");
-    for unknown_then in ["statusReason", "stoppedAt", "container", "isTerminated"] {
-        assert_eq!(passed["data"].get(unknown_then), None, "{unknown_then}");
-    }
-    assert_eq!(passed["data"]["startedAt"], 1_000_010_000);
-}
-
-/// So that one of long texts counts for more than one of short ones.
-#[test]
-fn what_waits_counts_with_all_its_texts() {
-    let bytes = |job: Job| Subject::Job(Arc::new(job), moment(What::Failed, 1, false)).bytes();
-    let (long, plain) = ("x".repeat(1000), job(record(Phase::Failed)));
-    let mut told = plain.clone();
-    told.record.status_reason = Some(long.clone());
-    for longer in [
-        told,
-        Job { tags: [("key".to_owned(), long.clone())].into(), ..plain.clone() },
-        Job { depends_on: vec![json!({"job": long})], ..plain.clone() },
-        Job { retry_strategy: Some(json!({"evaluateOnExit": [{"onReason": long}]})), ..plain.clone() },
+fn what_a_pattern_matches() {
+    for (pattern, name, want) in [
+        ("", "", true),
+        ("", "a", false),
+        ("*", "", true),
+        ("a*a", "a", false),
+        ("a*a", "aa", true),
+        ("*a*a", "a", false),
+        ("*ab*ab", "ab", false),
+        ("*ab*ab", "xabyab", true),
+        ("a*b*c", "a-b-c", true),
+        ("a*b*c", "a-c-b", false),
+        ("*b*", "abc", true),
+        ("a**", "abc", true),
     ] {
-        assert!(bytes(longer.clone()) >= bytes(plain.clone()) + 1000, "{longer:?}");
-    }
-}
-
-#[test]
-fn sessions_arrays_and_queues_are_told() {
-    let ready = told(job(record(Phase::Running)), moment(What::SessionReady, 1, false));
-    assert_eq!(ready["type"], "io.batchyard.job.session-ready");
-    assert_eq!(ready.get("detailtype"), None, "AWS has none");
-    assert_eq!(ready["data"]["session"], json!({"url": "https://10.0.0.1:8443/", "readyAt": 1_000_011_000}));
-    let running = told(job(record(Phase::Running)), moment(What::Running, 1, false));
-    assert_eq!(running["data"].get("session"), None);
-
-    let array = Array { size: 3, counts: [(Phase::Succeeded, 2), (Phase::Failed, 1)].into() };
-    let parent = Job { array: Some(array), ..job(record(Phase::Failed)) };
-    let whole = told(parent, moment(What::Failed, 0, false));
-    assert_eq!(
-        whole["data"]["arrayProperties"],
-        json!({"size": 3, "statusSummary": {"SUCCEEDED": 2, "FAILED": 1}})
-    );
-
-    let queue = BlockedQueue {
-        uid: "q-uid".into(),
-        namespace: "team-a".into(),
-        name: "dcv-queue".into(),
-        reason: "ComputeEnvironmentMaxResource".into(),
-        message: "BatchJob dcv is at the head of the queue".into(),
-        since: at(5),
-    };
-    let head = Some(Arc::new(job(record(Phase::Runnable))));
-    let event = serde_json::to_value(self::event(&Subject::Queue(queue.clone(), head))).expect("plain data");
-    assert_eq!(event["id"], "q-uid/1000005/BLOCKED/ComputeEnvironmentMaxResource");
-    assert_eq!(
-        (&event["detailtype"], &event["subject"]),
-        (&json!("Batch Job Queue Blocked"), &json!("dcv-queue"))
-    );
-    let data = &event["data"];
-    assert_eq!(
-        (&data["status"], &data["jobName"], &data["reasonCode"]),
-        (&json!("RUNNABLE"), &json!("DCV"), &json!("ComputeEnvironmentMaxResource"))
-    );
-    let bare = serde_json::to_value(self::event(&Subject::Queue(queue, None)));
-    assert_eq!(bare.expect("plain data")["data"].get("jobName"), None);
-}
-
-/// Whatever is added to a job, none of this ever gets into an event.
-#[test]
-fn nothing_that_may_be_secret_is_a_member() {
-    let event = told(job(record(Phase::Running)), moment(What::Running, 1, false)).to_string();
-    for word in ["environment", "parameters", "command", "secrets", "logTail", "image", "volumes"] {
-        assert!(!event.contains(word), "{word} in {event}");
+        assert_eq!(matches(pattern, name), want, "{pattern} {name}");
     }
 }
 
@@ -505,7 +426,7 @@ fn rules_choose_by_queue_job_moment_and_time() {
         (What::Failed, 100, true),
         (What::SessionReady, 5000, true),
         (What::Running, 200, false),
-        (What::Failed, 41, true),
+        (What::Failed, 40, true),
         (What::Failed, 39, false),
     ] {
         let moment = Moment { at: at(second), ..moment(what, 1, false) };
@@ -514,35 +435,18 @@ fn rules_choose_by_queue_job_moment_and_time() {
 }
 
 #[test]
-fn a_mail_says_where_to_connect() {
-    let ready = Subject::Job(
-        Arc::new(job(record(Phase::Running))),
-        Moment { at: at(11), ..moment(What::SessionReady, 1, false) },
-    );
-    let text = mail(&ready, "team-a/dcv-ready", None);
-    assert_eq!(text.subject, "The session of job DCV is ready");
-    assert_eq!(
-        text.body,
-        "The session of job DCV is ready.\n\nConnect to: https://10.0.0.1:8443/\nJob: dcv (0f8b)\nNamespace: team-a\n\
-         Queue: dcv-queue\nAttempt: 1\nSince: 1970-01-12T13:46:51Z\n\n\
-         NotificationRule team-a/dcv-ready of Batchyard sent this. Id: 0f8b/1/SESSION_READY\n"
-    );
-    let own = mail(&ready, "r", Some("{jobName} in {queue} of {namespace}: {status} {url} {what} {"));
-    assert_eq!(own.subject, "DCV in dcv-queue of team-a: SESSION_READY https://10.0.0.1:8443/ {what} {");
-    assert_eq!(unknown_placeholders("{jobName} {x} {} {"), ["x", ""]);
-}
-
-#[test]
-fn no_text_breaks_out_of_its_line() {
-    let hostile = "a\r\nBcc: everybody@example.org\r\n\r\nbody\u{0}";
-    let mut job = job(Record { status_reason: Some(hostile.into()), ..record(Phase::Failed) });
-    (job.job_name, job.job_queue, job.name) = (hostile.into(), hostile.into(), hostile.into());
-    let failed = Subject::Job(Arc::new(job), moment(What::Failed, 1, false));
-    for template in [None, Some("{jobName} {reason}")] {
-        let mail = mail(&failed, "r", template);
-        assert!(!mail.subject.chars().any(char::is_control), "{:?}", mail.subject);
-        assert!(!mail.body.lines().any(|line| line.starts_with("Bcc")), "{}", mail.body);
+fn pauses_double_and_those_of_different_rules_differ() {
+    let seeds: Vec<String> = (0..200).map(|number| format!("team/rule-{number}")).collect();
+    for failures in 1..8 {
+        let twice = |seed: &String| (pause(failures, seed) * 2, pause(failures + 1, seed));
+        assert!(seeds.iter().map(twice).all(|(twice, next)| twice == next), "{failures}");
     }
+    let lengths: BTreeSet<SignedDuration> = seeds.iter().map(|seed| pause(1, seed)).collect();
+    let (shortest, longest) = (lengths.first().expect("one"), lengths.last().expect("one"));
+    let of = SignedDuration::from_millis;
+    assert!(*shortest >= of(1000) && *shortest < of(1050), "{shortest:?}");
+    assert!(*longest > of(1150) && *longest <= of(1200), "{longest:?}");
+    assert!(lengths.len() > 50, "{} of 200 are different", lengths.len());
 }
 
 #[test]

@@ -9,15 +9,16 @@ mod stage;
 
 use cases::config;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use batchyard_core::queue::{
-    Candidate, Decisions, Environment, NodeRoom, Place, Queue, Rank, Resources, Snapshot, Verdict, line_up,
-    schedule,
+    Candidate, Decisions, Environment, NodeRoom, Place, Queue, Rank, Resources, Snapshot, Verdict, Waiting,
+    line_up, schedule,
 };
 use invariants::admitted;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use stage::{BIG, Stage, amounts, closed, one_vcpu};
+use stage::{BIG, Stage, amounts, closed, one_vcpu, rank};
 
 #[test]
 fn priority_decides_between_queues_that_share_an_environment() {
@@ -166,6 +167,33 @@ fn the_verdict_names_the_obstacle() {
     }
 }
 
+/// What is said of a queue as a whole, by whoever knows it.
+#[test]
+fn a_queue_that_is_held_or_has_no_environment_says_why() {
+    let told = || Some(closed());
+    let none = "Waiting for a ComputeEnvironment of JobQueue q: none of them exists";
+    let stage =
+        |environments| Stage::default().pool("p", None, &[BIG]).queue("q", 1, environments).job("j", 1);
+    let mut held = stage(&["p"]);
+    held.last_queue().held = told();
+    held.says("j", &closed().text);
+    let mut other = held.queue("other", 0, &["p"]).job("free", 1);
+    other.places(&[("j", None), ("free", Some("p"))]);
+    other.snapshot.queues[0].held = None;
+    other.places(&[("j", Some("p")), ("free", Some("p"))]);
+    // None is named, or none of those that are.
+    for environments in [&[][..], &["gone"]] {
+        stage(environments).says("j", none);
+        let mut obstacle = stage(environments);
+        obstacle.last_queue().obstacle = told();
+        obstacle.says("j", &closed().text);
+    }
+    // What an environment says is told before that.
+    let mut full = stage(&["p"]).taken(0, 64, 0, 0);
+    full.last_queue().obstacle = told();
+    full.says("j", "Waiting for vCPUs in ComputeEnvironment p");
+}
+
 #[test]
 fn of_two_environments_the_one_that_may_yet_take_the_job_is_named() {
     let stage = Stage::default().pool("small", Some(2), &[BIG]).pool("full", Some(8), &[BIG]);
@@ -210,6 +238,57 @@ fn a_place_counts_who_comes_before() {
             "equal-1 is 1 of n/equal, behind 3",
         ]
     );
+}
+
+#[test]
+fn who_waits_no_more_leaves_nothing_behind() {
+    let array = Candidate {
+        children: Some(Arc::new((0..5).collect())),
+        share: "x".to_owned(),
+        priority: 3,
+        ..one_vcpu()
+    };
+    let (first, second) = (rank("first", true, 1), rank("second", true, 2));
+    let mut waiting = Waiting::default();
+    assert!(waiting.is_empty());
+    waiting.insert(first.clone(), array.clone());
+    waiting.insert(second.clone(), one_vcpu());
+    assert_eq!((waiting.len(), waiting.is_empty(), waiting.get(&first)), (6, false, Some(&array)));
+    assert_eq!(waiting.remove(&rank("third", true, 3)), None);
+    // One of the same rank takes its place.
+    waiting.insert(first.clone(), one_vcpu());
+    assert_eq!((waiting.len(), waiting.get(&first)), (2, Some(&one_vcpu())));
+    assert_eq!(waiting.remove(&first).as_deref(), Some(&one_vcpu()));
+    assert_eq!((waiting.len(), waiting.get(&first), waiting.ranks().count()), (1, None, 1));
+    assert_eq!(waiting.remove(&second).as_deref(), Some(&one_vcpu()));
+    assert!(waiting.is_empty());
+    assert_eq!(waiting, Waiting::default());
+}
+
+#[test]
+fn amounts_are_compared_and_counted_each_for_itself() {
+    let of = |[cpu_milli, memory, gpus, pods]: [i64; 4]| Resources { cpu_milli, memory, gpus, pods };
+    let room = of([4, 3, 2, 1]);
+    for (need, fits) in [
+        ([4, 3, 2, 1], true),
+        ([5, 3, 2, 1], false),
+        ([4, 4, 2, 1], false),
+        ([4, 3, 3, 1], false),
+        ([4, 3, 2, 2], false),
+        ([0, 0, 0, 0], true),
+    ] {
+        assert_eq!(of(need).fits(&room), fits, "{need:?}");
+    }
+    // Who needs nothing of it finds room where more is given away than there is.
+    assert!(of([0, 1, 0, 1]).fits(&of([-1, 1, -1, 1])) && !of([1, 1, 0, 1]).fits(&of([-1, 1, -1, 1])));
+    let mut sum = room;
+    sum.add(&of([1, 20, 300, 4000]));
+    assert_eq!(sum, of([5, 23, 302, 4001]));
+    sum.charge(&of([6, 3, 2, 1]));
+    assert_eq!(sum, of([-1, 20, 300, 4000]));
+    assert_eq!(room.max(&of([5, 2, 3, 0])), of([5, 3, 3, 1]));
+    sum.add(&of([i64::MAX; 4]));
+    assert_eq!((sum.cpu_milli, sum.memory), (i64::MAX - 1, i64::MAX), "the most that there is");
 }
 
 fn resources(vcpus: i64, gib: i64, gpus: i64) -> impl Strategy<Value = Resources> {

@@ -41,6 +41,9 @@ fn a_namespace_stays_within_its_part_of_an_environment() {
     // All queues of a namespace share its part; others are not concerned.
     let stage = stage.queue("a/r", 1, &["p"]).job("a3", 2).queue("b/q", 1, &["p"]).job("b1", 8);
     stage.places(&[("a1", Some("p")), ("a2", None), ("a3", None), ("b1", Some("p"))]);
+    // All of it may be used.
+    let last = pool(64).tenant("p", "a", at_most(4, 2)).queue("a/q", 1, &["p"]).job("a1", 2);
+    last.places(&[("a1", Some("p"))]);
     // Its part is per environment.
     let stage = pool(64).pool("r", Some(64), &[BIG]).tenant("p", "a", at_most(4, 4));
     stage.queue("a/q", 1, &["p", "r"]).job("a1", 2).places(&[("a1", Some("r"))]);
@@ -282,6 +285,15 @@ mod capacity_timeout {
             in_time.unbound("k", "u", "q", 8, 9999).schedule().withdraw.is_empty(),
             "no timeout is stated"
         );
+    }
+
+    /// Where nodes come it is not known what they will hold.
+    #[test]
+    fn a_late_pod_goes_to_where_other_nodes_come() {
+        let stage = late(&["k", "other"]).provisioned("other", 100, 100);
+        assert_eq!(stage.schedule().withdraw, ["late"]);
+        let closed = stage.change("other", |e| e.closed = Some(closed()));
+        assert_eq!(closed.schedule().withdraw, [""; 0]);
     }
 
     #[test]

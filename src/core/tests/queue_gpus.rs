@@ -35,6 +35,16 @@ fn each_environment_counts_its_own() {
     both.places(&[("part", Some("parts")), ("whole", Some("whole"))]);
 }
 
+/// What pods of one environment take on a node is not taken of what another environment counts there.
+#[test]
+fn a_node_that_has_two_kinds_has_each_of_them() {
+    let mut stage = two_kinds();
+    stage.snapshot.nodes[0].others = [(MIG.to_owned(), (2, 2))].into();
+    let stage = stage.queue("p", 2, &["parts"]).candidate("part", true, 1, 1, 2);
+    let stage = stage.queue("w", 1, &["whole"]).candidate("whole", true, 1, 1, 2);
+    stage.places(&[("part", Some("parts")), ("whole", Some("whole"))]);
+}
+
 #[test]
 fn why_there_are_none() {
     for (environment, gpus, want) in [

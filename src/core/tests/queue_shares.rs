@@ -255,6 +255,36 @@ fn pods_make_way_for_a_share_up_to_the_reservation() {
     assert_eq!(wait.kind, Kind::ShareReservation);
 }
 
+/// In a queue with shares, too, an array stands in line once and counts for all its children.
+#[test]
+fn an_array_counts_for_its_share_with_all_its_children() {
+    let array = |job: &mut Candidate| job.children = Some(std::sync::Arc::new((0..4).collect()));
+    let stage = divided(9, policy(0, 0, &[])).job("x-array", 2).of_share("x").edit(array);
+    let stage = stage.job("x-next", 1).of_share("x");
+    let stage = (1..=9).fold(stage, |stage, n| stage.job(&format!("y-{n}"), 1).of_share("y"));
+    // Four children of two vCPUs and half of the next job are as much as eight jobs and half of the ninth.
+    let want = ["x-array", "y-1", "y-2", "y-3", "y-4", "y-5", "y-6", "y-7", "y-8", "x-next", "y-9"];
+    assert_eq!(order(&stage), want);
+}
+
+/// Half of its next job counts with what a share uses, but never more than it uses.
+#[test]
+fn half_of_the_next_job_counts() {
+    let stage = |x: i64, y: i64| {
+        let stage =
+            divided(99, policy(0, 0, &[])).job("x-job", x).of_share("x").job("y-job", y).of_share("y");
+        stage.usage("x", 8, 0.0).usage("y", 10, 0.0)
+    };
+    for (x, y, first) in [(2, 2, "x-job"), (4, 1, "x-job"), (6, 1, "y-job"), (6, 4, "x-job"), (8, 2, "y-job")]
+    {
+        assert_eq!(order(&stage(x, y))[0], first, "jobs of {x} and {y} vCPUs");
+    }
+    // One that uses little is not kept out by a large job: 1.5 against 1.
+    let small = |y: f64| stage(64, 1).usage("x", 1, 0.0).usage("y", 0, y);
+    assert_eq!(order(&small(1.1))[0], "x-job", "1.6 are more");
+    assert_eq!(order(&small(0.9))[0], "y-job");
+}
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
 }
@@ -294,6 +324,17 @@ fn what_is_older_than_the_window_is_forgotten() {
     assert_eq!(later.keys().collect::<Vec<_>>(), ["b"]);
     assert!(!ledger.averages(at(650)).contains_key("a"), "it is not remembered either");
     assert_eq!(ledger.averages(at(10_000)), BTreeMap::from([("b".to_owned(), 4000.0)]));
+}
+
+/// Whoever keeps the uses of pods may forget those that are over for so long.
+#[test]
+fn what_ended_before_the_window_is_out_of_reach() {
+    let ledger = Ledger::new(WINDOW);
+    for (until, now, reached) in
+        [(0, 0, true), (0, 599, true), (0, 600, false), (0, 601, false), (9, 608, true)]
+    {
+        assert_eq!(ledger.reaches(at(until), at(now)), reached, "{until} at {now}");
+    }
 }
 
 #[test]

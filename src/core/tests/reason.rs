@@ -27,6 +27,8 @@ fn secrets_are_redacted() {
             "https://b/k?X-Amz-Credential=[redacted]&X-Amz-Signature=[redacted]&X-Amz-Expires=60",
         ),
         ("client_secret=abc", "client_secret=[redacted]"),
+        ("token:abc", "token:[redacted]"),
+        ("secret= abc", "secret= [redacted]"),
         ("Head \"https://user:pw@reg.local/v2/\": EOF", "Head \"https://[redacted]@reg.local/v2/\": EOF"),
         ("TOKEN=a TOKEN=b", "TOKEN=[redacted] TOKEN=[redacted]"),
         // Words, not keys.
@@ -40,6 +42,10 @@ fn secrets_are_redacted() {
         ),
         ("secret \"s\" not found", "secret \"s\" not found"),
         ("https://registry.local/v2/: EOF", "https://registry.local/v2/: EOF"),
+        // The sign stands behind the host.
+        ("https://reg.local/v2/a@sha256:1: EOF", "https://reg.local/v2/a@sha256:1: EOF"),
+        ("https://reg.local refuses a@b.org", "https://reg.local refuses a@b.org"),
+        (r#"Head "https://reg.local": a@b.org"#, r#"Head "https://reg.local": a@b.org"#),
         (r#"exec: "/etc/passwd": permission denied"#, r#"exec: "/etc/passwd": permission denied"#),
         ("password", "password"),
         ("token:", "token:"),

@@ -17,7 +17,9 @@ mod pod_json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
+use batchyard_core::pod::{
+    ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
+};
 use batchyard_core::termination::{Class, Ending, Sight, Tolerances, look, vanished};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -318,6 +320,81 @@ fn what_the_kubelet_refuses() {
         assert_eq!(class(word), (Class::Configuration, text, reason));
     }
     assert_eq!(class("NodeShutdown").1, "Host EC2 (instance i-1) terminated.");
+}
+
+/// A kubelet that was restarted refuses also pods that run. Their container's end may never be reported.
+#[test]
+fn a_pod_that_runs_is_not_refused_but_stopped() {
+    let node = NodeView { name: "n".into(), exists: true, ready: true, ..NodeView::default() };
+    let started = ContainerState::Running { started_at: waiting("", "").created_at };
+    for (state, want) in
+        [(started, Class::Host), (ContainerState::Waiting { reason: None, message: None }, Class::Rejected)]
+    {
+        let containers = vec![ContainerView { state, ..ContainerView::default() }];
+        let reason = Some("NodeAffinity".to_owned());
+        let pod = PodView { phase: PodPhase::Failed, reason, containers, ..waiting("", "") };
+        match look(&pod, Some(&node), None, &Tolerances::default(), Timestamp::UNIX_EPOCH) {
+            Sight::Ended(ending) => assert_eq!(ending.class, want, "{pod:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A pod whose container ended with this code and termination message.
+fn ended(exit_code: i32, message: &str) -> PodView {
+    let at = Some(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000));
+    let state = ContainerState::Terminated {
+        exit_code,
+        reason: None,
+        message: Some(message.into()),
+        started_at: at,
+        finished_at: at,
+    };
+    PodView {
+        phase: if exit_code == 0 { PodPhase::Succeeded } else { PodPhase::Failed },
+        containers: vec![ContainerView { state, ..ContainerView::default() }],
+        ..waiting("", "")
+    }
+}
+
+/// A failed container's message is the end of its log, unless the kubelet says that it could not read it.
+#[test]
+fn the_log_of_a_failed_container_is_its_message() {
+    let node = NodeView { exists: true, ready: true, ..NodeView::default() };
+    for (exit_code, message, want) in [
+        (1, "no such file", Some("no such file")),
+        (1, "", None),
+        (1, "Error on reading termination message from logs: failed to open log file", None),
+        (0, "what the process wrote itself", None),
+        (0, "", None),
+    ] {
+        let pod = ended(exit_code, message);
+        match look(&pod, Some(&node), None, &Tolerances::default(), Timestamp::UNIX_EPOCH) {
+            Sight::Ended(ending) => assert_eq!(ending.log_tail.as_deref(), want, "{exit_code} {message}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Nothing is known of the job's containers, but that one which runs before them failed.
+#[test]
+fn a_pod_that_is_deleted_after_its_init_container_failed_has_not_succeeded() {
+    let failed = ended(1, "");
+    let init = ContainerView { role: ContainerRole::Init, ..failed.containers[0].clone() };
+    let at = failed.created_at.expect("created");
+    let pod = PodView {
+        containers: Vec::new(),
+        init_containers: vec![init],
+        deleted_at: Some(at - SignedDuration::from_secs(9)),
+        ..failed
+    };
+    let node = NodeView { exists: true, ready: true, ..NodeView::default() };
+    match look(&pod, Some(&node), None, &Tolerances::default(), at) {
+        Sight::Ended(ending) => {
+            assert_eq!((ending.class, ending.container.exit_code), (Class::Deleted, Some(1)));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Whether an end of a class uses up an attempt, and whether the node as it is now, and no cache of it, must be asked.

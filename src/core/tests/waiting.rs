@@ -4,7 +4,7 @@ use batchyard_core::dependency::Noted;
 use batchyard_core::job::decide::{Decision, Job, Readiness, Seen, TimeLimit, decide};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{IntentKind, Record, Waiting};
-use batchyard_core::pod::{PodCondition, PodView};
+use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodView};
 use batchyard_core::termination::Tolerances;
 use batchyard_core::waits::{self, Kind, Wait};
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +48,41 @@ fn that_the_scheduler_finds_no_node_is_told_after_a_while_and_once() {
 
     let again = step(&told.record, "0/4 nodes are available", 60);
     assert_eq!((again.record, again.wake), (told.record, None), "the scheduler's text changes often");
+}
+
+/// Only the scheduler's own word that it finds none is told, whatever else is said of the pod.
+#[test]
+fn of_all_conditions_of_a_pod_the_schedulers_word_counts() {
+    let condition = |kind: &str, status, reason: &str, message: &str| PodCondition {
+        kind: kind.into(),
+        status,
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        since: Some(at(0)),
+    };
+    let other = || condition("Quota", false, "Unschedulable", "another controller");
+    for (why, conditions, told) in [
+        (
+            "it finds no node",
+            vec![other(), condition("PodScheduled", false, "Unschedulable", "0/3 nodes")],
+            Some("Waiting for a node: 0/3 nodes"),
+        ),
+        ("another says so", vec![other()], None),
+        ("it is held", vec![condition("PodScheduled", false, "SchedulingGated", "by a gate")], None),
+        ("it found one", vec![condition("PodScheduled", true, "Unschedulable", "before")], None),
+    ] {
+        let pod = PodView {
+            name: "job-1".into(),
+            uid: "pod".into(),
+            attempt: 1,
+            held: true,
+            conditions,
+            ..PodView::default()
+        };
+        let (seen, ready) = (Seen { pods: vec![pod], ..Seen::default() }, Readiness::Ready("job:1".into()));
+        let late = decide(at(60), &Job::default(), &ready, &runnable(), &seen, &Tolerances::default());
+        assert_eq!((late.record.status_reason.as_deref(), late.wake), (told, None), "{why}");
+    }
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -111,6 +146,23 @@ fn a_queue_gives_up_a_job_that_blocks_it_for_too_long() {
     assert_eq!(look(&turn, None, &limits, 9_999).record.intent, None, "it blocks nobody");
 }
 
+/// Only of a job that is RUNNABLE, and not of one that has just found a node.
+#[test]
+fn a_limit_is_for_jobs_that_wait_in_their_queue() {
+    let wait = waits::above_max_vcpus();
+    let code = wait.kind.code().expect("one of AWS's codes");
+    let waiting = Some(Waiting { kind: wait.kind, since: at(0) });
+    for (phase, given_up) in [(Phase::Submitted, false), (Phase::Pending, false), (Phase::Runnable, true)] {
+        let record = Record { phase: Some(phase), waiting, ..runnable() };
+        let late = look(&record, None, &[(code, 600)], 600).record;
+        assert_eq!((late.phase(), late.intent.is_some()), (Phase::Runnable, given_up), "{phase}");
+    }
+    let record = Record { waiting, ..runnable() };
+    let time_limits = vec![TimeLimit { code: code.to_owned(), limit: SignedDuration::ZERO }];
+    let bound = see(&Job { time_limits, ..Job::default() }, &record, ("ContainerCreating", ""));
+    assert_eq!((bound.phase(), bound.intent), (Phase::Starting, None));
+}
+
 #[test]
 fn the_kinds_are_spelled_alike_everywhere() {
     for kind in [Kind::JobQueue, Kind::Vcpus, Kind::InsufficientInstanceCapacity, Kind::ActionRequired] {
@@ -166,4 +218,54 @@ fn orders_reach_a_pending_job_at_once() {
         assert_eq!((end.is_cancelled, end.is_terminated), (cancelled, terminated), "{job:?}");
         assert_eq!((end.stopped_at, end.waiting), (Some(at(5)), None), "{job:?}");
     }
+}
+
+/// A look at a job whose container waits, by the word and the text of the kubelet.
+fn starting(record: &Record, told: (&str, &str)) -> Record {
+    see(&Job::default(), record, told)
+}
+
+fn see(job: &Job, record: &Record, (word, message): (&str, &str)) -> Record {
+    let state = ContainerState::Waiting { reason: Some(word.to_owned()), message: Some(message.to_owned()) };
+    let pod = PodView {
+        name: "job-1".into(),
+        uid: "pod".into(),
+        attempt: 1,
+        held: true,
+        node_name: Some("n".into()),
+        created_at: Some(at(0)),
+        containers: vec![ContainerView { name: "default".into(), state, ..ContainerView::default() }],
+        ..PodView::default()
+    };
+    let node = NodeView { name: "n".into(), exists: true, ready: true, ..NodeView::default() };
+    let seen = Seen { pods: vec![pod], nodes: [("n".to_owned(), node)].into(), ..Seen::default() };
+    let ready = Readiness::Ready("job:1".into());
+    decide(at(1), job, &ready, record, &seen, &Tolerances::default()).record
+}
+
+/// Texts of image pulls alternate: not every one of them is worth a write.
+#[test]
+fn what_keeps_a_pod_from_starting_is_told_once_and_when_it_is_trouble() {
+    let (usual, next) = (("ContainerCreating", ""), ("PodInitializing", ""));
+    let (error, back_off) = (("ErrImagePull", "no such host"), ("ImagePullBackOff", "Back-off"));
+    let mut record = runnable();
+    for (seen, told) in [
+        (usual, "ContainerCreating"),
+        (next, "ContainerCreating"),
+        (error, "ErrImagePull: no such host"),
+        (back_off, "ErrImagePull: no such host"),
+        (error, "ErrImagePull: no such host"),
+        (usual, "ErrImagePull: no such host"),
+    ] {
+        record = starting(&record, seen);
+        assert_eq!(
+            (record.phase(), record.status_reason.as_deref()),
+            (Phase::Starting, Some(told)),
+            "{seen:?}"
+        );
+    }
+    // One that ran is RUNNING until it ends, whatever a kubelet that starts anew says at first.
+    let running = Record { phase: Some(Phase::Running), status_reason: None, ..record };
+    let again = starting(&running, back_off);
+    assert_eq!((again.phase(), again.status_reason), (Phase::Running, None));
 }

@@ -135,6 +135,7 @@ fn gpus(text: &str) -> Result<i64, String> {
 mod tests {
     use super::super::{Change, Changes};
     use super::*;
+    use crate::definition::{Effective, Work};
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -151,6 +152,41 @@ mod tests {
 
     fn pod(containers: Vec<Container>, init_containers: Vec<Container>) -> Pod {
         Pod { containers, init_containers, ..Pod::default() }
+    }
+
+    /// Limits, requests, and the amounts or what is wrong with them.
+    #[test]
+    fn what_limits_and_requests_mean_together() {
+        let memory = ("memory", "4Mi");
+        for (limits, requests, want) in [
+            (&[("cpu", "0.25"), memory][..], &[][..], Ok((250, 4, 0))),
+            (&[], &[("cpu", "0.25"), memory], Ok((250, 4, 0))),
+            (&[memory], &[memory, ("cpu", "1.5")], Ok((1500, 4, 0))),
+            (&[("cpu", "2"), memory], &[("cpu", "2")], Ok((2000, 4, 0))),
+            (&[("cpu", "2"), memory], &[("cpu", "1")], Ok((1000, 4, 0))),
+            (&[("cpu", "1"), memory, (GPU, "2")], &[(GPU, "2")], Ok((1000, 4, 2))),
+            (&[("cpu", "1"), memory, (GPU, "0")], &[], Ok((1000, 4, 0))),
+            (
+                &[("cpu", "1"), memory, (GPU, "2")],
+                &[(GPU, "1")],
+                Err("must be the same in limits and requests"),
+            ),
+            (&[("cpu", "1"), memory], &[("cpu", "1.25")], Err("must not be greater than that of limits")),
+            (&[("cpu", "0"), memory], &[], Err("multiple of 0.25")),
+            (&[("cpu", "0.3"), memory], &[], Err("multiple of 0.25")),
+            (&[("cpu", "1e1"), memory], &[], Err("multiple of 0.25")),
+            (&[("cpu", "1"), ("memory", "3Mi")], &[], Err("at least 4Mi")),
+            (&[("cpu", "1"), memory, (GPU, "-1")], &[], Err("must be a whole number")),
+        ] {
+            let resources = Resources { limits: map(limits), requests: map(requests) };
+            match (resources.amounts(), want) {
+                (Ok(got), Ok(want)) => {
+                    assert_eq!((got.vcpus_milli, got.memory_mib, got.gpus), want, "{resources:?}");
+                }
+                (Err(got), Err(want)) => assert!(got.contains(want), "{resources:?}: {got}"),
+                (got, want) => panic!("{resources:?}: got {got:?}, want {want:?}"),
+            }
+        }
     }
 
     #[test]
@@ -209,7 +245,9 @@ mod tests {
             vec![with(&[(AMD, "7")])],
         );
         let want = [(AMD.to_owned(), 7), ("x.com/kvm".to_owned(), 3)];
-        assert_eq!(mixed.gpus_by_name(), want.into(), "as the pod asks for them there");
+        assert_eq!(mixed.gpus_by_name(), want.clone().into(), "as the pod asks for them there");
+        let effective = Effective { work: Work::Pod(Box::new(mixed)), ..Effective::default() };
+        assert_eq!(effective.gpus_by_name(), want.into(), "and so the job");
         assert!(pod(vec![with(&[(GPU, "2")])], vec![]).gpus_by_name().is_empty());
     }
 }

@@ -178,7 +178,7 @@ pub(super) fn syslog(options: &mut Options<'_>) -> Option<Syslog> {
         } else {
             ("syslog-tls-cert", "syslog-tls-key")
         };
-        options.refuse(missing, format!("it is required beside {there}"));
+        options.missing_beside(missing, there);
     }
     let (place, transport) = address?;
     let on = transport == Transport::Tls;

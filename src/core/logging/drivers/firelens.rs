@@ -171,11 +171,9 @@ pub(super) fn read(options: &mut Options<'_>, configuration: &Configuration) -> 
 /// AWS writes the properties as in `Name` and `Match`, and Fluent Bit does not mind; here each has one spelling, so that
 /// none can be stated twice.
 pub(super) fn respell(configuration: &Configuration) -> Result<Configuration, Vec<Refusal>> {
-    let known: Vec<&str> = TABLES.iter().copied().flatten().map(|(name, _)| *name).collect();
-    let spelled = |name: &str| match name {
-        _ if name.eq_ignore_ascii_case("name") => "Name".to_owned(),
-        _ if known.contains(&name) => name.to_owned(),
-        _ => name.to_ascii_lowercase(),
+    let spelled = |name: &str| match name.to_ascii_lowercase() {
+        lower if lower == "name" => "Name".to_owned(),
+        lower => lower,
     };
     let mut out = Configuration { options: std::collections::BTreeMap::new(), ..configuration.clone() };
     let mut refusals = Vec::new();
@@ -205,6 +203,16 @@ mod tests {
         };
         assert_eq!(named(|rule| *rule == Rule::Secret).join(" "), SECRETS,);
         assert_eq!(named(|rule| *rule == Rule::Refused(FILES)).join(" "), REFUSED_FILES);
+    }
+
+    /// An output that comes with another Fluent Bit is one of these until somebody has looked.
+    #[test]
+    fn a_path_is_a_file_unless_it_is_known_to_be_a_part_of_a_url() {
+        for (output, refused) in
+            [("file", true), ("new", true), ("es", false), ("opensearch", false), ("azure_blob", false)]
+        {
+            assert_eq!(rule(output, "path") == Rule::Refused(FILES), refused, "{output}");
+        }
     }
 
     #[test]

@@ -179,7 +179,7 @@ pub(super) fn loki(options: &mut Options<'_>) -> Option<Loki> {
         (user, _, None) => {
             let (missing, there) =
                 if user.is_some() { ("loki-password", "loki-user") } else { ("loki-user", "loki-password") };
-            options.refuse(missing, format!("it is required beside {there}"));
+            options.missing_beside(missing, there);
             Credentials::None
         }
     };
@@ -258,7 +258,7 @@ pub(super) fn opensearch(options: &mut Options<'_>) -> Option<Opensearch> {
                 Some(_) => ("opensearch-password", "opensearch-user"),
                 None => ("opensearch-user", "opensearch-password"),
             };
-            options.refuse(missing, format!("it is required beside {there}"));
+            options.missing_beside(missing, there);
             Credentials::None
         }
     };

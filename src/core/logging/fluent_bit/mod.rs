@@ -65,11 +65,6 @@ impl Text {
         debug_assert!(!name.as_str().contains(['}', '{', '$', ' ']), "{name:?}");
         Self(format!("{} ${{{}}}", name.as_str(), variable.0))
     }
-
-    /// The text, with its placeholder if it has one.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// What a property is set to.

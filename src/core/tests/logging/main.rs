@@ -3,10 +3,12 @@
 
 mod goldens;
 mod injection;
+mod needs;
 mod options;
 mod policy;
 mod real;
 mod schema;
+mod values;
 
 use batchyard_core::logging::route::Route;
 use batchyard_core::logging::sidecar::{
@@ -49,6 +51,16 @@ fn read(driver: Driver, options: &[(&str, &str)]) -> Result<Route, Vec<Refusal>>
 /// The drivers that are not refused whatever their options are.
 fn honoured() -> impl Iterator<Item = Driver> {
     Driver::ALL.into_iter().filter(|driver| *driver != Driver::Journald)
+}
+
+#[test]
+fn a_driver_is_known_by_its_name() {
+    for driver in Driver::ALL {
+        assert_eq!(Driver::parse(driver.as_str()), Some(driver));
+    }
+    for name in ["", "Awslogs", "awslogs ", "logentries", "none"] {
+        assert_eq!(Driver::parse(name), None, "{name:?}");
+    }
 }
 
 #[test]

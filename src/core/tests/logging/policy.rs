@@ -104,6 +104,7 @@ fn each_rule_holds_for_outputs_of_firelens() {
             &["allowedHosts"],
         ),
         (firelens(&[("Name", "datadog")]), policy(any, any, &["*.example.com"]), &["allowedHosts"]),
+        (firelens(&[("Name", "datadog")]), policy(any, any, any), any),
         (
             firelens(&[
                 ("Name", "kafka"),
@@ -146,6 +147,44 @@ fn each_rule_holds_for_outputs_of_firelens() {
         (firelens(&[("Name", "stdout")]), policy(any, any, &["*.example.com"]), any),
     ] {
         hold(&policy, &route, refused);
+    }
+}
+
+#[test]
+fn where_outputs_of_firelens_send_to() {
+    for (options, hosts) in [
+        (&[("Name", "cloudwatch_logs"), ("region", "eu-west-1")][..], "logs.eu-west-1.amazonaws.com"),
+        (&[("Name", "cloudwatch_logs"), ("endpoint", "l.example.com"), ("region", "r")], "l.example.com"),
+        (&[("Name", "cloudwatch_logs")], "?"),
+        (&[("Name", "s3"), ("region", "cn-north-1")], "s3.cn-north-1.amazonaws.com.cn"),
+        (&[("Name", "kinesis_firehose"), ("region", "eu-west-1")], "firehose.eu-west-1.amazonaws.com"),
+        (&[("Name", "kinesis_streams"), ("region", "eu-west-1")], "kinesis.eu-west-1.amazonaws.com"),
+        (
+            &[("Name", "kafka"), ("brokers", "A.example.com:9092, b.example.com")],
+            "a.example.com b.example.com",
+        ),
+        (&[("Name", "kafka")], "?"),
+        (&[("Name", "slack"), ("webhook", "https://hooks.slack.com/x/y")], "hooks.slack.com"),
+        (&[("Name", "nrlogs"), ("base_uri", "https://log-api.newrelic.com/log/v1")], "log-api.newrelic.com"),
+        (&[("Name", "nrlogs")], "?"),
+        (&[("Name", "logdna"), ("logdna_host", "logs.logdna.com")], "logs.logdna.com"),
+        (&[("Name", "logdna"), ("host", "logs.logdna.com")], "?"),
+        (&[("Name", "es"), ("host", "es.example.com")], "es.example.com"),
+        (&[("Name", "es"), ("host", "es.example.com"), ("cloud_id", "x")], "?"),
+        (&[("Name", "splunk"), ("host", "s.example.com")], "s.example.com"),
+        (&[("Name", "azure_blob"), ("host", "a.example.com")], "?"),
+        (&[("Name", "stdout"), ("host", "a.example.com")], ""),
+    ] {
+        let route = read(Driver::Awsfirelens, options).expect("a route");
+        let found: Vec<String> = destinations(&route.output)
+            .into_iter()
+            .map(|one| match one {
+                Destination::Host(host) => host,
+                Destination::Socket(path) => path,
+                Destination::Unnamed => "?".to_owned(),
+            })
+            .collect();
+        assert_eq!(found.join(" "), hosts, "{options:?}");
     }
 }
 

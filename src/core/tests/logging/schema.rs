@@ -48,6 +48,10 @@ fn the_list_itself() {
     assert!(properties(Kind::Output, "splunk").expect("an output").any(|(name, _)| name == "splunk_token"));
     assert!(all_properties(Kind::Output, "splunk").expect("an output").contains_key("net.connect_timeout"));
     assert!(all_properties(Kind::Input, "tail").expect("an input").contains_key("multiline.parser"));
+    let has_group = |name: &&str| {
+        all_properties(Kind::Output, name).is_some_and(|all| all.contains_key("log_group_name"))
+    };
+    assert_eq!(outputs().filter(has_group).collect::<Vec<_>>(), ["cloudwatch_logs"]);
     assert!(properties(Kind::Output, "exit").is_none() && properties(Kind::Filter, "lua").is_none());
 }
 

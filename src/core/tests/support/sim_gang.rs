@@ -1,6 +1,8 @@
 //! A multi-node job in a small world: pods, hosts, kubelets, and an operator that stores the record, carries out the
 //! actions, and makes the pods of the next round once those of the last one have gone.
 
+#![allow(dead_code)] // each test target uses a part of it
+
 use std::collections::BTreeMap;
 
 use batchyard_core::job::decide::{Action, Deletion, Job, Readiness, Seen};
@@ -24,7 +26,7 @@ pub(crate) struct World {
     /// What became of each node in the last attempt.
     pub(crate) ended: Vec<(u32, Attempt)>,
     gang: Gang,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     pods: BTreeMap<String, PodView>,
     nodes: BTreeMap<String, NodeView>,
     phases: BTreeMap<Phase, u32>,
@@ -81,7 +83,8 @@ impl World {
         self.phases.iter().map(|(phase, count)| (*phase, *count)).collect()
     }
 
-    fn decide(&self) -> Decision {
+    /// What the next look would come to.
+    pub(crate) fn decide(&self) -> Decision {
         let readiness = Readiness::Ready("d:1".to_owned());
         let pods = self.pods.values().cloned().collect();
         let seen = Seen { pods, nodes: self.nodes.clone(), creating: self.creating, ..Seen::default() };
@@ -174,6 +177,8 @@ impl World {
                 placement,
                 index: Some(index),
                 created_at: Some(self.now),
+                compute_environment: Some("ce".to_owned()),
+                log_stream: Some(format!("{name}/stream")),
                 held: true,
                 gated: self.gated,
                 ..PodView::default()
@@ -184,7 +189,7 @@ impl World {
     }
 
     /// Something happens to a pod of the newest round.
-    fn change(&mut self, node: u32, change: impl FnOnce(&mut PodView)) {
+    pub(crate) fn change(&mut self, node: u32, change: impl FnOnce(&mut PodView)) {
         let pods = self.pods.values_mut().filter(|pod| pod.index == Some(node));
         if let Some(pod) = pods.max_by_key(|pod| (pod.attempt, pod.placement)) {
             change(pod);
@@ -304,13 +309,39 @@ impl World {
         self.look();
     }
 
-    /// It is silent for good.
-    pub(crate) fn lose(&mut self, host: &str) {
+    /// It does not report any more.
+    pub(crate) fn silence(&mut self, host: &str) {
         let now = self.now;
         if let Some(node) = self.nodes.get_mut(host) {
             (node.ready, node.ready_since) = (false, Some(now));
         }
+        self.look();
+    }
+
+    /// It is silent for good.
+    pub(crate) fn lose(&mut self, host: &str) {
+        self.silence(host);
         self.wait(61);
+    }
+
+    /// A notice says that it is about to be taken away.
+    pub(crate) fn notice(&mut self, host: &str) {
+        if let Some(node) = self.nodes.get_mut(host) {
+            node.reclaimed = true;
+        }
+        self.look();
+    }
+
+    /// Somebody makes a pod that looks like one of the job's.
+    pub(crate) fn add(&mut self, pod: PodView) {
+        self.pods.insert(pod.name.clone(), pod);
+        self.look();
+    }
+
+    /// The pod of a node in the newest round.
+    pub(crate) fn pod(&self, node: u32) -> &PodView {
+        let pods = self.pods.values().filter(|pod| pod.index == Some(node));
+        pods.max_by_key(|pod| (pod.attempt, pod.placement)).expect("it has a pod")
     }
 
     /// Kubelets end what was deleted; those of lost hosts do not.
