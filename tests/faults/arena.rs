@@ -214,12 +214,13 @@ impl Arena {
         arena
     }
 
-    /// Waits until the operator leads.
+    /// Waits until the operator leads and its caches are complete.
     pub(crate) async fn leads(&self) {
         wait::answer("an operator that leads", "", || async {
             let operator = self.supervisor.current();
-            let metrics = operator.as_ref()?.metrics()?;
-            metrics.lines().any(|line| line == "batchyard_leader 1").then_some(())
+            let operator = operator.as_ref()?;
+            let leader = operator.metrics()?.lines().any(|line| line == "batchyard_leader 1");
+            (leader && operator.is_ready()).then_some(())
         })
         .await;
     }

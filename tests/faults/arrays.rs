@@ -1,4 +1,4 @@
-//! Arrays on fake nodes, with an operator that is killed five seconds after it began, again and again: what their
+//! Arrays on fake nodes, with an operator that is killed five seconds after it began to work, again and again: what their
 //! children come to is exact.
 //!
 //! Like [`crate::soak`] this needs a scheduler and kwok: `cargo xtask test soak`.
@@ -21,7 +21,7 @@ use crate::support::nodes::POOL;
 use crate::support::operator::Operator;
 use crate::support::{audit, wait};
 
-/// How long an operator lives that leads.
+/// How long an operator lives that leads and knows what there is.
 const KILLS: Duration = Duration::from_secs(5);
 /// Nodes of 64 vCPUs each.
 const NODES: usize = 10;
