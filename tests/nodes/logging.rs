@@ -89,6 +89,16 @@ impl Sink {
         Ok(Self { receiver, address })
     }
 
+    /// One that answers as Splunk's HTTP event collector does.
+    pub(crate) async fn splunk(scenario: &Scenario<'_>) -> Result<Self> {
+        Self::start(scenario, Kind::Http(200, r#"{"text":"Success","code":0}"#)).await
+    }
+
+    /// Where it is, for what speaks HTTP.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Waits until so much has come.
     pub(crate) async fn has(&self, count: usize) -> Result<Vec<Item>> {
         answer(&format!("{count} records"), PATIENCE, || async {
@@ -193,8 +203,8 @@ async fn containers(scenario: &Scenario<'_>) -> Result<()> {
 /// The post's definition with the driver splunk, whose collector answers as Splunk's does.
 async fn splunk(scenario: &Scenario<'_>) -> Result<()> {
     load_fluent_bit(scenario).await?;
-    let sink = Sink::start(scenario, Kind::Http(200, r#"{"text":"Success","code":0}"#)).await?;
-    let options = json!({"splunk-url": format!("http://{}", sink.address), "splunk-index": "batch",
+    let sink = Sink::splunk(scenario).await?;
+    let options = json!({"splunk-url": sink.url(), "splunk-index": "batch",
         "splunk-token": "B5A79AAD-D822-46CC-80D1-819F80D7BFB0"});
     let configuration = json!({"logDriver": "splunk", "options": options});
     scenario.submit("job", routed(configuration, alpine("env | grep AWS_BATCH_JOB_ATTEMPT"))).await;

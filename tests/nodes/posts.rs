@@ -15,7 +15,8 @@ use xtask::install::{NAMESPACE, ROLES_FOR_POSTS};
 use crate::Case;
 use crate::cluster::answer;
 use crate::door::{self, Door, end, text};
-use crate::scenario::Scenario;
+use crate::logging::{ARCHIVE, Sink, condition, load_fluent_bit};
+use crate::scenario::{PATIENCE, Scenario};
 use crate::support::client::{apply, namespace};
 
 /// Ten attempts of a job take a while.
@@ -40,7 +41,7 @@ async fn told(scenario: &Scenario<'_>) -> Result<()> {
     // The rights alone: the gateway runs here.
     cluster.install(&json!({"gateway": {"enabled": true, "replicas": 0, "plainHttp": true}})).await?;
     let own = namespace(&cluster.client, "posts").await;
-    for environment in ["compute-0", "DCV-GPU-CE"] {
+    for environment in ["compute-0", "DCV-GPU-CE", "od-ce"] {
         let object = format!("{own}.{}", batchyard_core::name::slug(environment));
         scenario.remember(ApiResource::erase::<ComputeEnvironment>(&()), object);
     }
@@ -71,18 +72,24 @@ async fn reader(scenario: &Scenario<'_>, namespace: &str) -> Result<AccessKey> {
 }
 
 async fn play(reader: &Reader, scenario: &Scenario<'_>, namespace: &str) -> Result<()> {
-    let said = reader.post("retry.sh").await?;
+    // Where nodes cannot have Fluent Bit, its jobs wait a minute for it: the retries run meanwhile.
+    let logged = Logged::start(reader, scenario).await?;
+    retries(reader, scenario, namespace).await?;
+    logged.ends(reader, scenario, namespace).await?;
+
+    let said = reader.post("session.sh", &[]).await?;
+    ensure!(said.contains("job-definition/DCV-GPU-JD:1"), "{said}");
+    let left = reader.batch("describe-job-queues", &["--job-queues", "DCV-GPU-Queue"]).await?;
+    ensure!(left["jobQueues"] == json!([]), "the post deletes what it made: {left:#}");
+    Ok(())
+}
+
+/// The first post: what retry strategies make of a job that fails, of a lost host and of an image that is not there.
+async fn retries(reader: &Reader, scenario: &Scenario<'_>, namespace: &str) -> Result<()> {
+    let said = reader.post("retry.sh", &[]).await?;
     // What the post's own jq picks of the environments.
     ensure!(said.contains("\"computeEnvironmentName\": \"compute-0\""), "{said}");
-    let listed = reader.batch("list-jobs", &["--job-queue", "queue-0", "--job-status", "ALL"]).await?;
-    let jobs = listed["jobSummaryList"].as_array().context("jobs")?;
-    let id = |begins: &str| {
-        let mut names =
-            jobs.iter().filter(|job| job["jobName"].as_str().is_some_and(|n| n.starts_with(begins)));
-        names.next().and_then(|job| job["jobId"].as_str()).map(str::to_owned)
-    };
-    let (random, spot) = (id("randomEC").context("randomEC")?, id("spot").context("spot")?);
-    let no_image = id("noContainer").context("noContainer")?;
+    let [random, spot, no_image] = reader.jobs("queue-0", ["randomEC", "spot", "noContainer"]).await?;
 
     reader.becomes(&spot, &["RUNNING"]).await?;
     reader.batch("terminate-job", &["--job-id", &spot, "--reason", "seen"]).await?;
@@ -98,12 +105,8 @@ async fn play(reader: &Reader, scenario: &Scenario<'_>, namespace: &str) -> Resu
     as_the_post_says(&ended)?;
     // kubectl shows the same jobs.
     let jobs: Api<BatchJob> = Api::namespaced(scenario.cluster.client.clone(), namespace);
-    ensure!(jobs.list(&Default::default()).await?.items.len() == 3);
-
-    let said = reader.post("session.sh").await?;
-    ensure!(said.contains("job-definition/DCV-GPU-JD:1"), "{said}");
-    let left = reader.batch("describe-job-queues", &["--job-queues", "DCV-GPU-Queue"]).await?;
-    ensure!(left["jobQueues"] == json!([]), "the post deletes what it made: {left:#}");
+    let of_post = |job: &&BatchJob| job.spec.job_queue == "queue-0";
+    ensure!(jobs.list(&Default::default()).await?.items.iter().filter(of_post).count() == 3);
     Ok(())
 }
 
@@ -118,10 +121,67 @@ fn as_the_post_says(job: &Value) -> Result<()> {
     Ok(())
 }
 
+/// The third post: jobs of `env`, with logs to CloudWatch and to Splunk.
+struct Logged {
+    /// By their logs' driver.
+    awslogs: String,
+    splunk: String,
+    /// What Splunk is here, if nodes can have Fluent Bit.
+    sink: Option<Sink>,
+}
+
+impl Logged {
+    async fn start(reader: &Reader, scenario: &Scenario<'_>) -> Result<Self> {
+        let sink = if std::env::var_os(ARCHIVE).is_some() {
+            load_fluent_bit(scenario).await?;
+            Some(Sink::splunk(scenario).await?)
+        } else {
+            eprintln!("SKIPPED: posts-by-the-aws-cli: what arrives at Splunk: {ARCHIVE} names no archive");
+            None
+        };
+        let url = sink.as_ref().map(|sink| ("SPLUNK_URL", sink.url()));
+        reader.post("logging.sh", url.as_slice()).await?;
+        let [awslogs, splunk] = reader.jobs("jq", ["test-", "splunk"]).await?;
+        Ok(Self { awslogs, splunk, sink })
+    }
+
+    /// Both succeed, whatever becomes of their logs: there is no CloudWatch here, and Splunk gets what is its own.
+    async fn ends(&self, reader: &Reader, scenario: &Scenario<'_>, namespace: &str) -> Result<()> {
+        let client = &scenario.cluster.client;
+        for (id, definition) in [(&self.awslogs, "alpine-env"), (&self.splunk, "alpine-splunk")] {
+            let ended = reader.becomes(id, &["SUCCEEDED", "FAILED"]).await?;
+            let container = &ended["container"];
+            ensure!(ended["status"] == "SUCCEEDED" && container["exitCode"] == 0, "{ended:#}");
+            let stream = container["logStreamName"].as_str().unwrap_or_default();
+            ensure!(stream.starts_with(&format!("{definition}/default/")), "{ended:#}");
+            let jobs =
+                Api::<BatchJob>::namespaced(client.clone(), namespace).list(&Default::default()).await?;
+            let has_id =
+                |job: &&BatchJob| job.status.as_ref().is_some_and(|s| s.record.job_id.as_ref() == Some(id));
+            let job = jobs.items.iter().find(has_id).context("kubectl shows it")?;
+            ensure!(
+                condition(job, "LogsRouted").is_some(),
+                "it is not told what becomes of its logs: {job:?}"
+            );
+        }
+        let Some(sink) = &self.sink else { return Ok(()) };
+        let wanted = format!("AWS_BATCH_JOB_ID={}", self.splunk);
+        answer("the job's environment at Splunk", PATIENCE, || async {
+            let items = sink.receiver.items();
+            let found = items.iter().find(|item| text(&item.body).contains(&wanted));
+            let found = found.with_context(|| format!("{} events without {wanted}", items.len()))?;
+            ensure!(found.head.contains("Authorization: Splunk XXX-YYY-ZZZ\r\n"), "{}", found.head);
+            Ok(Some(()))
+        })
+        .await
+    }
+}
+
 impl Reader {
-    /// Runs a post's script and returns what it said.
-    async fn post(&self, name: &str) -> Result<String> {
+    /// Runs a post's script with these variables and returns what it said.
+    async fn post(&self, name: &str, variables: &[(&str, String)]) -> Result<String> {
         let mut bash = self.door.with("bash", &self.key);
+        bash.envs(variables.iter().map(|(name, value)| (name, value)));
         bash.arg(format!("{}/examples/posts/{name}", env!("CARGO_MANIFEST_DIR")));
         let said = end(bash).await?;
         let (out, err) = (text(&said.stdout), text(&said.stderr));
@@ -138,6 +198,20 @@ impl Reader {
         let answer = text(&said.stdout);
         // Operations that answer with nothing print nothing.
         if answer.trim().is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&answer)?) }
+    }
+
+    /// The ids of a queue's jobs whose names begin like this.
+    async fn jobs<const N: usize>(&self, queue: &str, names: [&str; N]) -> Result<[String; N]> {
+        let listed = self.batch("list-jobs", &["--job-queue", queue, "--job-status", "ALL"]).await?;
+        let jobs = listed["jobSummaryList"].as_array().context("jobs")?;
+        let mut ids = names.map(str::to_owned);
+        for id in &mut ids {
+            let begins =
+                |job: &&Value| job["jobName"].as_str().is_some_and(|name| name.starts_with(id.as_str()));
+            let job = jobs.iter().find(begins).with_context(|| format!("no {id} in {listed:#}"))?;
+            *id = job["jobId"].as_str().context("an id")?.to_owned();
+        }
+        Ok(ids)
     }
 
     /// Waits until `aws batch describe-jobs` tells one of these statuses.
