@@ -26,7 +26,7 @@ const KILLS: Duration = Duration::from_secs(5);
 /// Nodes of 64 vCPUs each.
 const NODES: usize = 10;
 /// Writes for each attempt of a child, whatever else is written: the pod's creation, its binding, two statuses of the
-/// kubelet and the finalizer make five.
+/// kubelet and the finalizer make five. Finished pods that are removed are counted apart: it depends on how many are kept.
 const WRITES: f64 = 6.0;
 /// No object of an array is larger, in bytes.
 const OBJECT: usize = 100 << 10;
@@ -87,7 +87,9 @@ async fn soak_arrays() {
         };
         let writes: Vec<_> = writes.iter().filter(of_arrays).cloned().collect();
         println!("{}", audit::table("writes for each attempt", &writes, attempts));
-        let each = writes.len() as f64 / attempts as f64;
+        let is_removal = |write: &&audit::Write| write.resource == "pods" && write.verb == "delete";
+        let removed = writes.iter().filter(is_removal).count();
+        let each = (writes.len() - removed) as f64 / attempts as f64;
         assert!(each <= WRITES, "{each:.2} writes for each attempt");
     }
     arena.close_in_peace().await;
