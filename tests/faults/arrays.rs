@@ -3,6 +3,7 @@
 //!
 //! Like [`crate::soak`] this needs a scheduler and kwok: `cargo xtask test soak`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use batchyard::crd::batch_job::ArrayStatus;
@@ -25,9 +26,11 @@ use crate::support::{audit, wait};
 const KILLS: Duration = Duration::from_secs(5);
 /// Nodes of 64 vCPUs each.
 const NODES: usize = 10;
-/// Writes for each attempt of a child, whatever else is written: the pod's creation, its binding, two statuses of the
-/// kubelet and the finalizer make five. Finished pods that are removed are counted apart: it depends on how many are kept.
-const WRITES: f64 = 6.0;
+/// Writes for each attempt of a child: the pod's creation, its binding, two statuses of the kubelet and the finalizer make
+/// five.
+const WRITES: f64 = 5.5;
+/// So many finished pods stay (`keepFinishedPods`); each of the others is removed, once.
+const KEPT: usize = 2_000;
 /// No object of an array is larger, in bytes.
 const OBJECT: usize = 100 << 10;
 /// More memory than this is no operator's, in KiB.
@@ -80,20 +83,27 @@ async fn soak_arrays() {
         arena.supervisor.kills(),
         peak >> 10,
     );
-    if let Some(mark) = mark {
-        let writes = mark.writes(&namespace);
-        let of_arrays = |write: &&audit::Write| {
-            ["batchjob", "pods"].iter().any(|begins| write.resource.starts_with(begins)) && write.is_done()
-        };
-        let writes: Vec<_> = writes.iter().filter(of_arrays).cloned().collect();
-        println!("{}", audit::table("writes for each attempt", &writes, attempts));
-        let is_removal = |write: &&audit::Write| write.resource == "pods" && write.verb == "delete";
-        let removed = writes.iter().filter(is_removal).count();
-        let each = (writes.len() - removed) as f64 / attempts as f64;
-        assert!(each <= WRITES, "{each:.2} writes for each attempt");
-    }
+    let writes = mark.map(|mark| writes_of_arrays(&mark, &namespace));
     arena.close_in_peace().await;
     assert!(peak < MEMORY_KIB, "{peak} KiB of memory");
+    if let Some(writes) = writes {
+        println!("{}", audit::table("writes for each attempt", &writes, attempts));
+        let is_removal = |write: &&audit::Write| write.resource == "pods" && write.verb == "delete";
+        let removed =
+            writes.iter().filter(is_removal).map(|write| &write.name).collect::<BTreeSet<_>>().len();
+        let each = (writes.len() - removed) as f64 / attempts as f64;
+        assert!(each <= WRITES, "{each:.2} writes for each attempt");
+        let beyond = attempts.saturating_sub(KEPT);
+        assert!(removed <= beyond, "{removed} removals of {beyond} pods");
+    }
+}
+
+/// What was written, and came about, of jobs, records and pods.
+fn writes_of_arrays(mark: &audit::Mark, namespace: &str) -> Vec<audit::Write> {
+    let of_arrays = |write: &audit::Write| {
+        ["batchjob", "pods"].iter().any(|begins| write.resource.starts_with(begins)) && write.is_done()
+    };
+    mark.writes(namespace).into_iter().filter(of_arrays).collect()
 }
 
 /// Waits until all arrays have ended, for as long as more and more of their children do.
@@ -188,7 +198,7 @@ fn check(job: &BatchJob) -> i64 {
 /// How many attempts are recorded; the observer looks at each of them.
 async fn records(arena: &Arena, namespace: &str) -> usize {
     let records: Api<BatchJobRecord> = Api::namespaced(arena.user.clone(), namespace);
-    let mut known = std::collections::BTreeMap::new();
+    let mut known = BTreeMap::new();
     let mut params = ListParams::default().limit(50);
     loop {
         let page = records.list(&params).await.expect("a list");

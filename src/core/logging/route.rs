@@ -1,5 +1,6 @@
 //! Where the output of one container goes: a `logConfiguration`, read.
 
+use super::fluent_bit::facts;
 use super::multiline::Multiline;
 use super::options::SecretText;
 use super::tag::Tag;
@@ -392,9 +393,8 @@ impl Firelens {
         self.properties.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a property is there that says yes, in a spelling that Fluent Bit knows.
+    /// Whether a property is there that says yes.
     fn is_on(&self, name: &str) -> bool {
-        let yes = |text: &str| ["true", "on", "yes"].iter().any(|word| text.eq_ignore_ascii_case(word));
-        self.property(name).is_some_and(yes)
+        self.property(name).and_then(facts::flag) == Some(true)
     }
 }

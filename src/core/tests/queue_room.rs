@@ -232,57 +232,19 @@ mod window {
     /// As few as will do, and of those that could go the last in line.
     #[test]
     fn no_pod_goes_that_may_stay() {
+        // One that has most of the vCPUs, and one that has most of the places.
+        let large: &[(&str, i64, usize)] = &[("large", 8, 1), ("s1", 1, 1), ("s2", 1, 1)];
+        let wide: &[(&str, i64, usize)] = &[("wide", 1, 3), ("s1", 1, 1), ("s2", 1, 1)];
+        let both: &[(&str, i64, usize)] = &[("wide", 1, 4), ("large", 8, 1)];
         for (why, max, window, pods, nodes, want) in [
-            (
-                "vCPUs: the large one is enough",
-                10,
-                99,
-                vec![("large", 8, 1), ("s1", 1, 1), ("s2", 1, 1)],
-                8,
-                vec!["large"],
-            ),
-            (
-                "vCPUs: with one of the small ones",
-                10,
-                99,
-                vec![("large", 8, 1), ("s1", 1, 1), ("s2", 1, 1)],
-                9,
-                vec!["s2", "large"],
-            ),
-            (
-                "places: the large one is enough",
-                99,
-                5,
-                vec![("large", 1, 3), ("s1", 1, 1), ("s2", 1, 1)],
-                3,
-                vec!["large"],
-            ),
-            (
-                "places: with one of the small ones",
-                99,
-                5,
-                vec![("large", 1, 3), ("s1", 1, 1), ("s2", 1, 1)],
-                4,
-                vec!["s2", "large"],
-            ),
-            (
-                "places, and the last are enough",
-                99,
-                5,
-                vec![("large", 1, 3), ("s1", 1, 1), ("s2", 1, 1)],
-                2,
-                vec!["s2", "s1"],
-            ),
-            (
-                "the one for vCPUs, the other for places",
-                9,
-                5,
-                vec![("wide", 1, 4), ("large", 8, 1)],
-                5,
-                vec!["large", "wide"],
-            ),
+            ("vCPUs: the large one is enough", 10, 99, large, 8, &["large"][..]),
+            ("vCPUs: with one of the small ones", 10, 99, large, 9, &["s2", "large"]),
+            ("places: the wide one is enough", 99, 5, wide, 3, &["wide"]),
+            ("places: with one of the small ones", 99, 5, wide, 4, &["s2", "wide"]),
+            ("places, and the last are enough", 99, 5, wide, 2, &["s2", "s1"]),
+            ("the one for vCPUs, the other for places", 9, 5, both, 5, &["large", "wide"]),
         ] {
-            let decisions = high(crowd(max, window, &pods), nodes).schedule();
+            let decisions = high(crowd(max, window, pods), nodes).schedule();
             assert_eq!(decisions.withdraw, want, "{why}");
         }
     }

@@ -64,15 +64,21 @@ impl Type {
         };
         let (fits, what) = match self {
             Self::Text => (true, ""),
-            Self::Flag => {
-                let words = ["true", "on", "yes", "false", "off", "no"];
-                (words.iter().any(|word| text.eq_ignore_ascii_case(word)), "neither true nor false")
-            }
+            Self::Flag => (flag(text).is_some(), "neither true nor false"),
             Self::Number => (number(text), "no whole number"),
             Self::Size => (with_unit(&["", "k", "kb", "m", "mb", "g", "gb"]), "no size such as 10M"),
             Self::Time => (with_unit(&["", "s", "m", "h", "d"]), "no time such as 10s"),
         };
         if fits { Ok(()) } else { Err(format!("{text:?} is {what}")) }
+    }
+}
+
+/// Yes or no, in the spellings that Fluent Bit knows; nothing if it is neither.
+pub fn flag(text: &str) -> Option<bool> {
+    let is_one_of = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match (is_one_of(["true", "on", "yes"]), is_one_of(["false", "off", "no"])) {
+        (false, false) => None,
+        (yes, _) => Some(yes),
     }
 }
 
