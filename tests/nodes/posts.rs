@@ -154,15 +154,16 @@ impl Logged {
             ensure!(ended["status"] == "SUCCEEDED" && container["exitCode"] == 0, "{ended:#}");
             let stream = container["logStreamName"].as_str().unwrap_or_default();
             ensure!(stream.starts_with(&format!("{definition}/default/")), "{ended:#}");
-            let jobs =
-                Api::<BatchJob>::namespaced(client.clone(), namespace).list(&Default::default()).await?;
-            let has_id =
-                |job: &&BatchJob| job.status.as_ref().is_some_and(|s| s.record.job_id.as_ref() == Some(id));
-            let job = jobs.items.iter().find(has_id).context("kubectl shows it")?;
-            ensure!(
-                condition(job, "LogsRouted").is_some(),
-                "it is not told what becomes of its logs: {job:?}"
-            );
+            let jobs = Api::<BatchJob>::namespaced(client.clone(), namespace);
+            answer(&format!("{definition} to tell what becomes of its logs"), PATIENCE, || async {
+                let jobs = jobs.list(&Default::default()).await?.items;
+                let has_id = |job: &&BatchJob| {
+                    job.status.as_ref().is_some_and(|s| s.record.job_id.as_ref() == Some(id))
+                };
+                let job = jobs.iter().find(has_id).context("kubectl shows it")?;
+                Ok(condition(job, "LogsRouted"))
+            })
+            .await?;
         }
         let Some(sink) = &self.sink else { return Ok(()) };
         let wanted = format!("AWS_BATCH_JOB_ID={}", self.splunk);
