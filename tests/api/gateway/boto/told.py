@@ -28,7 +28,7 @@ for queue in ("still", "shared"):
     pages = batch.get_paginator("list_jobs").paginate(jobQueue=queue, jobStatus="ALL", PaginationConfig={"PageSize": 2})
     ids = [one["jobId"] for page in pages for one in page["jobSummaryList"]]
     for job in batch.describe_jobs(jobs=ids + [f"{job}#0" for job in ids] + [f"{job}:0" for job in ids])["jobs"]:
-        batch.list_tags_for_resource(resourceArn=job["jobArn"].split("#")[0].split(":0")[0])
+        batch.list_tags_for_resource(resourceArn=re.sub("[:#]0$", "", job["jobArn"]))
     batch.get_job_queue_snapshot(jobQueue=queue)
 for whole in ({"arrayJobId": RUNS["array"]}, {"multiNodeJobId": RUNS["gang"]}):
     assert batch.list_jobs(jobStatus="ALL", **whole)["jobSummaryList"], whole
