@@ -269,6 +269,41 @@ async fn a_namespace_that_hangs_holds_up_no_other_and_can_be_finished() {
     operator.stop().await;
 }
 
+/// As two releases of the chart are: each has its Lease in a namespace of its own. The second may do everything, so that
+/// nothing but its own restraint keeps it out of the first one's namespace.
+#[tokio::test]
+async fn two_operators_side_by_side_leave_each_other_alone() {
+    let _alone = operator::exclusive().await;
+    let first = World::without_operator("some-first").await;
+    let second = World::without_operator("some-second").await;
+    let mark = audit::mark().expect("an audit log");
+    let of_first = start(&first, &[&first.namespace], false).await;
+    Servant::Operator.installed_in(&second.user, &second.namespace).await;
+    let told = ["--namespace", &second.namespace, "--watch-namespace", &second.namespace];
+    let of_second = Operator::start_at(&Servant::Operator.kubeconfig(), operator::NAME, "60", &told);
+    of_second.leads().await;
+    of_first.leads().await;
+    tokio::join!(runs_a_job(&first), runs_a_job(&second));
+
+    let orphan = first.submit("orphan", job(json!({}))).await;
+    orphan.pod(1).await;
+    of_first.kill();
+    assert_eq!(second.submit("alone", job(json!({}))).await.run(0).await.phase(), Phase::Succeeded);
+    let of_first = start(&first, &[&first.namespace], false).await;
+    assert_eq!(orphan.run(0).await.phase(), Phase::Succeeded);
+
+    for (world, user) in [(&first, "operator-limited"), (&second, "operator")] {
+        world.settle().await;
+        let mut users: Vec<String> =
+            wrote(&mark, &world.namespace).into_iter().map(|write| write.user).collect();
+        users.dedup();
+        assert_eq!(users, [user], "in namespace {}", world.namespace);
+    }
+    assert_eq!(refused(&mark, Servant::Operator), [""; 0]);
+    of_first.stop().await;
+    of_second.stop().await;
+}
+
 #[tokio::test]
 async fn a_gateway_of_one_namespace_refuses_callers_of_others_and_says_why() {
     let served = World::with_queue("some-door").await;

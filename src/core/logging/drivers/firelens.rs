@@ -120,20 +120,23 @@ fn output(configuration: &Configuration) -> Option<&'static str> {
     outputs().find(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// The properties of the output that is named, as options.
-pub(super) fn entries(configuration: &Configuration) -> Vec<Entry> {
-    let Some(output) = output(configuration) else { return Vec::new() };
+/// The properties of an output, and what becomes of each.
+fn properties(output: &'static str) -> impl Iterator<Item = Entry> {
     let own = facts::all_properties(Kind::Output, output).unwrap_or_default();
-    own.into_keys().map(|name| (name, rule(output, name))).collect()
+    own.into_keys().map(move |name| (name, rule(output, name)))
 }
 
-/// All outputs and their properties, with what becomes of each; for the docs and tests.
-#[cfg(test)]
-fn everything() -> impl Iterator<Item = (&'static str, &'static str, Rule)> {
-    outputs().flat_map(|output| {
-        let own = facts::all_properties(Kind::Output, output).unwrap_or_default();
-        own.into_keys().map(move |name| (output, name, rule(output, name)))
-    })
+/// The properties of the output that is named, as options.
+///
+/// Where none is, `Name` is what is wrong: then a property of any output is taken, and not refused along with it.
+pub(super) fn entries(configuration: &Configuration) -> Vec<Entry> {
+    match output(configuration) {
+        Some(output) => properties(output).collect(),
+        None => outputs()
+            .flat_map(properties)
+            .filter(|(_, rule)| matches!(rule, Rule::Honoured | Rule::Secret))
+            .collect(),
+    }
 }
 
 pub(super) fn read(options: &mut Options<'_>, configuration: &Configuration) -> Option<Firelens> {
@@ -196,7 +199,7 @@ mod tests {
     fn what_the_rules_come_to() {
         let named = |wanted: fn(&Rule) -> bool| {
             let mut names: Vec<&str> =
-                everything().filter(|(_, _, rule)| wanted(rule)).map(|(_, name, _)| name).collect();
+                outputs().flat_map(properties).filter(|(_, rule)| wanted(rule)).map(|(name, _)| name).collect();
             names.sort_unstable();
             names.dedup();
             names

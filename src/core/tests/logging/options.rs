@@ -344,8 +344,7 @@ fn what_a_driver_needs_is_asked_for() {
                 Err(refusals) => {
                     let named = refusals.iter().any(|one| one.member == format!("options.{left_out}"));
                     assert!(
-                        named && refusals.iter().any(|one| one.why.contains("required"))
-                            || driver == Awsfirelens,
+                        named && refusals.iter().any(|one| one.why.contains("required")),
                         "{refusals:?}"
                     );
                 }

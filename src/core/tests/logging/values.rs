@@ -95,6 +95,19 @@ fn a_value_that_others_take_is_refused_with_the_reason() {
 }
 
 #[test]
+fn an_output_that_is_none_is_refused_and_its_properties_are_not() {
+    for name in [&[("Name", "cloudwatch")][..], &[]] {
+        for (property, alone) in [("region", true), ("log_group_name", true), ("host", true), ("hots", false)] {
+            let options: Vec<_> = name.iter().copied().chain([(property, "x")]).collect();
+            let refusals = read(Awsfirelens, &options).expect_err(property);
+            let told: Vec<&str> = refusals.iter().map(|one| one.member.as_str()).collect();
+            assert!(told.contains(&"options.Name"), "{options:?}: {refusals:?}");
+            assert_eq!(told.len() == 1, alone, "{options:?}: {refusals:?}");
+        }
+    }
+}
+
+#[test]
 fn what_holds_where_nothing_is_said() {
     for (driver, parts) in [
         (Fluentd, &["port: 24224", "tls: false", "require_ack_response: false"][..]),
