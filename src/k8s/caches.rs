@@ -26,7 +26,7 @@ use super::logging::Made;
 use super::marks::Marks;
 use super::meta;
 use super::own_writes::OwnWrites;
-use super::pods::PodIndex;
+use super::pods::{Homes, PodIndex};
 use super::scope::Reach;
 use super::watch::{Change, Feed};
 use crate::crd::{
@@ -39,7 +39,7 @@ use crate::crd::{
 pub struct Caches {
     jobs: Store<BatchJob>,
     own: Arc<OwnWrites<BatchJob>>,
-    by_uid: Arc<RwLock<HashMap<String, ObjectRef<BatchJob>>>>,
+    by_uid: Homes,
     /// Uids of the jobs that state an id of their own, by that id.
     by_id: Arc<RwLock<HashMap<String, BTreeSet<String>>>>,
     /// The jobs, by uid, about which or whose pods something changed; for the dispatcher, who takes them.
@@ -127,17 +127,17 @@ pub fn prepare(client: &Client, reach: &Reach) -> (Caches, Feeds) {
         wants_node_pools: Sender::new(false),
         wants_node_classes: Sender::new(false),
     };
-    let changed = Marks::default();
+    let (changed, by_uid) = (Marks::default(), Homes::default());
     let caches = Caches {
         jobs: feeds.jobs.store(),
         own: Arc::default(),
-        by_uid: Arc::default(),
+        by_uid: by_uid.clone(),
         by_id: Arc::default(),
         arrays: Arrays::default(),
         dependents: Dependents::default(),
         gangs: Gangs::default(),
         logging: Made::default(),
-        pods: PodIndex::marking(changed.clone()),
+        pods: PodIndex::marking(changed.clone(), by_uid),
         changed,
         nodes: feeds.nodes.store(),
         namespaces: feeds.namespaces.store(),

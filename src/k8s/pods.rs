@@ -15,6 +15,7 @@ use batchyard_core::name;
 use batchyard_core::queue::Resources;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec};
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use roaring::RoaringBitmap;
 
 use super::marks::Marks;
@@ -22,11 +23,13 @@ use super::own_writes::version;
 use super::placeholder::is_placeholder;
 use super::watch::Change;
 use super::{meta, observe, sessions, tokens};
+use crate::crd::BatchJob;
 
 /// A shared, always current index of pods.
 #[derive(Clone, Debug, Default)]
 pub struct PodIndex {
     inner: Arc<RwLock<Inner>>,
+    homes: Homes,
     /// The jobs whose pods changed.
     changed: Marks,
     /// The children of arrays whose pods changed, by job, until the job's controller takes them.
@@ -70,6 +73,9 @@ pub struct Taken {
     pub holders: Vec<Arc<AttemptPod>>,
 }
 
+/// The jobs that are known, by uid, and with them their namespaces.
+pub type Homes = Arc<RwLock<HashMap<String, ObjectRef<BatchJob>>>>;
+
 /// Amounts of resources by name.
 pub type Others = BTreeMap<String, i64>;
 
@@ -109,9 +115,9 @@ impl AttemptPod {
 }
 
 impl PodIndex {
-    /// An empty index that marks the jobs whose pods change.
-    pub fn marking(changed: Marks) -> Self {
-        Self { changed, ..Self::default() }
+    /// An empty index that marks the jobs whose pods change, and believes no pod outside of its job's namespace.
+    pub fn marking(changed: Marks, homes: Homes) -> Self {
+        Self { changed, homes, ..Self::default() }
     }
 
     /// Takes one change. Returns the uid of the job whose pod it is.
@@ -170,26 +176,40 @@ impl PodIndex {
 
     /// The pods that a job owns: those of a child of an array one after another.
     pub fn of_job(&self, job_uid: &str) -> Vec<Arc<AttemptPod>> {
-        self.read().by_job.get(job_uid).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
+        let (inner, is_at_home) = (self.read(), self.home(job_uid));
+        let Some(pods) = inner.by_job.get(job_uid) else { return Vec::new() };
+        pods.values().filter(|pod| is_at_home(pod)).cloned().collect()
+    }
+
+    /// Tells the pods in a job's namespace from others, which name it as their owner and do not belong to it: owners
+    /// own nothing in another namespace (<https://kubernetes.io/docs/concepts/overview/working-with-objects/owners-dependents/>).
+    /// Of a job that is not known any more all count.
+    fn home(&self, job_uid: &str) -> impl Fn(&AttemptPod) -> bool + use<> {
+        let homes = self.homes.read().unwrap_or_else(PoisonError::into_inner);
+        let home = homes.get(job_uid).map(|job| job.namespace.clone());
+        move |pod| home.as_ref().is_none_or(|home| *home == pod.pod.metadata.namespace)
     }
 
     /// The pods of a job, or of the child or node of it that the key names ([`name::part`]).
     pub fn of_part(&self, key: &str) -> Vec<Arc<AttemptPod>> {
         let (uid, index) = name::whole(key);
-        let inner = self.read();
+        let (inner, is_at_home) = (self.read(), self.home(uid));
         let Some(pods) = inner.by_job.get(uid) else { return Vec::new() };
-        let from = pods.range((index, String::new())..);
-        from.take_while(|((found, _), _)| *found == index).map(|(_, pod)| pod.clone()).collect()
+        let pods = pods.range((index, String::new())..).take_while(|((found, _), _)| *found == index);
+        pods.map(|(_, pod)| pod).filter(|pod| is_at_home(pod)).cloned().collect()
     }
 
     /// True while a pod of the job takes room.
     pub fn has_work(&self, job_uid: &str) -> bool {
-        self.read().by_job.get(job_uid).is_some_and(|pods| pods.values().any(|pod| !pod.finished))
+        let is_at_home = self.home(job_uid);
+        let works = |pods: &JobPods| pods.values().any(|pod| !pod.finished && is_at_home(pod));
+        self.read().by_job.get(job_uid).is_some_and(works)
     }
 
     /// How many pods of the job take room.
     pub fn count_work(&self, job_uid: &str) -> usize {
-        let working = |pods: &JobPods| pods.values().filter(|pod| !pod.finished).count();
+        let is_at_home = self.home(job_uid);
+        let working = |pods: &JobPods| pods.values().filter(|pod| !pod.finished && is_at_home(pod)).count();
         self.read().by_job.get(job_uid).map_or(0, working)
     }
 

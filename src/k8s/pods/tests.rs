@@ -34,6 +34,28 @@ fn counts_the_room_that_pods_take() {
     assert!(index.taken().by_node.is_empty(), "an empty node is forgotten");
 }
 
+/// A tenant may write any uid there is into an owner reference of a pod.
+#[test]
+fn a_pod_of_another_namespace_belongs_to_no_job_that_is_known() {
+    let homes = Homes::default();
+    let index = PodIndex::marking(Marks::default(), homes.clone());
+    let (key, is_there) = (name::part("job", None), |index: &PodIndex, key: &str| {
+        [
+            index.of_job("job").len(),
+            index.of_part(key).len(),
+            index.count_work("job"),
+            index.has_work("job").into(),
+        ]
+    });
+    index.take(&Change::Applied(pod("a", Some("job"), "n1", "1", "Running")));
+    for (home, is_believed) in [(None, true), (Some("ns"), true), (Some("other"), false)] {
+        let job = home.map(|home| ("job".to_owned(), ObjectRef::new("job").within(home)));
+        *homes.write().expect("a lock") = job.into_iter().collect();
+        assert_eq!(is_there(&index, &key), [usize::from(is_believed); 4], "{home:?}");
+    }
+    assert_eq!(index.owners(), ["job"], "what is to be cleared away is found all the same");
+}
+
 #[test]
 fn of_probes_only_that_of_a_log_sidecar_is_kept() {
     for (job, want) in [(Some("job"), vec!["batchyard-log"]), (None, vec![])] {

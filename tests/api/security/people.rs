@@ -272,6 +272,17 @@ impl Person {
         self.api(kind).create(&PostParams::default(), &typed(kind, &object)).await
     }
 
+    /// Makes an object by server-side apply.
+    pub(super) async fn applies(
+        &self,
+        kind: &str,
+        name: &str,
+        object: Value,
+    ) -> Result<DynamicObject, Error> {
+        let params = PatchParams::apply("test");
+        self.api(kind).patch(name, &params, &Patch::Apply(typed(kind, &object))).await
+    }
+
     /// Changes an object.
     pub(super) async fn patches(&self, kind: &str, name: &str, patch: Value) -> Result<DynamicObject, Error> {
         self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await

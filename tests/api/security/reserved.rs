@@ -169,13 +169,66 @@ async fn a_finalizer_comes_off_and_a_pod_goes_whoever_asks() {
     let pods = attempt(&world).await;
     let ann = editor(&world).await;
     ann.deletes("Pod", "p").await.expect("it may be deleted");
-    // While it goes nothing is in the way, not even what stands beside the finalizer.
-    let free = json!({"metadata": {"finalizers": null, "annotations": {"batchyard.io/job": null}}});
-    ann.patches("Pod", "p", free).await.expect("a finalizer may be taken off");
+    let free = json!({"metadata": {"finalizers": null}});
+    ann.patches("Pod", "p", free.clone()).await.expect("a finalizer may be taken off");
     crate::support::wait::gone(&pods, "p").await;
     attempt(&world).await;
-    let free = json!({"metadata": {"finalizers": null}});
     ann.patches("Pod", "p", free).await.expect("also of what is not being deleted");
+}
+
+/// A pod that is being deleted may go on for as long as somebody wants, and counts.
+#[tokio::test]
+async fn no_pod_becomes_an_attempt_or_another_while_it_is_being_deleted() {
+    let _alone = operator::exclusive().await;
+    let world = tenancy("sec-leaving").await;
+    attempt(&world).await;
+    let ann = editor(&world).await;
+    let mut plain = of("Pod", json!({"finalizers": ["example.org/hold"]}));
+    plain["metadata"]["name"] = json!("plain");
+    ann.creates("Pod", plain).await.expect("everybody's pod");
+    let owner = json!([{"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob", "name": "b",
+        "uid": "6f8d1c7e-0000-4000-8000-000000000000", "controller": true}]);
+    for name in ["p", "plain"] {
+        ann.deletes("Pod", name).await.expect("it may be deleted");
+        for (change, place) in [
+            (json!({"metadata": {"ownerReferences": &owner}}), "metadata.ownerReferences"),
+            (json!({"metadata": {"annotations": {"batchyard.io/attempt": "7"}}}), "metadata.annotations"),
+            (
+                json!({"metadata": {"annotations": {"batchyard.io/vcpus-milli": "10000000"}}}),
+                "metadata.annotations",
+            ),
+            (json!({"metadata": {"labels": {"batchyard.io/job-name": "b"}}}), "metadata.labels"),
+        ] {
+            refused(ann.patches("Pod", name, change).await, "reserved", &[place]);
+        }
+    }
+    let forgotten = json!({"metadata": {"annotations": {"batchyard.io/job": null}, "finalizers": null}});
+    refused(ann.patches("Pod", "p", forgotten).await, "reserved", &["metadata.annotations"]);
+    for name in ["p", "plain"] {
+        let free = json!({"metadata": {"finalizers": null}});
+        ann.patches("Pod", name, free).await.expect("a finalizer may be taken off");
+    }
+}
+
+/// The API server takes such an object from whoever applies it, and it is not being deleted.
+#[tokio::test]
+async fn no_new_object_gets_past_by_saying_that_it_is_being_deleted() {
+    let _alone = operator::exclusive().await;
+    let world = tenancy("sec-born-leaving").await;
+    let leaves = json!({"name": "p", "deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30,
+        "finalizers": ["example.org/hold"]});
+    let ann = editor(&world).await;
+    let mut pod = of("Pod", leaves.clone());
+    pod["metadata"]["annotations"] = json!({"batchyard.io/vcpus-milli": "10000000"});
+    refused(ann.applies("Pod", "p", pod).await, "reserved", &["metadata.annotations"]);
+    let rights = json!([{"apiGroups": ["batchyard.io"], "resources": ["batchjobs", "jobdefinitions"],
+        "verbs": ["create", "patch"]}]);
+    let eve = person(&world, "eve", &[], rights).await;
+    let job = of("BatchJob", leaves.clone());
+    refused(eve.applies("BatchJob", "p", job).await, "jobs", &["spec.jobQueue"]);
+    let mut definition = of("JobDefinition", leaves);
+    definition["spec"]["containerProperties"]["privileged"] = json!(true);
+    refused(eve.applies("JobDefinition", "p", definition).await, "jobdefinitions", &["privileged: true"]);
 }
 
 #[tokio::test]

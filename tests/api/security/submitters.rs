@@ -63,6 +63,13 @@ async fn who_submits_a_job_and_who_moves_it_is_written_down() {
         let both = (says(&world, SUBMITTER).await, says(&world, MOVED_BY).await);
         assert_eq!(both, (Some(ann.written()), Some(mover.written())));
     }
+    // Who replaces a job says nothing of who moved it before, and is who moves it now.
+    let mut there = bob.api("BatchJob").get("a").await.expect("one may read it");
+    there.metadata.annotations = None;
+    there.data["spec"]["jobQueue"] = json!("night");
+    bob.api("BatchJob").replace("a", &PostParams::default(), &there).await.expect("what is granted works");
+    let both = (says(&world, SUBMITTER).await, says(&world, MOVED_BY).await);
+    assert_eq!(both, (Some(ann.written()), Some(bob.written())));
 }
 
 #[tokio::test]
