@@ -275,13 +275,20 @@ pub fn api_refuses(why: &str) -> Wait {
 }
 
 /// RUNNABLE: who submitted the job, or moved it, may not any more what the admission asked of them then.
-pub fn right_missing(user: &str, namespace: &str, verb: &str, resource: &str, name: &str) -> Wait {
+pub fn right_missing(
+    user: &str,
+    namespace: &str,
+    verb: &str,
+    group: &str,
+    resource: &str,
+    name: &str,
+) -> Wait {
     wait(
         Kind::Right,
         shorten(
             &format!(
                 "Waiting for a right: user {user:?} needs a role in namespace {namespace:?} with verb {verb:?}, apiGroup \
-                 \"batchyard.io\", resource {resource:?}, resourceName {name:?}"
+                 {group:?}, resource {resource:?}, resourceName {name:?}"
             ),
             STATUS_REASON_LIMIT,
         ),

@@ -38,13 +38,15 @@ pub struct Person {
     pub extra: std::collections::BTreeMap<String, Vec<String>>,
 }
 
-/// A right to something of Batchyard's group.
+/// A right to an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Right {
     /// Where.
     pub namespace: String,
     /// To do what.
     pub verb: &'static str,
+    /// Of which group the kind is.
+    pub group: &'static str,
     /// With which kind of object.
     pub resource: &'static str,
     /// With which of them.
@@ -52,12 +54,9 @@ pub struct Right {
 }
 
 impl Right {
-    /// The group of the resource.
-    pub const GROUP: &'static str = "batchyard.io";
-
     fn attributes(&self) -> ResourceAttributes {
         ResourceAttributes {
-            group: Some(Self::GROUP.to_owned()),
+            group: Some(self.group.to_owned()),
             resource: Some(self.resource.to_owned()),
             verb: Some(self.verb.to_owned()),
             namespace: Some(self.namespace.clone()),
@@ -193,7 +192,8 @@ mod tests {
     use super::*;
 
     fn right(name: &str) -> Right {
-        Right { namespace: "team".into(), verb: "submit", resource: "jobqueues", name: name.into() }
+        let (group, resource) = ("batchyard.io", "jobqueues");
+        Right { namespace: "team".into(), verb: "submit", group, resource, name: name.into() }
     }
 
     fn ann(groups: &[&str]) -> Person {

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Person, Right};
 use super::meta;
-use crate::crd::BatchJob;
+use crate::crd::rights::Asked;
+use crate::crd::{BatchJob, JobDefinitionSpec, convert};
+
+const OURS: &str = "batchyard.io";
 
 /// As it is written: what a user has besides, such as the id of a token, is of one request only, and not for everybody to read.
 #[derive(Serialize, Deserialize)]
@@ -26,8 +29,8 @@ pub fn annotation(person: &Person) -> (String, String) {
 }
 
 /// The rights that a job needs to be placed, each with who needs it: who moved it, or else who submitted it, `submit` on its
-/// queue, and who submitted it `use` of its definition. Names are those that the job writes, read as the policy of jobs reads
-/// them. A job that says nothing of anybody needs none.
+/// queue, and who submitted it `use` of its definition, or what its own asks for. Names are those that the job writes, read as
+/// the policy of jobs reads them. A job that says nothing of anybody needs none.
 ///
 /// # Errors
 /// The annotation that cannot be read, and why.
@@ -36,19 +39,29 @@ pub fn rights(job: &BatchJob) -> Result<Vec<(Person, Right)>, (&'static str, Str
     let submitter = person(annotations, meta::SUBMITTER)?;
     let mover = person(annotations, meta::MOVED_BY)?;
     let namespace = job.namespace().unwrap_or_default();
-    let right = |verb, resource, name: &str| Right {
+    let right = |verb, group, resource, name: &str| Right {
         namespace: namespace.clone(),
         verb,
+        group,
         resource,
         name: name.to_owned(),
     };
-    let queue = right("submit", "jobqueues", name::resource(&job.spec.job_queue));
+    let queue = right("submit", OURS, "jobqueues", name::resource(&job.spec.job_queue));
+    let submits = mover.or_else(|| submitter.clone()).map(|person| (person, queue));
+    let mut rights: Vec<_> = submits.into_iter().collect();
+    let Some(submitter) = submitter else { return Ok(rights) };
     let definition = job.spec.job_definition.as_deref().map(name::resource);
     let definition = definition.and_then(|definition| definition.split(':').next());
     let definition = definition.filter(|name| !name.is_empty());
-    let definition = definition.map(|name| right("use", "jobdefinitions", name));
-    let submits = mover.or_else(|| submitter.clone()).map(|person| (person, queue));
-    Ok(submits.into_iter().chain(submitter.zip(definition)).collect())
+    let mut needs = |right| rights.push((submitter.clone(), right));
+    definition.into_iter().for_each(|name| needs(right("use", OURS, "jobdefinitions", name)));
+    if let Some(inline) = convert::inline_definition(&job.spec) {
+        let asked = Asked::by(&JobDefinitionSpec { parameters: job.spec.parameters.clone(), ..inline });
+        asked.accounts.iter().for_each(|name| needs(right("use", "", "serviceaccounts", name)));
+        asked.log_groups.iter().for_each(|name| needs(right("use", OURS, "loggroups", name)));
+        asked.privileges.iter().for_each(|name| needs(right("privilege", OURS, "containers", name)));
+    }
+    Ok(rights)
 }
 
 fn person(
@@ -96,6 +109,28 @@ mod tests {
             let job = job(json!({"batchyard.io/moved-by": wrong}), json!({"jobQueue": "q"}));
             assert_eq!(rights(&job).expect_err(wrong).0, meta::MOVED_BY);
         }
+    }
+
+    /// Its author is who submitted it, as the author of a definition is asked when it is written.
+    #[test]
+    fn what_a_job_without_a_definition_asks_for_is_asked_again() {
+        let (ann, bob) = (r#"{"user":"ann","groups":[]}"#, r#"{"user":"bob","groups":[]}"#);
+        let signed = json!({"batchyard.io/submitter": ann, "batchyard.io/moved-by": bob});
+        let container = json!({"image": "busybox", "privileged": true, "jobRoleArn": "role",
+            "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/aws/g"}}});
+        let inline = json!({"jobQueue": "q", "containerProperties": container});
+        let all = [
+            "bob submit jobqueues q",
+            "ann use serviceaccounts role",
+            "ann use loggroups /aws/g",
+            "ann privilege containers privileged",
+        ];
+        assert_eq!(asked(&job(signed.clone(), inline.clone())), all);
+        assert_eq!(asked(&job(json!({}), inline)), [""; 0], "nobody is named");
+        let options =
+            json!({"jobQueue": "q", "parameters": {"command": "docker run --network=host busybox"}});
+        let all = ["bob submit jobqueues q", "ann privilege containers host-network"];
+        assert_eq!(asked(&job(signed, options)), all);
     }
 
     #[test]

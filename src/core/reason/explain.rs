@@ -497,7 +497,7 @@ mod tests {
             waits::namespace_not_allowed("e", "n"),
             waits::name_taken("p"),
             waits::api_refuses("x"),
-            waits::right_missing("u", "n", "submit", "jobqueues", "q"),
+            waits::right_missing("u", "n", "submit", "batchyard.io", "jobqueues", "q"),
             waits::submitter_unreadable("a", "x"),
             waits::runner_refused("a", "n", "r", "x"),
             waits::environment_closed("e"),
