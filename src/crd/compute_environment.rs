@@ -505,6 +505,16 @@ pub struct AllowedNamespaces {
     pub weight: Option<i32>,
 }
 
+impl AllowedNamespaces {
+    /// One namespace, which may use all of the environment. Each has its name as a label
+    /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>).
+    pub fn only(namespace: &str) -> Self {
+        let name = ("kubernetes.io/metadata.name".to_owned(), namespace.to_owned());
+        let selector = LabelSelector { match_labels: Some([name].into()), ..LabelSelector::default() };
+        Self { selector: Some(selector), maxv_cpus: None, max_priority: None, weight: None }
+    }
+}
+
 /// What is known of the environment. Written by the operator only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::names::{self, members, text};
 use super::page::Wanted;
 use crate::crd::aws::{self, COMPUTE_ENVIRONMENT as CREATE, common};
+use crate::crd::compute_environment::AllowedNamespaces;
 use crate::crd::shared::{ResourceStatus, State};
 use crate::crd::{ComputeEnvironment, ComputeEnvironmentSpec};
 use crate::k8s::read::read;
@@ -42,6 +43,7 @@ pub(super) async fn create_compute_environment(call: &Call, body: Value) -> Resu
     let mut spec: ComputeEnvironmentSpec = names::spec("ComputeEnvironment", CREATE, &body)?;
     call.may("create", RESOURCE, None).await?;
     spec.state = spec.state.or(Some(State::Enabled));
+    spec.allowed_namespaces = vec![AllowedNamespaces::only(call.namespace())];
     let name = aws::environment_object(call.namespace(), &aws_name);
     let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
     let object = ComputeEnvironment { metadata, spec, status: None };
