@@ -42,14 +42,7 @@ app.kubernetes.io/component: notifier
 {{- end -}}
 
 {{- define "batchyard.notifierLabels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "batchyard.notifierSelectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: batchyard
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{ include "batchyard.labels" . | replace "app.kubernetes.io/component: operator" "app.kubernetes.io/component: notifier" }}
 {{- end -}}
 
 {{/* The gateway's, which no selector of the operator may find. */}}
@@ -134,4 +127,26 @@ subjects:
   - kind: ServiceAccount
     name: {{ .account }}
     namespace: {{ .root.Release.Namespace }}
+{{- end -}}
+
+{{/* Where the pods of all programs go. */}}
+{{- define "batchyard.placement" -}}
+{{- range $member := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" }}
+{{- with index $.Values $member }}
+{{ $member }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The programs that run, each with its name and how often it runs. */}}
+{{- define "batchyard.programs" -}}
+{{- $name := include "batchyard.fullname" . -}}
+- {component: operator, name: {{ $name }}, replicas: {{ .Values.replicas | int }}}
+{{- if .Values.gateway.enabled }}
+- {component: gateway, name: {{ $name }}-gateway, replicas: {{ .Values.gateway.replicas | int }}}
+{{- end }}
+{{- if .Values.notifier.enabled }}
+- {component: notifier, name: {{ $name }}-notifier, replicas: {{ .Values.notifier.replicas | int }}}
+{{- end }}
 {{- end -}}
