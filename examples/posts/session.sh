@@ -8,7 +8,7 @@ instead() { echo "# $1"; }
 
 # Steps 1 to 3.
 instead "aws secretsmanager create-secret Run_DCV_in_Batch: kubectl create secret generic run-dcv-in-batch-72f907 --from-literal=user001=..."
-instead "aws secretsmanager create-secret DCV_Session_Ready_Notification, SNS topic: a NotificationRule with email or an http sink"
+instead "aws secretsmanager create-secret DCV_Session_Ready_Notification, SNS topic: a NotificationRule with sessionReady and smtp or http"
 instead "role dcv-ecs-batch-role: a ServiceAccount, annotated with the role's ARN on EKS"
 instead "security group dcv-sg: a NetworkPolicy, or the firewall of the nodes"
 instead "aws ecr create-repository, docker build, docker push: any registry that the nodes can pull from"
@@ -64,7 +64,7 @@ JOB=$(aws batch submit-job --job-name dcv --job-queue DCV-GPU-Queue --job-defini
 aws batch describe-jobs --jobs "$JOB" | jq '.jobs[0] | {jobName, status, statusReason, timeout}'
 
 # Step 4.5.
-instead "aws ec2 describe-instances: kubectl get batchjob shows the session's URL"
+instead "aws ec2 describe-instances: status.session.url of the BatchJob, if its definition has a session (docs/sessions.md)"
 
 # "Once you've finished", in the order in which AWS wants it.
 aws batch terminate-job --job-id "$JOB" --reason "finished"

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_together_are_the_list() {
+    fn n6_pages_together_are_the_list() {
         let all: Vec<String> = (0..25).map(|n| format!("{n:03}")).collect();
         let (mut wanted, mut seen) = (Wanted { max_results: Some(10), next_token: None }, Vec::new());
         loop {

@@ -463,7 +463,7 @@ async fn errors_come_as_the_sdks_types() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_makes_the_sdk_try_again_and_nothing_is_done_twice() {
+async fn n5_a_lost_answer_makes_the_sdk_try_again_and_nothing_is_done_twice() {
     let sdk = Sdk::of("door-sdk-tries").await;
     let relay = Relay::to(sdk.door.address).await;
     let batch = client(relay.address, &sdk.key);

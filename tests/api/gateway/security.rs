@@ -16,7 +16,7 @@ use crate::support::wait;
 const DESCRIBE: &str = "/v1/describejobs";
 
 #[tokio::test]
-async fn only_what_is_signed_rightly_is_let_in() {
+async fn n1_only_what_is_signed_rightly_is_let_in() {
     let world = World::without_operator("door-in").await;
     let (door, n) = (Door::open(&[]).await, world.namespace.as_str());
     let good = caller(&world.user, n, "caller", everything()).await;

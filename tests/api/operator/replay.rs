@@ -3,8 +3,8 @@
 //!
 //! kwok plays the kubelet: a Stage is made from each fixture and writes its status onto the pod of
 //! the job of the same name. What kwok cannot do the test does: it binds pods, deletes them, changes
-//! nodes, and reports on pods that have no node. Pods with a sidecar are left out, since no job can
-//! have one yet.
+//! nodes, and reports on pods that have no node. Pods with a sidecar are left out: the jobs of the
+//! replay have none.
 
 mod rows;
 
@@ -56,7 +56,7 @@ async fn f6_g2_g3_g6_every_row_of_the_termination_table_reads_the_same_to_the_op
     let wrong = stage.compare(&rows).await;
     operator.stop().await;
     println!(
-        "{} looks at fixtures replayed; {} left out: no job has a sidecar yet",
+        "{} looks at fixtures replayed; {} left out: their pods have a sidecar",
         rows.len(),
         left_out.len()
     );

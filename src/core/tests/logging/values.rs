@@ -97,7 +97,8 @@ fn a_value_that_others_take_is_refused_with_the_reason() {
 #[test]
 fn an_output_that_is_none_is_refused_and_its_properties_are_not() {
     for name in [&[("Name", "cloudwatch")][..], &[]] {
-        for (property, alone) in [("region", true), ("log_group_name", true), ("host", true), ("hots", false)] {
+        for (property, alone) in [("region", true), ("log_group_name", true), ("host", true), ("hots", false)]
+        {
             let options: Vec<_> = name.iter().copied().chain([(property, "x")]).collect();
             let refusals = read(Awsfirelens, &options).expect_err(property);
             let told: Vec<&str> = refusals.iter().map(|one| one.member.as_str()).collect();

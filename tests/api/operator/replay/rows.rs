@@ -88,7 +88,7 @@ impl Row {
         }
     }
 
-    /// No job has a sidecar yet, and roles are read from the pod's spec.
+    /// The replay's jobs have no log sidecar, and roles are read from the pod's spec.
     pub(super) fn can_be_a_job(&self) -> bool {
         let mut inits = self.fixture["spec"]["initContainers"].as_array().into_iter().flatten();
         !inits.any(|init| init["restartPolicy"] == "Always")
