@@ -336,6 +336,26 @@ impl Arena {
     /// Hears the observer, removes everything, and checks that nothing is left.
     pub(crate) async fn close(mut self) -> Report {
         let report = self.observer.take().expect("it watches until now").report();
+        self.clear().await;
+        report
+    }
+
+    /// The same, and no promise may be broken. Tells what there was, however the rest goes.
+    pub(crate) async fn close_in_peace(mut self) {
+        let (prefix, kills) = (self.prefix.clone(), self.supervisor.kills());
+        let faults = self.proxy.seen().iter().filter(|(_, fault)| *fault != Fault::None).count();
+        let Report { versions, jobs, attempts, pods, violations } =
+            self.observer.take().expect("it watches until now").report();
+        println!(
+            "{prefix}: {faults} faults, {kills} kills; the observer saw {versions} versions of {jobs} jobs with \
+             {attempts} attempts and {pods} pods, and {} violations",
+            violations.len()
+        );
+        assert!(violations.is_empty(), "promises were broken:\n{violations:#?}");
+        self.clear().await;
+    }
+
+    async fn clear(self) {
         self.proxy.plan_nothing();
         self.supervisor.revive();
         self.remove().await;
@@ -343,20 +363,6 @@ impl Arena {
         if let Some(operator) = operator {
             operator.stop().await;
         }
-        report
-    }
-
-    /// The same, and no promise may be broken. Tells what there was.
-    pub(crate) async fn close_in_peace(self) {
-        let (prefix, kills) = (self.prefix.clone(), self.supervisor.kills());
-        let faults = self.proxy.seen().iter().filter(|(_, fault)| *fault != Fault::None).count();
-        let Report { versions, jobs, attempts, pods, violations } = self.close().await;
-        println!(
-            "{prefix}: {faults} faults, {kills} kills; the observer saw {versions} versions of {jobs} jobs with \
-             {attempts} attempts and {pods} pods, and {} violations",
-            violations.len()
-        );
-        assert!(violations.is_empty(), "promises were broken:\n{violations:#?}");
     }
 
     async fn remove(&self) {
@@ -372,7 +378,11 @@ impl Arena {
                 let _ = environments.delete(&environment.name_any(), &DeleteParams::default()).await;
             }
         }
-        let left = wait::none(|| self.left()).await;
+        let (mut left, mut tries) = (self.left().await, 0);
+        // Kubernetes deletes the Events of a namespace before our objects: of 100,000 pods for minutes.
+        while !left.is_empty() && tries < 3 {
+            (left, tries) = (wait::none(|| self.left()).await, tries + 1);
+        }
         assert!(left.is_empty(), "left: {left:#?}\n{}", operator::last_words(&self.prefix));
         nodes::remove(&self.user, &self.prefix).await;
     }
