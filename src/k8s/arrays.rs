@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::crd::BatchJobRecord;
 
-/// The children of every array that is at work, cheap to clone.
+/// The children of every array that is at work, and how those of others ended, cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Arrays {
     known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
@@ -57,7 +57,14 @@ impl Arrays {
         all.insert(job_uid.to_owned(), Arc::new(known));
     }
 
-    /// The array has ended, is gone, or its records have to be read again.
+    /// The array has ended for good: how its children did stays, and what only a writer needs is let go.
+    pub fn settle(&self, job_uid: &str) {
+        let Some(known) = self.get(job_uid).filter(|known| known.newest.is_some()) else { return };
+        let (children, records) = (known.children.clone(), known.records);
+        self.publish(job_uid, Known { children, records, ..Known::default() });
+    }
+
+    /// The array is gone, or its records have to be read again.
     pub fn forget(&self, job_uid: &str) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(job_uid);
     }
@@ -65,5 +72,29 @@ impl Arrays {
     /// Keeps what is about objects that exist.
     pub fn retain(&self, exists: impl Fn(&str) -> bool) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_array_that_has_settled_only_how_its_children_ended_is_kept() {
+        let arrays = Arrays::default();
+        arrays.settle("unknown");
+        assert!(arrays.get("unknown").is_none());
+        let record = serde_json::json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJobRecord",
+            "metadata": {"name": "r"}, "spec": {"job": "array", "jobUid": "uid", "segment": 0}});
+        let mut children = Children::new((0..3).collect());
+        children.fail(&[1].into_iter().collect());
+        let newest = Some(Arc::new(serde_json::from_value(record).expect("a record")));
+        let looked_at = Some(Instant::now());
+        let known = Known { children: Arc::new(children), newest, looked_at, records: 2, ..Known::default() };
+        arrays.publish("uid", known);
+        arrays.settle("uid");
+        let kept = arrays.get("uid").expect("it is known");
+        assert!(kept.newest.is_none() && kept.looked_at.is_none());
+        assert_eq!((kept.children.failed().len(), kept.records), (1, 2));
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn look(job: &BatchJob, record: &Record, context: &Context) -> 
     let (namespace, notes) = (job.namespace().unwrap_or_default(), &record.depends_on);
     let mut others = BTreeMap::new();
     for reference in dependencies.iter().filter_map(|dependency| dependency.on.as_ref()) {
-        let known = cached(&namespace, reference, dependency::noted(notes, reference), context);
+        let known = cached(&namespace, reference, dependency::noted(notes, reference), context).await?;
         others.extend(known.map(|other| (reference.clone(), other)));
     }
     let patience = patience(job, context.clock.now());
@@ -54,16 +54,23 @@ fn patience(job: &BatchJob, now: Timestamp) -> Patience {
 }
 
 /// A job as the caches know it. One that went after it had ended is as it was then.
-fn cached(namespace: &str, reference: &Reference, noted: Option<&Noted>, context: &Context) -> Option<Other> {
+async fn cached(
+    namespace: &str,
+    reference: &Reference,
+    noted: Option<&Noted>,
+    context: &Context,
+) -> Result<Option<Other>, Error> {
     let found = context.caches.referred_job(namespace, reference);
     let is_it = |uid: Option<String>| noted.is_none_or(|noted| uid.as_ref() == Some(&noted.uid));
     if let Some(found) = found.filter(|job| is_it(job.uid())) {
-        return Some(other(&found, reference));
+        return other(&found, reference, context).await.map(Some);
     }
-    let noted = noted.filter(|_| !matches!(reference, Reference::Child { .. }))?;
-    let (id, name, uid) = (noted.job_id.clone(), noted.job.clone(), noted.uid.clone());
-    let end = context.caches.dependents.last_end(&uid)?;
-    Some(Other { id, name, uid, state: end.into() })
+    let is_whole = !matches!(reference, Reference::Child { .. });
+    Ok(noted.filter(|_| is_whole).and_then(|noted| {
+        let (id, name, uid) = (noted.job_id.clone(), noted.job.clone(), noted.uid.clone());
+        let end = context.caches.dependents.last_end(&uid)?;
+        Some(Other { id, name, uid, state: end.into() })
+    }))
 }
 
 /// A job as it is now. Of one that was never seen an id is found only once it stands in its status.
@@ -87,32 +94,39 @@ async fn live(
             found.items.into_iter().next()
         }
     };
-    Ok(found.map(|found| other(&found, reference)))
+    match found {
+        Some(found) => other(&found, reference, context).await.map(Some),
+        None => Ok(None),
+    }
 }
 
-fn other(job: &BatchJob, reference: &Reference) -> Other {
+async fn other(job: &BatchJob, reference: &Reference, context: &Context) -> Result<Other, Error> {
     let uid = job.uid().unwrap_or_default();
     let id = job.spec.job_id.clone().unwrap_or_else(|| uid.clone());
     let (id, state) = match reference {
         Reference::Name(_) | Reference::Id(_) => (id, State::from(phase(job))),
-        Reference::Child { index, .. } => (format!("{id}:{index}"), child(job, *index)),
+        Reference::Child { index, .. } => (format!("{id}:{index}"), child(job, *index, context).await?),
     };
-    Other { id, name: job.name_any(), uid, state }
+    Ok(Other { id, name: job.name_any(), uid, state })
 }
 
 fn phase(job: &BatchJob) -> Phase {
     job.status.as_ref().map(|status| status.record.phase()).unwrap_or_default()
 }
 
-/// How a child of an array stands. Here is the place to say more than the array's end tells.
-fn child(array: &BatchJob, index: u32) -> State {
+/// How a child of an array stands, by the records of its children: the lists in the array's status are cut short.
+async fn child(array: &BatchJob, index: u32, context: &Context) -> Result<State, Error> {
     let status = array.status.as_ref().and_then(|status| status.array_properties.as_ref());
     let size = array.spec.array_properties.as_ref().map(|stated| {
         let size = stated.size.or_else(|| status?.size);
         // Of a rerun it is known later.
         size.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX)
     });
-    let indexes = status.and_then(|status| status.indexes.clone()).unwrap_or_default();
-    let (succeeded, failed) = (indexes.succeeded.unwrap_or_default(), indexes.failed.unwrap_or_default());
-    dependency::child(size, index, phase(array), &succeeded, &failed)
+    let mut ended = None;
+    if super::array::is_at_work(array) {
+        let children = super::array::known(array, context).await?.children.clone();
+        ended = (children.succeeded().contains(index) || children.failed().contains(index))
+            .then(|| children.succeeded().contains(index));
+    }
+    Ok(dependency::child(size, index, ended, phase(array)))
 }

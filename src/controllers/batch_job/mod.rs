@@ -45,7 +45,9 @@ pub fn lane(job: &BatchJob) -> Lane {
 pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome {
     let job = context.caches.newest_job(cached);
     if is_settled(&job, &context) {
-        context.dispatch.forget(&job.uid().unwrap_or_default());
+        let uid = job.uid().unwrap_or_default();
+        context.dispatch.forget(&uid);
+        context.caches.arrays.settle(&uid);
         return Ok(Wake::OnChange);
     }
     if array::is_at_work(&job) {
@@ -62,12 +64,11 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
     }
     let decision = decide(now, &world.job, &world.readiness, &record, &world.seen, &world.tolerances);
     let mut next = status::next(&job, &world, &decision, context.settings.log_tail, now);
-    if let Some(array) = &job.spec.array_properties
-        && next.record.phase() > Phase::Submitted
-        && next.array_properties.is_none()
+    if let Some(array) = job.spec.array_properties.as_ref().filter(|_| next.record.phase() > Phase::Submitted)
     {
-        let (size, members) = array::prepare(&job, array, &context).await?;
-        next.array_properties = Some(Box::new(array::first_status(size, members, next.record.phase(), now)));
+        let told = next.array_properties.as_deref();
+        let told = array::status_before_work(&job, array, told, next.record.phase(), &context).await?;
+        next.array_properties = Some(Box::new(told));
     }
     if let Some(nodes) = world.gang.as_ref().filter(|_| next.record.phase() > Phase::Submitted) {
         next.node_properties = Some(Box::new(gang::first_status(nodes, next.record.phase())));

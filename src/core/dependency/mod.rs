@@ -348,35 +348,17 @@ pub fn why(status_reason: &str, notes: &[Noted]) -> String {
     }
 }
 
-/// How a child of an array stands for those that depend on it alone: as the array's end tells. `succeeded` and `failed`
-/// are the indexes in the array's status, such as `0-4,7`, cut short with … where they are many.
-pub fn child(size: Option<u32>, index: u32, array: Phase, succeeded: &str, failed: &str) -> State {
+/// How a child of an array stands for those that depend on it alone. `ended` says whether it succeeded, if it is known to have
+/// ended. One that is not, though its array has, never had a turn: it ended as the array did.
+pub fn child(size: Option<u32>, index: u32, ended: Option<bool>, array: Phase) -> State {
     if size.is_none_or(|size| index >= size) {
         return State::NoSuchChild;
     }
-    if !array.is_terminal() {
-        return State::Unfinished;
+    match ended {
+        Some(true) => State::Succeeded,
+        Some(false) => State::Failed,
+        None => array.into(),
     }
-    if contains(succeeded, index) || array == Phase::Succeeded && !contains(failed, index) {
-        return State::Succeeded;
-    }
-    // Who is in neither list that is whole is in the one that is not.
-    let cut = |list: &str| list.contains('…');
-    match !contains(failed, index) && cut(succeeded) && !cut(failed) {
-        true => State::Succeeded,
-        false => State::Failed,
-    }
-}
-
-/// True if a list of numbers and ranges has this one.
-fn contains(list: &str, index: u32) -> bool {
-    list.split(',').map(str::trim).any(|part| match part.split_once('-') {
-        Some((from, to)) => {
-            let ends = from.parse().ok().zip(to.parse::<u32>().ok());
-            ends.is_some_and(|(from, to): (u32, u32)| (from..=to).contains(&index))
-        }
-        None => part.parse() == Ok(index),
-    })
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ fn rerun(job: &BatchJob, array: &ArrayProperties, context: &Context) -> Option<R
 ///
 /// # Errors
 /// When the API server refuses or cannot be asked.
-pub(super) async fn prepare(
+async fn prepare(
     job: &BatchJob,
     array: &ArrayProperties,
     context: &Context,
@@ -124,9 +124,27 @@ pub(super) async fn prepare(
     }
 }
 
-/// What the status says of the children of an array that is about to be accepted, or that ended before it was.
-pub(super) fn first_status(size: u32, members: RoaringBitmap, phase: Phase, now: Timestamp) -> ArrayStatus {
-    status::of(None, size, 0, &status::all_in(members, phase), now)
+/// What the status says of the children of an array that is about to be accepted, waits then, or ended before its children
+/// had a turn.
+///
+/// # Errors
+/// When the API server refuses or cannot be asked.
+pub(super) async fn status_before_work(
+    job: &BatchJob,
+    array: &ArrayProperties,
+    told: Option<&ArrayStatus>,
+    phase: Phase,
+    context: &Context,
+) -> Result<ArrayStatus, Error> {
+    let (size, members) = match told {
+        Some(told) if !phase.is_terminal() => return Ok(told.clone()),
+        Some(told) => {
+            let size = told.size.and_then(|size| u32::try_from(size).ok());
+            (size.unwrap_or_default(), known(job, context).await?.children.members().clone())
+        }
+        None => prepare(job, array, context).await?,
+    };
+    Ok(status::of(told, size, 0, &status::all_in(members, phase), context.clock.now()))
 }
 
 /// Looks at all children of an array.
@@ -167,13 +185,13 @@ fn sooner(one: Wake, other: Wake) -> Wake {
 }
 
 /// What is known of an array's children: read once, and kept from then on.
-async fn known(job: &BatchJob, context: &Context) -> Result<Arc<Known>, Error> {
+pub(super) async fn known(job: &BatchJob, context: &Context) -> Result<Arc<Known>, Error> {
     let uid = job.uid().unwrap_or_default();
     if let Some(known) = context.caches.arrays.get(&uid) {
         return Ok(known);
     }
     let Records { children, newest, count } = records::load(job, context).await?;
-    let newest = newest.map(Arc::new);
+    let newest = newest.filter(|_| !super::is_settled(job, context)).map(Arc::new);
     let known = Known { children: Arc::new(children), newest, records: count, ..Known::default() };
     context.caches.arrays.publish(&uid, known.clone());
     Ok(Arc::new(known))
@@ -406,13 +424,18 @@ impl<'a> Work<'a> {
         record.depends_on.clone_from(&self.notes);
         let order = self.array.orders.iter().find(|order| order.indexes == *self.known.children.members());
         let intent = order.map(|order| Intent { kind: order.kind, reason: order.reason.clone(), at: now });
-        record.intent = record.intent.or(intent);
+        record.intent = stronger(record.intent, intent);
         let array = self.job.spec.array_properties.as_ref();
         let stated = array.and_then(|array| array.tolerated_failures.as_ref()).map(|stated| match stated {
             IntOrString::Int(number) => number.to_string(),
             IntOrString::String(text) => text.clone(),
         });
-        match self.known.children.outcome(status::tolerated(stated.as_deref(), &self.known.children)) {
+        // Nobody who stops an array tolerates what it leaves undone.
+        let tolerated = match record.intent {
+            Some(_) => 0,
+            None => status::tolerated(stated.as_deref(), &self.known.children),
+        };
+        match self.known.children.outcome(tolerated) {
             Some(phase) => end(&mut record, phase, now),
             None => self.say_why(&mut record, now),
         }
@@ -454,6 +477,15 @@ fn give_up(job: &BatchJob, wishes: &Job, children: &Children, now: Timestamp) ->
     let (due, code) = due(&job.status.as_ref()?.record.waiting?, &wishes.time_limits)?;
     let (indexes, kind) = (children.members().clone(), IntentKind::Cancel);
     (now >= due).then(|| ChildOrder { indexes, kind, reason: reason::time_limit(code) })
+}
+
+/// The order that counts: the first one, but that what a cancel leaves running may be terminated.
+fn stronger(first: Option<Intent>, then: Option<Intent>) -> Option<Intent> {
+    let is = |intent: &Option<Intent>, kind| intent.as_ref().is_some_and(|intent| intent.kind == kind);
+    match is(&first, IntentKind::Cancel) && is(&then, IntentKind::Terminate) {
+        true => then,
+        false => first.or(then),
+    }
 }
 
 /// How an array ends: as it was ordered to, else as its children did.
