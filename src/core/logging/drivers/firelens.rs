@@ -198,8 +198,11 @@ mod tests {
     #[test]
     fn what_the_rules_come_to() {
         let named = |wanted: fn(&Rule) -> bool| {
-            let mut names: Vec<&str> =
-                outputs().flat_map(properties).filter(|(_, rule)| wanted(rule)).map(|(name, _)| name).collect();
+            let mut names: Vec<&str> = outputs()
+                .flat_map(properties)
+                .filter(|(_, rule)| wanted(rule))
+                .map(|(name, _)| name)
+                .collect();
             names.sort_unstable();
             names.dedup();
             names

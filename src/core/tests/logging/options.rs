@@ -343,10 +343,7 @@ fn what_a_driver_needs_is_asked_for() {
                 Ok(_) => assert_eq!((driver, *left_out), (Awsfirelens, "host")),
                 Err(refusals) => {
                     let named = refusals.iter().any(|one| one.member == format!("options.{left_out}"));
-                    assert!(
-                        named && refusals.iter().any(|one| one.why.contains("required")),
-                        "{refusals:?}"
-                    );
+                    assert!(named && refusals.iter().any(|one| one.why.contains("required")), "{refusals:?}");
                 }
             }
         }
