@@ -181,7 +181,9 @@ fn a_pod_that_logs_to_splunk_waits_for_no_secret() {
 #[test]
 fn what_the_node_has_is_given_by_folder() {
     let files = json!({"logDriver": "json-file"});
-    let pod = pod_with(files, json!({}), spot());
+    let mut place = spot();
+    place["logging"] = json!({"allowedDrivers": ["json-file"]});
+    let pod = pod_with(files, json!({}), place);
     let mounts = pod["spec"]["initContainers"][0]["volumeMounts"].as_array().expect("mounts").clone();
     let own = "$(BATCHYARD_POD_NAMESPACE)_$(BATCHYARD_POD_NAME)_$(BATCHYARD_POD_UID)";
     assert_eq!(
