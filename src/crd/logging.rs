@@ -84,7 +84,7 @@ pub struct LoggingPolicy {
     #[schemars(range(min = 1, max = 3600))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeout_seconds: Option<i32>,
-    /// How much undelivered output each sidecar keeps on disk, in MiB, for its containers together; default 256.
+    /// How much undelivered output each sidecar keeps on disk, in MiB, for its containers together; default 256, and 8 for each at least.
     #[schemars(range(min = 8, max = 65_536))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buffer_mi_b: Option<i32>,

@@ -92,7 +92,6 @@ pub(super) async fn routing(
         source,
         sidecar,
         secret: secret.name_any(),
-        buffer_mib,
         credentials_secret: awslogs.and_then(|awslogs| awslogs.credentials_secret.clone()),
         settings: settings.clone(),
     })))

@@ -109,7 +109,9 @@ fn standing(pod: &Pod, logs: &LogStatus, is_under_way: bool) -> Option<(bool, &'
     }
     let drivers = logs.log_driver.iter().flat_map(|names| names.split(',')).filter_map(Driver::parse);
     let (group, stream) = (logs.log_group_name.as_deref(), logs.log_stream_name.as_deref());
-    let each: Vec<_> = drivers.map(|driver| text::routed(driver, group, stream)).collect();
+    let each = drivers.map(|driver| text::routed(driver, group, stream));
+    // The job has its output sent all the same; what is less than it states is told.
+    let each: Vec<_> = each.chain(pod.annotations().get(meta::LOG_BUFFER).cloned()).collect();
     Some((true, "SidecarRuns", each.join("; ")))
 }
 
@@ -213,6 +215,13 @@ mod tests {
         assert_eq!(
             of(&running, &Value::Null),
             Some((true, "SidecarRuns", "awslogs: log group /g, log stream d/default/p".to_owned()))
+        );
+        let mut with_cut = annotations.clone();
+        with_cut[meta::LOG_BUFFER] = "max-buffer-size is cut".into();
+        let cut = seen(with_cut, json!({"state": running, "last": null})).expect("routed").routed;
+        assert_eq!(
+            cut.map(|(is_routed, _, message)| (is_routed, message)),
+            Some((true, "awslogs: log group /g, log stream d/default/p; max-buffer-size is cut".to_owned()))
         );
         for (state, last) in [(&ended, &Value::Null), (&waiting, &ended), (&running, &ended)] {
             let (routed, word, why) = of(state, last).expect("told");

@@ -2,7 +2,8 @@
 
 use super::clean::{REASON_LIMIT, line};
 use crate::logging::Refusal;
-use crate::logging::sidecar::CONTAINER;
+use crate::logging::route::Buffer;
+use crate::logging::sidecar::{CONTAINER, Cut};
 
 /// The default of a queue, as what is wrong with it is told at a job.
 pub fn of_queue(queue: &str) -> String {
@@ -82,6 +83,29 @@ pub fn sink_unavailable(pod: &str, drivers: &str) -> String {
          --container {CONTAINER} says why"
     );
     line(&text, REASON_LIMIT)
+}
+
+/// `LogsRouted` is True, and less waits than the job states where a sink takes nothing; nothing if all is as it is
+/// stated. Containers are named where there are `several`.
+pub fn buffers_cut(cut: &[Cut], environment: &str, several: bool) -> Option<String> {
+    let one = |cut: &Cut| {
+        let of = if several { format!(" of container {}", cut.container) } else { String::new() };
+        let Buffer { option, bytes } = cut.stated;
+        format!(
+            "{option}{of} is {}, of which logging.bufferMiB of ComputeEnvironment {environment} leaves {}",
+            mib(bytes),
+            mib(cut.left)
+        )
+    };
+    (!cut.is_empty()).then(|| cut.iter().map(one).collect::<Vec<_>>().join("; "))
+}
+
+/// A size, to a tenth.
+fn mib(bytes: u64) -> String {
+    match (bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20) {
+        (whole, 0) => format!("{whole} MiB"),
+        (whole, tenths) => format!("{whole}.{tenths} MiB"),
+    }
 }
 
 /// Options in which a secret stands in plain text.

@@ -26,6 +26,7 @@ use batchyard_core::logging::sidecar::{
     self, BUFFER, CERTIFICATES, CONFIGURATION, CONFIGURATION_FILE, CONTAINER, FILES, LOGS, Member,
     NODE_FILES, NODE_VARIABLE, Part, SecretFile, SecretVariable, Sidecar, Source,
 };
+use batchyard_core::reason::logs;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, HostPathVolumeSource,
     KeyToPath, Lifecycle, LifecycleHandler, ObjectFieldSelector, PodSpec, Probe, ProjectedVolumeSource,
@@ -82,8 +83,6 @@ pub struct Logging {
     pub sidecar: Sidecar,
     /// The Secret with the configuration.
     pub secret: String,
-    /// How much undelivered output is kept.
-    pub buffer_mib: u64,
     /// `logging.awslogs.credentialsSecret` of the environment.
     pub credentials_secret: Option<String>,
     /// What the operator was started with.
@@ -123,6 +122,8 @@ pub(super) fn annotations(attempt: &Attempt<'_>) -> Vec<(String, String)> {
     });
     let group = logging.routed.iter().find_map(|one| one.route.log_group());
     told.extend(group.map(|group| (meta::LOG_GROUP.to_owned(), group.to_owned())));
+    let cut = logs::buffers_cut(&logging.sidecar.cut, attempt.environment, logging.routed.len() > 1);
+    told.extend(cut.map(|cut| (meta::LOG_BUFFER.to_owned(), cut)));
     told
 }
 
@@ -284,7 +285,7 @@ fn resources(attempt: &Attempt<'_>, logging: &Logging, limits_disk: bool) -> Res
 
 /// What the buffer may take up on disk, in MiB.
 fn room(logging: &Logging) -> u64 {
-    logging.buffer_mib.saturating_mul(BUFFER_ROOM.0).saturating_add(BUFFER_ROOM.1)
+    logging.sidecar.buffer_mib.saturating_mul(BUFFER_ROOM.0).saturating_add(BUFFER_ROOM.1)
 }
 
 /// A variable with something of the pod.

@@ -96,11 +96,6 @@ pub(super) fn fluentd(options: &mut Options<'_>) -> Option<Fluentd> {
     Some(Fluentd { listener: listener?, tag, acknowledged, sub_second })
 }
 
-/// `fluentd-buffer-limit`, in bytes.
-pub(super) fn fluentd_buffer(options: &mut Options<'_>) -> Option<u64> {
-    options.read("fluentd-buffer-limit", |text| value::size(text, Kilo::Binary))
-}
-
 /// The path of a unix socket. It must be a plain absolute path, since a folder of the node is mounted for it.
 fn socket(path: &str) -> Result<Literal, String> {
     let parts: Vec<&str> = path.split('/').collect();

@@ -1,6 +1,6 @@
 //! Pods with a log sidecar.
 
-use batchyard_core::logging::sidecar::{Part, Settings, plan};
+use batchyard_core::logging::sidecar::{DEFAULT_BUFFER_MIB, Part, Settings, plan};
 use clap::Parser;
 
 use super::*;
@@ -43,7 +43,9 @@ fn pod_of_operator(effective: &Effective, environment: Value, arguments: &[&str]
     let queue = serde_json::from_value(json!({"priority": 1})).expect("a queue");
     let routed = routes(effective, ("queue-0", &queue), ("compute-0", &spec)).expect("allowed");
     let source = crate::crd::convert::logging::source(&spec);
-    let how = Settings { source, buffer_mib: 256, grace_seconds: 20, tells_health: true };
+    let stated = spec.logging.as_ref().and_then(|logging| logging.buffer_mi_b);
+    let buffer_mib = stated.map_or(DEFAULT_BUFFER_MIB, |mib| mib.unsigned_abs().into());
+    let how = Settings { source, buffer_mib, grace_seconds: 20, tells_health: true };
     let sidecar = plan(&Logging::members(&routed), Part::Whole, &how).expect("a sidecar");
     let awslogs = spec.logging.as_ref().and_then(|logging| logging.awslogs.as_ref());
     let logging = Logging {
@@ -52,7 +54,6 @@ fn pod_of_operator(effective: &Effective, environment: Value, arguments: &[&str]
         source,
         sidecar,
         secret: "batchyard-log-0".to_owned(),
-        buffer_mib: 256,
         credentials_secret: awslogs.and_then(|awslogs| awslogs.credentials_secret.clone()),
         settings: Defaults::parse_from(["test"].iter().chain(arguments)).logging,
     };
@@ -344,4 +345,27 @@ fn a_helper_waits_for_records_of_several_lines_and_has_limits_where_all_have() {
             "limits": {"cpu": "1", "memory": "128Mi", "ephemeral-storage": "16Mi"}})
     );
     assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30 + 13 + 20 + 2);
+}
+
+#[test]
+fn a_buffer_is_large_enough_for_all_containers_and_what_is_cut_is_told() {
+    let container = |name: &str, size: &str| {
+        json!({"name": name, "image": "i", "logConfiguration": {"logDriver": "stdout", "options": {"max-buffer-size": size}},
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "64"}]})
+    };
+    let containers = ["a", "b", "c", "d"].map(|name| container(name, if name == "c" { "9m" } else { "8m" }));
+    let job = json!({"ecsProperties": {"taskProperties": [{"containers": containers}]}});
+    let job = super::plan(job, json!({}));
+    let mut place = spot();
+    place["logging"] = json!({"bufferMiB": 8});
+    let pod = pod_of_job(job.effective.as_ref().expect("valid"), place);
+    let volumes = pod["spec"]["volumes"].as_array().expect("volumes");
+    let buffer = volumes.iter().find(|one| one["name"] == "batchyard-log-buffer").expect("a buffer");
+    assert_eq!(buffer["emptyDir"]["sizeLimit"], "128Mi", "twice 32 MiB, and 64");
+    assert_eq!(
+        pod["metadata"]["annotations"]["batchyard.io/log-buffer"],
+        "max-buffer-size of container c is 9 MiB, of which logging.bufferMiB of ComputeEnvironment compute-0 leaves 8 MiB"
+    );
+    let pod = pod_with(json!({"logDriver": "stdout"}), json!({}), spot());
+    assert_eq!(pod["metadata"]["annotations"]["batchyard.io/log-buffer"], Value::Null);
 }
