@@ -57,7 +57,7 @@ pub(super) fn look(record: &Record, pods: &[Arc<Pod>], now: Timestamp) -> Option
     let pod = pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(uid))?;
     let said = |key: &str| pod.annotations().get(key).cloned();
     if let Some(why) = said(meta::LOGS_NOT_ROUTED) {
-        let routed = Some((false, "NotRouted", logs::not_routed(&why)));
+        let routed = Some((false, logs::not_routed_word(&why), logs::not_routed(&why)));
         return Some(Seen { logs: None, routed, sinks: (Verdict::Well, String::new()) });
     }
     let driver = said(meta::LOG_DRIVER)?;
@@ -248,6 +248,12 @@ mod tests {
         let (routed, word, why) = unrouted.routed.expect("told");
         assert_eq!((routed, word, unrouted.logs), (false, "NotRouted", None));
         assert!(why.ends_with("Because."), "{why}");
+        let shared = logs::shared_processes("pidMode", &["variables from Secrets"]);
+        let unrouted = seen(json!({meta::LOGS_NOT_ROUTED: shared}), Value::Null).expect("told");
+        assert_eq!(
+            unrouted.routed.map(|(routed, word, why)| (routed, word, why.ends_with(&shared))),
+            Some((false, "SharedProcesses", true))
+        );
         assert_eq!(seen(json!({}), Value::Null), None);
     }
 }

@@ -1,6 +1,6 @@
 //! How jobs, queues and environments are told of logging, beside [`crate::logging::text`]. All of it is ours.
 
-use super::clean::{REASON_LIMIT, line};
+use super::clean::{REASON_LIMIT, STATUS_REASON_LIMIT, line};
 use crate::logging::Refusal;
 use crate::logging::route::Buffer;
 use crate::logging::sidecar::{CONTAINER, Cut};
@@ -49,6 +49,24 @@ pub fn sidecar_late(seconds: i64, why: &str) -> String {
 /// True for a placement that ended since its log sidecar did not start.
 pub fn is_sidecar_late(text: &str) -> bool {
     text.starts_with(SIDECAR_LATE)
+}
+
+/// How [`shared_processes`] begins.
+const SHARED_PROCESSES: &str = "Processes are shared";
+
+/// A member lets the job's processes see those of a log sidecar that has what is not the job's.
+pub fn shared_processes(member: &str, held: &[&str]) -> String {
+    let text = format!(
+        "{SHARED_PROCESSES}: with {member} the job could take what its log sidecar has: {}. Leave that member out, or send \
+         the output where nothing of that kind is needed",
+        held.join(", ")
+    );
+    line(&text, STATUS_REASON_LIMIT)
+}
+
+/// The word for why a pod has no log sidecar.
+pub fn not_routed_word(why: &str) -> &'static str {
+    if why.starts_with(SHARED_PROCESSES) { "SharedProcesses" } else { "NotRouted" }
 }
 
 /// The Secret with the sidecar's configuration cannot be made.
@@ -130,6 +148,20 @@ mod tests {
             "Invalid job definition: containerProperties.logConfiguration.options.splunk-token: it is required; \
              containerProperties.logConfiguration.options.splunk-url: it is required"
         );
+    }
+
+    #[test]
+    fn shared_processes_have_a_word_of_their_own() {
+        let text = shared_processes("eksProperties.podProperties.shareProcessNamespace", &["a", "b"]);
+        assert_eq!(
+            text,
+            "Processes are shared: with eksProperties.podProperties.shareProcessNamespace the job could take what its log \
+             sidecar has: a, b. Leave that member out, or send the output where nothing of that kind is needed"
+        );
+        assert_eq!(not_routed_word(&text), "SharedProcesses");
+        for other in [pod_refused("x"), configuration_refused("x"), sidecar_late(60, "x"), String::new()] {
+            assert_eq!(not_routed_word(&other), "NotRouted", "{other}");
+        }
     }
 
     #[test]

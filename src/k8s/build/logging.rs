@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use batchyard_core::definition::Effective;
 use batchyard_core::definition::secrets::locate;
+use batchyard_core::logging::exposure;
 use batchyard_core::logging::health;
 use batchyard_core::logging::options::SecretText;
 use batchyard_core::logging::sidecar::{
@@ -106,6 +107,13 @@ impl Logging {
     }
 }
 
+/// Why a pod is made without a sidecar, whatever was planned: the job could take from it what is not the job's.
+pub fn withheld(effective: &Effective, logging: &Logging) -> Option<String> {
+    let member = effective.work.shared_processes();
+    let held = exposure::held(&logging.sidecar, logging.source, logging.credentials_secret.is_some());
+    exposure::withheld(member.as_deref(), &held)
+}
+
 /// The annotations that tell of it.
 pub(super) fn annotations(attempt: &Attempt<'_>) -> Vec<(String, String)> {
     let logging = match attempt.logs {
@@ -113,6 +121,9 @@ pub(super) fn annotations(attempt: &Attempt<'_>) -> Vec<(String, String)> {
         Logs::Unrouted(why) => return vec![(meta::LOGS_NOT_ROUTED.to_owned(), why.to_owned())],
         Logs::Routed(logging) => logging,
     };
+    if let Some(why) = withheld(attempt.effective, logging) {
+        return vec![(meta::LOGS_NOT_ROUTED.to_owned(), why)];
+    }
     let mut drivers: Vec<_> = logging.routed.iter().map(|one| one.route.driver.as_str()).collect();
     drivers.dedup();
     let mut told = vec![(meta::LOG_DRIVER.to_owned(), drivers.join(","))];
@@ -159,6 +170,9 @@ fn with_pod<T>(
 /// Gives the pod its sidecar, if it has one.
 pub(super) fn give(attempt: &Attempt<'_>, spec: &mut PodSpec) {
     let Logs::Routed(logging) = attempt.logs else { return };
+    if withheld(attempt.effective, logging).is_some() {
+        return;
+    }
     if !attempt.effective.cpu_as_stated() {
         let count = if logging.source == Source::Api { 2 } else { 1 };
         make_room(spec, count * logging.settings.cpu_milli);

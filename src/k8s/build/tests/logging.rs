@@ -347,6 +347,68 @@ fn a_helper_waits_for_records_of_several_lines_and_has_limits_where_all_have() {
     assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30 + 13 + 20 + 2);
 }
 
+/// A pod whose job could look into its sidecar has none that has something to find.
+#[test]
+fn a_pod_whose_processes_are_shared_has_no_sidecar_with_secrets() {
+    let resources = json!([{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "64"}]);
+    let task = |mode: Option<&str>, init: bool, logging: &Value| {
+        let container = json!({"name": "app", "image": "i", "resourceRequirements": resources,
+            "linuxParameters": {"initProcessEnabled": init}, "logConfiguration": logging});
+        json!({"ecsProperties": {"taskProperties": [{"pidMode": mode, "containers": [container]}]}})
+    };
+    let only = |init: bool, logging: &Value| {
+        json!({"containerProperties": {"image": "i", "vcpus": 1, "memory": 64,
+            "linuxParameters": {"initProcessEnabled": init}, "logConfiguration": logging}})
+    };
+    let limits = json!({"limits": {"cpu": "1", "memory": "64Mi"}});
+    let pod = |share: bool, _: &Value| {
+        json!({"eksProperties": {"podProperties": {"shareProcessNamespace": share,
+            "containers": [{"name": "app", "image": "i", "resources": limits}]}}})
+    };
+    let (tells, plain) = (splunk(), json!({"logDriver": "stdout"}));
+    let (folder, api) = (json!({}), json!({"source": "API"}));
+    let aws = json!({"awslogs": {"credentialsSecret": "aws"}});
+    let files = json!({"allowedDrivers": ["*"]});
+    for (logging, environment, is_secret) in [
+        (&plain, &folder, false),
+        (&plain, &api, true),
+        (&tells, &folder, true),
+        (&tells, &api, true),
+        (&awslogs(), &folder, false),
+        (&awslogs(), &aws, true),
+        (&json!({"logDriver": "json-file"}), &files, true),
+    ] {
+        for (definition, shared) in [
+            (only(false, logging), None),
+            (only(true, logging), Some("initProcessEnabled")),
+            (task(None, false, logging), None),
+            (task(None, true, logging), Some("initProcessEnabled")),
+            (task(Some("task"), false, logging), Some("pidMode")),
+            (task(Some("host"), false, logging), Some("pidMode")),
+            (pod(false, logging), None),
+            (pod(true, logging), Some("shareProcessNamespace")),
+        ] {
+            let mut place = spot();
+            place["logging"] = environment.clone();
+            place["logging"]["logConfiguration"] = logging.clone();
+            let job = super::plan(definition.clone(), json!({}));
+            let made = pod_of_job(job.effective.as_ref().expect("valid"), place);
+            let (spec, annotations) = (&made["spec"], &made["metadata"]["annotations"]);
+            let sees = spec["shareProcessNamespace"] == true || spec["hostPID"] == true;
+            assert_eq!(sees, shared.is_some(), "{definition}");
+            let has_sidecar = spec.to_string().contains("batchyard-log");
+            assert_eq!(has_sidecar, !(sees && is_secret), "{definition} {environment}: {spec}");
+            let why = annotations["batchyard.io/logs-not-routed"].as_str();
+            assert_eq!(why.is_none(), has_sidecar, "{definition} {environment}");
+            assert_eq!(annotations["batchyard.io/log-driver"].is_string(), has_sidecar, "{annotations}");
+            if let Some(why) = why {
+                assert!(shared.is_some_and(|member| why.contains(member)), "{definition}: {why}");
+                assert_eq!(spec["terminationGracePeriodSeconds"], 30);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_buffer_is_large_enough_for_all_containers_and_what_is_cut_is_told() {
     let container = |name: &str, size: &str| {
