@@ -65,7 +65,7 @@ pub struct LoggingPolicy {
     /// For jobs that have none and whose queue has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_configuration: Option<LogConfiguration>,
-    /// Drivers that jobs may use. Empty: all.
+    /// Drivers that jobs may use; * matches any text. Empty: all but json-file, which fills disks of nodes and must be named.
     #[schemars(length(max = 32), inner(length(max = 64)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_drivers: Vec<String>,
@@ -84,7 +84,7 @@ pub struct LoggingPolicy {
     #[schemars(range(min = 1, max = 3600))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeout_seconds: Option<i32>,
-    /// How much undelivered output each sidecar keeps on disk, in MiB, for its containers together; default 256.
+    /// How much undelivered output each sidecar keeps on disk, in MiB, for its containers together; default 256, and 8 for each at least.
     #[schemars(range(min = 8, max = 65_536))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buffer_mi_b: Option<i32>,

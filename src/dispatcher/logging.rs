@@ -1,7 +1,8 @@
 //! Where the output of a pod goes that is about to be made: its log sidecar, and the Secret that must be there before.
 //!
 //! A pod whose sidecar never started is replaced by one without, and so is one that its namespace refuses because of the
-//! sidecar: a job runs, with its log or without.
+//! sidecar: a job runs, with its log or without. So does a pod whose processes see each other, where the sidecar has what
+//! is not the job's.
 
 use batchyard_core::definition::Effective;
 use batchyard_core::job::record::Record;
@@ -18,7 +19,7 @@ use super::place::{Answer, Placing, Unbuildable};
 use crate::controllers::Context;
 use crate::crd::convert::logging::source;
 use crate::crd::{ComputeEnvironmentSpec, JobQueue};
-use crate::k8s::build::logging::{Logging, Logs, may_be_asked};
+use crate::k8s::build::logging::{Logging, Logs, may_be_asked, withheld};
 use crate::k8s::caches::Caches;
 use crate::k8s::error::{Error, chain};
 use crate::k8s::{logging, meta};
@@ -68,10 +69,20 @@ pub(super) async fn routing(
     let tells_health = may_be_asked(whole, effective, &environment.spec);
     let how = Settings { source, buffer_mib, grace_seconds: settings.flush_seconds, tells_health };
     let Some(sidecar) = plan(&Logging::members(&routed), part, &how) else { return Ok(Routing::Kept) };
-    if let Some(why) = late(context, placing, *attempt) {
+    let secret = logging::secret(job, queue, environment, (&routed, &sidecar), &context.caches);
+    let awslogs = stated.and_then(|stated| stated.awslogs.as_ref());
+    let planned = Logging {
+        routed,
+        part,
+        source,
+        sidecar,
+        secret: secret.name_any(),
+        credentials_secret: awslogs.and_then(|awslogs| awslogs.credentials_secret.clone()),
+        settings: settings.clone(),
+    };
+    if let Some(why) = withheld(effective, &planned).or_else(|| late(context, placing, *attempt)) {
         return Ok(Routing::Unrouted(why));
     }
-    let secret = logging::secret(job, queue, environment, (&routed, &sidecar), &context.caches);
     let made = &context.caches.logging;
     if !made.has(&secret) {
         let namespace = secret.namespace().unwrap_or_default();
@@ -85,17 +96,7 @@ pub(super) async fn routing(
             Err(error) => return Err(Unbuildable::Later(waits::api_refuses(&chain(&error)))),
         }
     }
-    let awslogs = stated.and_then(|stated| stated.awslogs.as_ref());
-    Ok(Routing::Routed(Box::new(Logging {
-        routed,
-        part,
-        source,
-        sidecar,
-        secret: secret.name_any(),
-        buffer_mib,
-        credentials_secret: awslogs.and_then(|awslogs| awslogs.credentials_secret.clone()),
-        settings: settings.clone(),
-    })))
+    Ok(Routing::Routed(Box::new(planned)))
 }
 
 /// The sidecar of an earlier pod of this attempt did not start.

@@ -82,6 +82,8 @@ pub const LOG_DRIVER: &str = "batchyard.io/log-driver";
 pub const LOG_GROUP: &str = "batchyard.io/log-group";
 /// Annotation of such a pod: the stream of that group.
 pub const LOG_STREAM: &str = "batchyard.io/log-stream";
+/// Annotation of such a pod: which of its buffers are smaller than the job states them.
+pub const LOG_BUFFER: &str = "batchyard.io/log-buffer";
 /// Annotation of a pod whose output should go somewhere and that has no log sidecar: why.
 pub const LOGS_NOT_ROUTED: &str = "batchyard.io/logs-not-routed";
 

@@ -57,7 +57,7 @@ pub(super) fn look(record: &Record, pods: &[Arc<Pod>], now: Timestamp) -> Option
     let pod = pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(uid))?;
     let said = |key: &str| pod.annotations().get(key).cloned();
     if let Some(why) = said(meta::LOGS_NOT_ROUTED) {
-        let routed = Some((false, "NotRouted", logs::not_routed(&why)));
+        let routed = Some((false, logs::not_routed_word(&why), logs::not_routed(&why)));
         return Some(Seen { logs: None, routed, sinks: (Verdict::Well, String::new()) });
     }
     let driver = said(meta::LOG_DRIVER)?;
@@ -109,7 +109,9 @@ fn standing(pod: &Pod, logs: &LogStatus, is_under_way: bool) -> Option<(bool, &'
     }
     let drivers = logs.log_driver.iter().flat_map(|names| names.split(',')).filter_map(Driver::parse);
     let (group, stream) = (logs.log_group_name.as_deref(), logs.log_stream_name.as_deref());
-    let each: Vec<_> = drivers.map(|driver| text::routed(driver, group, stream)).collect();
+    let each = drivers.map(|driver| text::routed(driver, group, stream));
+    // The job has its output sent all the same; what is less than it states is told.
+    let each: Vec<_> = each.chain(pod.annotations().get(meta::LOG_BUFFER).cloned()).collect();
     Some((true, "SidecarRuns", each.join("; ")))
 }
 
@@ -214,6 +216,13 @@ mod tests {
             of(&running, &Value::Null),
             Some((true, "SidecarRuns", "awslogs: log group /g, log stream d/default/p".to_owned()))
         );
+        let mut with_cut = annotations.clone();
+        with_cut[meta::LOG_BUFFER] = "max-buffer-size is cut".into();
+        let cut = seen(with_cut, json!({"state": running, "last": null})).expect("routed").routed;
+        assert_eq!(
+            cut.map(|(is_routed, _, message)| (is_routed, message)),
+            Some((true, "awslogs: log group /g, log stream d/default/p; max-buffer-size is cut".to_owned()))
+        );
         for (state, last) in [(&ended, &Value::Null), (&waiting, &ended), (&running, &ended)] {
             let (routed, word, why) = of(state, last).expect("told");
             assert_eq!((routed, word), (false, "SidecarEnded"));
@@ -239,6 +248,12 @@ mod tests {
         let (routed, word, why) = unrouted.routed.expect("told");
         assert_eq!((routed, word, unrouted.logs), (false, "NotRouted", None));
         assert!(why.ends_with("Because."), "{why}");
+        let shared = logs::shared_processes("pidMode", &["variables from Secrets"]);
+        let unrouted = seen(json!({meta::LOGS_NOT_ROUTED: shared}), Value::Null).expect("told");
+        assert_eq!(
+            unrouted.routed.map(|(routed, word, why)| (routed, word, why.ends_with(&shared))),
+            Some((false, "SharedProcesses", true))
+        );
         assert_eq!(seen(json!({}), Value::Null), None);
     }
 }

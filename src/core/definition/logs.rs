@@ -1,6 +1,6 @@
 //! The containers of a pod that write output, and what their definition says of where it goes.
 
-use super::{Work, container_name};
+use super::{Properties, Work, container_name};
 use crate::logging::{Configuration, stream};
 
 /// A container whose output may go somewhere.
@@ -58,13 +58,38 @@ impl Work {
             }
         }
     }
+
+    /// The member by which the processes of the pod's containers see each other, those among them that the operator adds;
+    /// nothing if they do not.
+    pub fn shared_processes(&self) -> Option<String> {
+        const INIT: &str = "linuxParameters.initProcessEnabled";
+        let has_init = |properties: &Properties| properties.linux.as_ref().is_some_and(|it| it.init_process);
+        match self {
+            Self::Container(properties) => {
+                has_init(properties).then(|| format!("containerProperties.{INIT}"))
+            }
+            // Those of the node are the sidecar's, too.
+            Self::Task(task) if task.shared_pids || task.host_pid => {
+                Some("ecsProperties.taskProperties[0].pidMode".to_owned())
+            }
+            Self::Task(task) => {
+                let one = task.containers.iter().find(|one| has_init(&one.properties))?;
+                let name = if one.name.is_empty() { container_name("") } else { one.name.clone() };
+                Some(format!("ecsProperties: {INIT} of container {name}"))
+            }
+            Self::Pod(pod) => {
+                pod.shared_pids.then(|| "eksProperties.podProperties.shareProcessNamespace".to_owned())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{Properties, ecs, eks};
+    use super::super::container::Linux;
+    use super::super::{ecs, eks};
     use super::*;
     use crate::logging::Driver;
 
@@ -109,5 +134,41 @@ mod tests {
         };
         let names: Vec<_> = told(&Work::Pod(Box::new(pod))).into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["init", "default"]);
+    }
+
+    #[test]
+    fn the_member_by_which_processes_see_each_other() {
+        let with = |init_process| Properties {
+            linux: Some(Box::new(Linux { init_process, ..Linux::default() })),
+            ..Properties::default()
+        };
+        let task = |task: ecs::Task, names: &[(&str, bool)]| {
+            let one = |(name, init): &(&str, bool)| ecs::Container {
+                name: (*name).to_owned(),
+                properties: with(*init),
+                ..ecs::Container::default()
+            };
+            Work::Task(Box::new(ecs::Task { containers: names.iter().map(one).collect(), ..task }))
+        };
+        let pod = |shared_pids| Work::Pod(Box::new(eks::Pod { shared_pids, ..eks::Pod::default() }));
+        let none = ecs::Task::default;
+        let pid_mode = Some("ecsProperties.taskProperties[0].pidMode");
+        for (work, want) in [
+            (Work::Container(Properties::default()), None),
+            (Work::Container(with(false)), None),
+            (Work::Container(with(true)), Some("containerProperties.linuxParameters.initProcessEnabled")),
+            (task(none(), &[("A", false), ("B", false)]), None),
+            (
+                task(none(), &[("A", false), ("B", true)]),
+                Some("ecsProperties: linuxParameters.initProcessEnabled of container B"),
+            ),
+            (task(ecs::Task { shared_pids: true, ..none() }, &[("A", true)]), pid_mode),
+            (task(ecs::Task { host_pid: true, ..none() }, &[("A", false)]), pid_mode),
+            (task(ecs::Task { host_ipc: true, host_network: true, ..none() }, &[("A", false)]), None),
+            (pod(false), None),
+            (pod(true), Some("eksProperties.podProperties.shareProcessNamespace")),
+        ] {
+            assert_eq!(work.shared_processes().as_deref(), want, "{work:?}");
+        }
     }
 }

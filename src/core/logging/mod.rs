@@ -3,10 +3,11 @@
 //!
 //! Pure, from text to text. [`route::Route::read`] takes a driver's options apart and refuses those that cannot be
 //! honoured; [`policy`] says what applies and what is allowed; [`sidecar::plan`] writes Fluent Bit's configuration and
-//! says what it needs: variables, Secrets, files. [`stream`] names the streams. docs/design/0008 has what was found
+//! says what it needs: variables, Secrets, files. [`exposure`] says where it must not be. [`stream`] names the streams. docs/design/0008 has what was found
 //! out about Fluent Bit.
 
 mod drivers;
+pub mod exposure;
 pub mod fluent_bit;
 pub mod health;
 pub mod multiline;

@@ -6,10 +6,11 @@
 
 use super::route::{Firelens, Listener, Output, Route};
 
-/// What an environment allows; an empty list allows everything.
+/// What an environment allows; an empty list allows everything but what has to be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// `allowedDrivers`.
+    /// `allowedDrivers`. The driver json-file has to be named: what it writes is on the node's disk, where no limit of the
+    /// pod counts it and where it stays when the pod goes.
     pub drivers: Vec<String>,
     /// `allowedLogGroups`.
     pub log_groups: Vec<String>,
@@ -56,13 +57,19 @@ impl Policy {
     pub fn check(&self, route: &Route, environment: &str) -> Result<(), Vec<String>> {
         let mut refusals = Vec::new();
         let mut refuse = |rule: &str, what: String, allowed: &[String]| {
-            let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+            // Of drivers an empty list forbids only what must be named.
+            let nothing = if rule == "allowedDrivers" { "all others" } else { "none" };
+            let allowed = if allowed.is_empty() { nothing.to_owned() } else { allowed.join(", ") };
             refusals.push(format!(
                 "logging.{rule} of ComputeEnvironment {environment} does not allow {what}; allowed: {allowed}"
             ));
         };
         let driver = route.driver.as_str();
-        if !allows(&self.drivers, driver) {
+        let is_named = self.drivers.iter().any(|rule| matches(rule, driver));
+        if fills_nodes(&route.output) && !is_named {
+            let what = format!("the log driver {driver}, which fills disks of nodes and must be named there");
+            refuse("allowedDrivers", what, &self.drivers);
+        } else if !allows(&self.drivers, driver) {
             refuse("allowedDrivers", format!("the log driver {driver}"), &self.drivers);
         }
         match route.log_group() {
@@ -122,6 +129,24 @@ fn matches(rule: &str, text: &str) -> bool {
         }
     }
     text.ends_with(end)
+}
+
+/// True for what takes up a node's disk, which pods of others need too.
+const fn fills_nodes(output: &Output) -> bool {
+    match output {
+        Output::JsonFile(_) => true,
+        Output::Awslogs(_)
+        | Output::Splunk(_)
+        | Output::Fluentd(_)
+        | Output::Gelf(_)
+        | Output::Syslog(_)
+        | Output::Firelens(_)
+        | Output::S3(_)
+        | Output::Loki(_)
+        | Output::Opensearch(_)
+        | Output::Opentelemetry(_)
+        | Output::Stdout(_) => false,
+    }
 }
 
 fn names_groups_by_record(output: &Output) -> bool {

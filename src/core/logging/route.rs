@@ -16,8 +16,17 @@ pub struct Route {
     pub output: Output,
     /// Lines that make one record.
     pub multiline: Option<Multiline>,
-    /// `max-buffer-size`: so many bytes are kept while the sink takes none.
-    pub buffer: Option<u64>,
+    /// How much is kept while the sink takes none, where it is stated.
+    pub buffer: Option<Buffer>,
+}
+
+/// How much of a container's output waits at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// The option that says so.
+    pub option: &'static str,
+    /// So many bytes.
+    pub bytes: u64,
 }
 
 /// What a driver sends to, and how.

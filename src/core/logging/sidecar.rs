@@ -10,7 +10,7 @@ use super::fluent_bit::{
 };
 use super::health;
 use super::options::SecretText;
-use super::route::{Output, Route};
+use super::route::{Buffer, Output, Route};
 use super::stream;
 use super::tag::{Subject, Tag, is_plain};
 
@@ -39,9 +39,9 @@ pub const FOLLOWER: &str = "batchyard-log-follow";
 pub const FORWARD_SOCKET: &str = "/batchyard/buffer/forward.sock";
 /// How much undelivered output is kept, unless something else is said.
 pub const DEFAULT_BUFFER_MIB: u64 = 256;
-/// Fluent Bit keeps its buffer in chunks of 2 MB, and drops the oldest when there are too many: less would lose output
-/// that a sink takes gladly.
-const LEAST_BUFFER: u64 = 8 << 20;
+/// What a container has of it at least, in MiB: Fluent Bit keeps its buffer in chunks of 2 MB, and drops the oldest when
+/// there are too many. Less would lose output that a sink takes gladly.
+pub const LEAST_BUFFER_MIB: u64 = 8;
 /// So long reading to the end of a log may take, unless something else is said: twice what 40 MB took on two cores that
 /// compiled at the same time.
 pub const DRAIN_SECONDS: u64 = 10;
@@ -135,9 +135,25 @@ pub struct Sidecar {
     pub files: Vec<SecretFile>,
     /// What else it needs.
     pub needs: Needs,
+    /// How much undelivered output of all its containers together is kept, in MiB: what the environment says, or more
+    /// where that is less than each of them needs.
+    pub buffer_mib: u64,
+    /// Buffers that are smaller than the job states them.
+    pub cut: Vec<Cut>,
     /// Containers and those of their options in which a secret stands in plain text, for the condition
     /// `PlainTextSecret`.
     pub plain_text: Vec<(String, &'static str)>,
+}
+
+/// A buffer that the environment cuts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The container.
+    pub container: String,
+    /// What the job states.
+    pub stated: Buffer,
+    /// What is left of it, in bytes.
+    pub left: u64,
 }
 
 impl Sidecar {
@@ -203,6 +219,7 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
     let mut pipeline =
         Pipeline { inputs: inputs(members, settings), filters: Vec::new(), outputs: Vec::new() };
     let mut multiline_parsers = Vec::new();
+    let (buffer_mib, share) = shares(settings.buffer_mib, members.len());
     for (number, member) in members.iter().enumerate() {
         multiline_parsers.extend(parser(number, member.route));
         pipeline.filters.extend(filters(number, member, part));
@@ -210,8 +227,8 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
             Of { container: member.container, number, secrets: given.secrets.len(), given: &mut given };
         let mut output = plugin(&member.route.output, &mut references);
         let own = core::mem::take(&mut output.properties);
-        let share = settings.buffer_mib.saturating_mul(1 << 20) / members.len() as u64;
-        let buffer = member.route.buffer.map_or(share, |stated| stated.max(LEAST_BUFFER).min(share));
+        let stated = member.route.buffer;
+        let buffer = stated.map_or(share, |stated| stated.bytes.max(LEAST_BUFFER_MIB << 20).min(share));
         output.properties = Properties::default()
             .with("match", Text::fixed(tag_of(member.container)))
             .and(own)
@@ -234,6 +251,10 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
         let options = member.route.plain_text_secrets().into_iter();
         options.map(|option| (member.container.to_owned(), option))
     });
+    let cut = members.iter().filter_map(|member| {
+        let stated = member.route.buffer.filter(|stated| stated.bytes > share)?;
+        Some(Cut { container: member.container.to_owned(), stated, left: share })
+    });
     let mut document = Document { service: service(settings), multiline_parsers, pipeline };
     if settings.tells_health {
         health::tell(&mut document);
@@ -244,8 +265,17 @@ pub fn plan(members: &[Member<'_>], part: Part, settings: &Settings) -> Option<S
         secrets: given.secrets,
         files: given.files,
         needs: given.needs,
+        buffer_mib,
+        cut: cut.collect(),
         plain_text: plain.collect(),
     })
+}
+
+/// The buffer of a pod in MiB, and what each of so many containers has of it in bytes.
+fn shares(stated_mib: u64, containers: usize) -> (u64, u64) {
+    let count = containers.max(1) as u64;
+    let all = stated_mib.max(LEAST_BUFFER_MIB.saturating_mul(count));
+    (all, all.saturating_mul(1 << 20) / count)
 }
 
 /// How often an output tries again: as long as it takes. The output s3 counts for itself, and takes no limit for five.

@@ -1,8 +1,9 @@
 //! How jobs, queues and environments are told of logging, beside [`crate::logging::text`]. All of it is ours.
 
-use super::clean::{REASON_LIMIT, line};
+use super::clean::{REASON_LIMIT, STATUS_REASON_LIMIT, line};
 use crate::logging::Refusal;
-use crate::logging::sidecar::CONTAINER;
+use crate::logging::route::Buffer;
+use crate::logging::sidecar::{CONTAINER, Cut};
 
 /// The default of a queue, as what is wrong with it is told at a job.
 pub fn of_queue(queue: &str) -> String {
@@ -50,6 +51,24 @@ pub fn is_sidecar_late(text: &str) -> bool {
     text.starts_with(SIDECAR_LATE)
 }
 
+/// How [`shared_processes`] begins.
+const SHARED_PROCESSES: &str = "Processes are shared";
+
+/// A member lets the job's processes see those of a log sidecar that has what is not the job's.
+pub fn shared_processes(member: &str, held: &[&str]) -> String {
+    let text = format!(
+        "{SHARED_PROCESSES}: with {member} the job could take what its log sidecar has: {}. Leave that member out, or send \
+         the output where nothing of that kind is needed",
+        held.join(", ")
+    );
+    line(&text, STATUS_REASON_LIMIT)
+}
+
+/// The word for why a pod has no log sidecar.
+pub fn not_routed_word(why: &str) -> &'static str {
+    if why.starts_with(SHARED_PROCESSES) { "SharedProcesses" } else { "NotRouted" }
+}
+
 /// The Secret with the sidecar's configuration cannot be made.
 pub fn configuration_refused(why: &str) -> String {
     line(&format!("Its configuration cannot be made: {why}"), REASON_LIMIT)
@@ -84,6 +103,29 @@ pub fn sink_unavailable(pod: &str, drivers: &str) -> String {
     line(&text, REASON_LIMIT)
 }
 
+/// `LogsRouted` is True, and less waits than the job states where a sink takes nothing; nothing if all is as it is
+/// stated. Containers are named where there are `several`.
+pub fn buffers_cut(cut: &[Cut], environment: &str, several: bool) -> Option<String> {
+    let one = |cut: &Cut| {
+        let of = if several { format!(" of container {}", cut.container) } else { String::new() };
+        let Buffer { option, bytes } = cut.stated;
+        format!(
+            "{option}{of} is {}, of which logging.bufferMiB of ComputeEnvironment {environment} leaves {}",
+            mib(bytes),
+            mib(cut.left)
+        )
+    };
+    (!cut.is_empty()).then(|| cut.iter().map(one).collect::<Vec<_>>().join("; "))
+}
+
+/// A size, to a tenth.
+fn mib(bytes: u64) -> String {
+    match (bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20) {
+        (whole, 0) => format!("{whole} MiB"),
+        (whole, tenths) => format!("{whole}.{tenths} MiB"),
+    }
+}
+
 /// Options in which a secret stands in plain text.
 pub fn plain_text(places: &[String]) -> String {
     format!(
@@ -106,6 +148,20 @@ mod tests {
             "Invalid job definition: containerProperties.logConfiguration.options.splunk-token: it is required; \
              containerProperties.logConfiguration.options.splunk-url: it is required"
         );
+    }
+
+    #[test]
+    fn shared_processes_have_a_word_of_their_own() {
+        let text = shared_processes("eksProperties.podProperties.shareProcessNamespace", &["a", "b"]);
+        assert_eq!(
+            text,
+            "Processes are shared: with eksProperties.podProperties.shareProcessNamespace the job could take what its log \
+             sidecar has: a, b. Leave that member out, or send the output where nothing of that kind is needed"
+        );
+        assert_eq!(not_routed_word(&text), "SharedProcesses");
+        for other in [pod_refused("x"), configuration_refused("x"), sidecar_late(60, "x"), String::new()] {
+            assert_eq!(not_routed_word(&other), "NotRouted", "{other}");
+        }
     }
 
     #[test]

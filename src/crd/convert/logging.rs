@@ -291,6 +291,14 @@ mod tests {
             ),
             (json!({"allowedDrivers": ["s*"]}), None),
             (
+                json!({"logConfiguration": {"logDriver": "json-file"}}),
+                Some(
+                    "logging.logConfiguration: logging.allowedDrivers of ComputeEnvironment itself does not allow the log \
+                     driver json-file",
+                ),
+            ),
+            (json!({"allowedDrivers": ["json-file"], "logConfiguration": {"logDriver": "json-file"}}), None),
+            (
                 json!({"allowedDrivers": ["awslogs"], "logConfiguration": {"logDriver": "stdout"}}),
                 Some("does not allow the log driver stdout"),
             ),

@@ -20,12 +20,14 @@ use std::collections::BTreeMap;
 
 use batchyard_core::definition::Effective;
 use batchyard_core::definition::secrets::locate;
+use batchyard_core::logging::exposure;
 use batchyard_core::logging::health;
 use batchyard_core::logging::options::SecretText;
 use batchyard_core::logging::sidecar::{
     self, BUFFER, CERTIFICATES, CONFIGURATION, CONFIGURATION_FILE, CONTAINER, FILES, LOGS, Member,
     NODE_FILES, NODE_VARIABLE, Part, SecretFile, SecretVariable, Sidecar, Source,
 };
+use batchyard_core::reason::logs;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, HostPathVolumeSource,
     KeyToPath, Lifecycle, LifecycleHandler, ObjectFieldSelector, PodSpec, Probe, ProjectedVolumeSource,
@@ -82,8 +84,6 @@ pub struct Logging {
     pub sidecar: Sidecar,
     /// The Secret with the configuration.
     pub secret: String,
-    /// How much undelivered output is kept.
-    pub buffer_mib: u64,
     /// `logging.awslogs.credentialsSecret` of the environment.
     pub credentials_secret: Option<String>,
     /// What the operator was started with.
@@ -107,6 +107,13 @@ impl Logging {
     }
 }
 
+/// Why a pod is made without a sidecar, whatever was planned: the job could take from it what is not the job's.
+pub fn withheld(effective: &Effective, logging: &Logging) -> Option<String> {
+    let member = effective.work.shared_processes();
+    let held = exposure::held(&logging.sidecar, logging.source, logging.credentials_secret.is_some());
+    exposure::withheld(member.as_deref(), &held)
+}
+
 /// The annotations that tell of it.
 pub(super) fn annotations(attempt: &Attempt<'_>) -> Vec<(String, String)> {
     let logging = match attempt.logs {
@@ -114,6 +121,9 @@ pub(super) fn annotations(attempt: &Attempt<'_>) -> Vec<(String, String)> {
         Logs::Unrouted(why) => return vec![(meta::LOGS_NOT_ROUTED.to_owned(), why.to_owned())],
         Logs::Routed(logging) => logging,
     };
+    if let Some(why) = withheld(attempt.effective, logging) {
+        return vec![(meta::LOGS_NOT_ROUTED.to_owned(), why)];
+    }
     let mut drivers: Vec<_> = logging.routed.iter().map(|one| one.route.driver.as_str()).collect();
     drivers.dedup();
     let mut told = vec![(meta::LOG_DRIVER.to_owned(), drivers.join(","))];
@@ -123,6 +133,8 @@ pub(super) fn annotations(attempt: &Attempt<'_>) -> Vec<(String, String)> {
     });
     let group = logging.routed.iter().find_map(|one| one.route.log_group());
     told.extend(group.map(|group| (meta::LOG_GROUP.to_owned(), group.to_owned())));
+    let cut = logs::buffers_cut(&logging.sidecar.cut, attempt.environment, logging.routed.len() > 1);
+    told.extend(cut.map(|cut| (meta::LOG_BUFFER.to_owned(), cut)));
     told
 }
 
@@ -158,6 +170,9 @@ fn with_pod<T>(
 /// Gives the pod its sidecar, if it has one.
 pub(super) fn give(attempt: &Attempt<'_>, spec: &mut PodSpec) {
     let Logs::Routed(logging) = attempt.logs else { return };
+    if withheld(attempt.effective, logging).is_some() {
+        return;
+    }
     if !attempt.effective.cpu_as_stated() {
         let count = if logging.source == Source::Api { 2 } else { 1 };
         make_room(spec, count * logging.settings.cpu_milli);
@@ -284,7 +299,7 @@ fn resources(attempt: &Attempt<'_>, logging: &Logging, limits_disk: bool) -> Res
 
 /// What the buffer may take up on disk, in MiB.
 fn room(logging: &Logging) -> u64 {
-    logging.buffer_mib.saturating_mul(BUFFER_ROOM.0).saturating_add(BUFFER_ROOM.1)
+    logging.sidecar.buffer_mib.saturating_mul(BUFFER_ROOM.0).saturating_add(BUFFER_ROOM.1)
 }
 
 /// A variable with something of the pod.

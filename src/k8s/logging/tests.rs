@@ -87,6 +87,13 @@ fn what_an_environment_forbids_is_told_with_its_rule() {
              host splunk.example; allowed: *.org",
         ),
         (
+            json!({"logDriver": "json-file"}),
+            json!({}),
+            json!({}),
+            "containerProperties.logConfiguration: logging.allowedDrivers of ComputeEnvironment ce does not allow the \
+             log driver json-file, which fills disks of nodes and must be named there; allowed: all others",
+        ),
+        (
             json!({"logDriver": "awslogs"}),
             json!({}),
             json!({}),

@@ -283,6 +283,38 @@ async fn a_sidecar_that_does_not_start_costs_no_attempt() {
     assert_eq!(record.placements[0].pod_name, first.name);
 }
 
+/// The job could look into such a sidecar.
+#[tokio::test]
+async fn a_pod_whose_processes_are_shared_has_no_sidecar_with_secrets() {
+    let world = World::with_queue("log-shared").await;
+    let shared = |configuration: Value| {
+        let mut spec = logging(configuration);
+        spec["containerProperties"]["linuxParameters"] = json!({"initProcessEnabled": true});
+        job(spec)
+    };
+    let plain = world.submit("plain", shared(json!({"logDriver": "stdout"}))).await;
+    assert_eq!(init_containers(&plain.pod(1).await.get().await), [SIDECAR], "it has nothing to take");
+    let job = world.submit("job", shared(splunk())).await;
+    let pod = job.pod(1).await;
+    let made = pod.get().await;
+    assert_eq!(init_containers(&made), [""; 0]);
+    let volumes = made.spec.and_then(|spec| spec.volumes).unwrap_or_default();
+    assert!(!volumes.iter().any(|volume| volume.name.starts_with(SIDECAR)), "{volumes:?}");
+    let secrets = world.api::<Secret>().list(&ListParams::default()).await.expect("an answer");
+    let tells = |secret: &&Secret| secret.data.iter().flatten().any(|(key, _)| key.starts_with("BATCHYARD_"));
+    assert_eq!(secrets.items.iter().find(tells), None, "nobody needs the token");
+    pod.bind().await;
+    pod.starts().await;
+    job.reaches(Phase::Running).await;
+    let (status, reason, message) = until_condition(&world, "job", "LogsRouted").await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "SharedProcesses"));
+    for part in ["containerProperties.linuxParameters.initProcessEnabled", "variables from Secrets"] {
+        assert!(message.contains(part), "{message}");
+    }
+    pod.exits(0).await;
+    job.reaches(Phase::Succeeded).await;
+}
+
 #[tokio::test]
 async fn a_sidecar_that_crashes_is_told_of_and_changes_nothing() {
     let world = World::with_queue("log-crash").await;

@@ -96,11 +96,6 @@ pub(super) fn fluentd(options: &mut Options<'_>) -> Option<Fluentd> {
     Some(Fluentd { listener: listener?, tag, acknowledged, sub_second })
 }
 
-/// `fluentd-buffer-limit`, in bytes.
-pub(super) fn fluentd_buffer(options: &mut Options<'_>) -> Option<u64> {
-    options.read("fluentd-buffer-limit", |text| value::size(text, Kilo::Binary))
-}
-
 /// The path of a unix socket. It must be a plain absolute path, since a folder of the node is mounted for it.
 fn socket(path: &str) -> Result<Literal, String> {
     let parts: Vec<&str> = path.split('/').collect();
@@ -201,6 +196,8 @@ pub(super) fn syslog(options: &mut Options<'_>) -> Option<Syslog> {
 /// Where Docker has no bound, the kubelet's holds: nobody must fill a node's disk by saying nothing.
 const MAX_BYTES: u64 = 10 << 20;
 const MAX_FILES: u32 = 5;
+/// The files of one container together: no limit of its pod counts them.
+const MOST_GIB: u64 = 1;
 
 pub(super) fn json_file(options: &mut Options<'_>) -> Option<JsonFile> {
     let max_bytes = options.read("max-size", |text| match text {
@@ -214,10 +211,16 @@ pub(super) fn json_file(options: &mut Options<'_>) -> Option<JsonFile> {
     });
     let compress = options.boolean("compress").unwrap_or(false);
     let tag = options.read("tag", Tag::read);
-    Some(JsonFile {
-        max_bytes: max_bytes.unwrap_or(MAX_BYTES),
-        max_files: max_files.unwrap_or(MAX_FILES),
-        compress,
-        tag,
-    })
+    // What cannot be read was refused already.
+    let is_read = |name, value: bool| options.raw(name).is_some() == value;
+    let both = is_read("max-size", max_bytes.is_some()) && is_read("max-file", max_files.is_some());
+    let (bytes, files) = (max_bytes.unwrap_or(MAX_BYTES), max_files.unwrap_or(MAX_FILES));
+    if both && bytes.saturating_mul(files.into()) > MOST_GIB << 30 {
+        let name = if max_bytes.is_some() { "max-size" } else { "max-file" };
+        options.refuse(
+            name,
+            format!("{files} files (max-file) of {bytes} bytes (max-size) are more than {MOST_GIB} GiB"),
+        );
+    }
+    Some(JsonFile { max_bytes: bytes, max_files: files, compress, tag })
 }

@@ -7,7 +7,7 @@ mod ours;
 mod splunk;
 
 use super::options::{Entry, Options};
-use super::route::{Output, Place, Route, Tls};
+use super::route::{Buffer, Output, Place, Route, Tls};
 use super::value::{self, Address, Kilo, Literal};
 use super::{AwslogsDefaults, Configuration, Driver, Refusal};
 use crate::reason::logs;
@@ -69,26 +69,32 @@ pub(super) fn read(configuration: &Configuration, defaults: &AwslogsDefaults) ->
         Driver::Opentelemetry => plain(ours::opentelemetry(&mut options).map(Output::Opentelemetry)),
         Driver::Stdout => plain(Some(Output::Stdout(ours::stdout(&mut options)))),
     };
-    let buffer = match driver {
-        Driver::Fluentd => common(&mut options).or(docker::fluentd_buffer(&mut options)),
+    let waits = match driver {
+        Driver::Fluentd => common(&mut options).or(buffer(&mut options, "fluentd-buffer-limit")),
         _ => common(&mut options),
     };
     let refusals = options.close();
     match output {
-        Some(output) if refusals.is_empty() => Ok(Route { driver, output, multiline, buffer }),
+        Some(output) if refusals.is_empty() => Ok(Route { driver, output, multiline, buffer: waits }),
         _ => Err(refusals),
     }
 }
 
 /// The options that all drivers have.
-fn common(options: &mut Options<'_>) -> Option<u64> {
+fn common(options: &mut Options<'_>) -> Option<Buffer> {
     options.read("mode", |text| match text {
         "non-blocking" => Ok(()),
         "blocking" => Err("\"blocking\" is not possible: a job never waits for its log".to_owned()),
         _ => Err(format!("{text:?} is neither blocking nor non-blocking")),
     });
     // Without a mode it is non-blocking, as on AWS since 2025.
-    options.read("max-buffer-size", |text| value::size(text, Kilo::Binary))
+    buffer(options, "max-buffer-size")
+}
+
+/// An option for how much waits.
+fn buffer(options: &mut Options<'_>, option: &'static str) -> Option<Buffer> {
+    let bytes = options.read(option, |text| value::size(text, Kilo::Binary))?;
+    Some(Buffer { option, bytes })
 }
 
 /// Reads an address of an HTTP service: where it is, whether by TLS, and its path without the last slash.

@@ -1,6 +1,7 @@
 //! Logging: what each option of each driver does, what is allowed, Fluent Bit's configuration, and that nothing a user
 //! writes can be more than a value in it.
 
+mod exposure;
 mod goldens;
 mod injection;
 mod needs;

@@ -2,9 +2,10 @@
 
 use batchyard_core::logging::Driver;
 use batchyard_core::logging::route::Route;
-use batchyard_core::logging::sidecar::{CONTAINER, FOLLOWER, is_ours};
+use batchyard_core::logging::sidecar::{CONTAINER, FOLLOWER, Member, Part, Settings, is_ours, plan};
+use batchyard_core::reason::logs;
 
-use super::{honoured, least, read, shown_alone, sidecar};
+use super::{SETTINGS, honoured, least, read, shown_alone, sidecar};
 
 fn firelens(options: &[(&str, &str)]) -> Route {
     read(Driver::Awsfirelens, options).unwrap_or_else(|refusals| panic!("{options:?}: {refusals:?}"))
@@ -55,6 +56,73 @@ fn objects_wait_in_the_buffer() {
     let route = firelens(&[("Name", "s3"), ("bucket", "b"), ("region", "eu-west-1")]);
     let text = shown_alone(&route);
     assert!(text.contains("store_dir: /batchyard/buffer/s3/default\n"), "{text}");
+}
+
+/// What a container has of the buffer, and what the pod has: less than 8 MiB would lose output that a sink takes.
+#[test]
+fn each_container_has_a_share_of_the_buffer_that_is_enough() {
+    let route = read(Driver::Stdout, &[]).expect("a route");
+    for (stated, containers, pod, share) in [
+        (256, 1, 256, 256 << 20),
+        (256, 3, 256, 89_478_485),
+        (256, 10, 256, 26_843_545),
+        (8, 1, 8, 8 << 20),
+        (8, 4, 32, 8 << 20),
+        (31, 4, 32, 8 << 20),
+        (33, 4, 33, 8_650_752),
+        (0, 2, 16, 8 << 20),
+    ] {
+        let members = vec![Member { container: "default", route: &route }; containers];
+        let settings = Settings { buffer_mib: stated, ..SETTINGS };
+        let sidecar = plan(&members, Part::Whole, &settings).expect("containers");
+        let yaml = sidecar.document.to_yaml();
+        let limit = format!("storage.total_limit_size: {share}\n");
+        assert_eq!(yaml.matches(&limit).count(), containers, "{stated} {containers}: {yaml}");
+        assert_eq!(sidecar.buffer_mib, pod, "{stated} {containers}");
+    }
+}
+
+#[test]
+fn a_buffer_that_the_environment_cuts_is_told() {
+    let told = |driver: Driver, option, size, several: bool| {
+        let options: Vec<_> = least(driver).iter().copied().chain([(option, size)]).collect();
+        let route = read(driver, &options).expect("a route");
+        let members = vec![Member { container: "app", route: &route }; if several { 3 } else { 1 }];
+        let sidecar = plan(&members, Part::Whole, &SETTINGS).expect("containers");
+        logs::buffers_cut(&sidecar.cut[..sidecar.cut.len().min(1)], "ce", several)
+    };
+    let size = "max-buffer-size";
+    for stated in ["1k", "8m", "256m"] {
+        assert_eq!(told(Driver::Splunk, size, stated, false), None, "{stated}");
+    }
+    assert_eq!(
+        told(Driver::Splunk, size, "512m", false).as_deref(),
+        Some(
+            "max-buffer-size is 512 MiB, of which logging.bufferMiB of ComputeEnvironment ce leaves 256 MiB"
+        )
+    );
+    assert_eq!(
+        told(Driver::Stdout, size, "256m", true).as_deref(),
+        Some(
+            "max-buffer-size of container app is 256 MiB, of which logging.bufferMiB of ComputeEnvironment ce leaves \
+             85.3 MiB"
+        )
+    );
+    assert_eq!(
+        told(Driver::Fluentd, "fluentd-buffer-limit", "1g", false).as_deref(),
+        Some(
+            "fluentd-buffer-limit is 1024 MiB, of which logging.bufferMiB of ComputeEnvironment ce leaves 256 MiB"
+        )
+    );
+    // Of several those alone are told that are cut.
+    let routes = ["1g", "9m", "200m"].map(|stated| read(Driver::Stdout, &[(size, stated)]).expect("a route"));
+    let members: Vec<_> =
+        ["a", "b", "c"].iter().zip(&routes).map(|(container, route)| Member { container, route }).collect();
+    let sidecar = plan(&members, Part::Whole, &SETTINGS).expect("containers");
+    let names: Vec<&str> = sidecar.cut.iter().map(|cut| cut.container.as_str()).collect();
+    assert_eq!(names, ["a", "c"]);
+    let text = logs::buffers_cut(&sidecar.cut, "ce", true).expect("told");
+    assert!(text.contains("leaves 85.3 MiB; max-buffer-size of container c is 200 MiB"), "{text}");
 }
 
 #[test]

@@ -71,10 +71,48 @@ fn each_rule() {
         (socket.clone(), policy(any, any, any), &["allowedHosts"]),
         (socket.clone(), policy(any, any, &["*.example.com"]), &["allowedHosts"]),
         (socket, policy(any, any, &["unix:///run/f/*"]), any),
-        (read(Driver::JsonFile, &[]).expect("a route"), policy(any, no, no), any),
+        (read(Driver::JsonFile, &[]).expect("a route"), policy(&["json-file"], no, no), any),
     ] {
         hold(&policy, &route, refused);
     }
+}
+
+/// Each other driver is allowed where nothing is said.
+#[test]
+fn the_driver_json_file_must_be_named() {
+    let named = |drivers: &[&str]| policy(drivers, &[], &[]);
+    for driver in honoured() {
+        let route = read(driver, least(driver)).expect("a route");
+        let refused: &[&str] = if driver == Driver::JsonFile { &["allowedDrivers"] } else { &[] };
+        hold(&named(&[]), &route, refused);
+    }
+    let route = read(Driver::JsonFile, &[]).expect("a route");
+    for (drivers, is_allowed) in [
+        (&["json-file"][..], true),
+        (&["awslogs", "json-*"], true),
+        (&["*"], true),
+        (&["awslogs"], false),
+        (&["json"], false),
+    ] {
+        let refused: &[&str] = if is_allowed { &[] } else { &["allowedDrivers"] };
+        hold(&named(drivers), &route, refused);
+    }
+    assert_eq!(
+        named(&[]).check(&route, "ce"),
+        Err(vec![
+            "logging.allowedDrivers of ComputeEnvironment ce does not allow the log driver json-file, which fills disks \
+             of nodes and must be named there; allowed: all others"
+                .to_owned()
+        ])
+    );
+    assert_eq!(
+        named(&["awslogs"]).check(&route, "ce"),
+        Err(vec![
+            "logging.allowedDrivers of ComputeEnvironment ce does not allow the log driver json-file, which fills disks \
+             of nodes and must be named there; allowed: awslogs"
+                .to_owned()
+        ])
+    );
 }
 
 #[test]

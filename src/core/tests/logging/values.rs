@@ -34,7 +34,9 @@ fn a_limit_is_taken_and_what_is_beyond_it_is_not() {
         (Fluentd, "fluentd-address", "unix:///run/s".into(), "unix:///s".into()),
         (Syslog, "syslog-facility", "23".into(), "24".into()),
         (JsonFile, "max-file", "2".into(), "1".into()),
-        (JsonFile, "max-file", "1000".into(), "1001".into()),
+        // 1 GiB in all, with what holds for the other one: five files, or 10 MiB each.
+        (JsonFile, "max-file", "102".into(), "103".into()),
+        (JsonFile, "max-size", "214748364".into(), "214748365".into()),
         (S3, "s3-bucket", long("", 3), long("", 2)),
         (S3, "s3-bucket", long("", 63), long("", 64)),
         (S3, "s3-prefix", long("", 512), long("", 513)),
@@ -106,6 +108,34 @@ fn an_output_that_is_none_is_refused_and_its_properties_are_not() {
             assert_eq!(told.len() == 1, alone, "{options:?}: {refusals:?}");
         }
     }
+}
+
+/// No limit of a pod counts what is on its node's disk.
+#[test]
+fn files_of_a_container_have_a_bound_together() {
+    let of = |size, files| read(JsonFile, &[("max-size", size), ("max-file", files)]);
+    for (size, files, is_taken) in [
+        ("1m", "1000", true),
+        ("536870912", "2", true),
+        ("536870913", "2", false),
+        ("1073741", "1000", true),
+        ("1073742", "1000", false),
+        ("9223372036854775807", "1000", false),
+        ("9223372036854775807", "2", false),
+    ] {
+        assert_eq!(of(size, files).is_ok(), is_taken, "{size} {files}");
+    }
+    let why = |options: &[(&str, &str)]| match read(JsonFile, options).expect_err("too much").as_slice() {
+        [refusal] => refusal.to_string(),
+        refusals => panic!("one: {refusals:?}"),
+    };
+    let rest = "(max-size) are more than 1 GiB";
+    let want = format!("options.max-size: 5 files (max-file) of 1000000000 bytes {rest}");
+    assert_eq!(why(&[("max-size", "1g")]), want);
+    let want = format!("options.max-file: 1000 files (max-file) of 10485760 bytes {rest}");
+    assert_eq!(why(&[("max-file", "1000")]), want);
+    let refusal = why(&[("max-size", "1g"), ("max-file", "1001")]);
+    assert!(refusal.starts_with("options.max-file: ") && !refusal.contains("GiB"), "{refusal}");
 }
 
 #[test]

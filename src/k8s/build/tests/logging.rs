@@ -1,6 +1,6 @@
 //! Pods with a log sidecar.
 
-use batchyard_core::logging::sidecar::{Part, Settings, plan};
+use batchyard_core::logging::sidecar::{DEFAULT_BUFFER_MIB, Part, Settings, plan};
 use clap::Parser;
 
 use super::*;
@@ -43,7 +43,9 @@ fn pod_of_operator(effective: &Effective, environment: Value, arguments: &[&str]
     let queue = serde_json::from_value(json!({"priority": 1})).expect("a queue");
     let routed = routes(effective, ("queue-0", &queue), ("compute-0", &spec)).expect("allowed");
     let source = crate::crd::convert::logging::source(&spec);
-    let how = Settings { source, buffer_mib: 256, grace_seconds: 20, tells_health: true };
+    let stated = spec.logging.as_ref().and_then(|logging| logging.buffer_mi_b);
+    let buffer_mib = stated.map_or(DEFAULT_BUFFER_MIB, |mib| mib.unsigned_abs().into());
+    let how = Settings { source, buffer_mib, grace_seconds: 20, tells_health: true };
     let sidecar = plan(&Logging::members(&routed), Part::Whole, &how).expect("a sidecar");
     let awslogs = spec.logging.as_ref().and_then(|logging| logging.awslogs.as_ref());
     let logging = Logging {
@@ -52,7 +54,6 @@ fn pod_of_operator(effective: &Effective, environment: Value, arguments: &[&str]
         source,
         sidecar,
         secret: "batchyard-log-0".to_owned(),
-        buffer_mib: 256,
         credentials_secret: awslogs.and_then(|awslogs| awslogs.credentials_secret.clone()),
         settings: Defaults::parse_from(["test"].iter().chain(arguments)).logging,
     };
@@ -181,7 +182,9 @@ fn a_pod_that_logs_to_splunk_waits_for_no_secret() {
 #[test]
 fn what_the_node_has_is_given_by_folder() {
     let files = json!({"logDriver": "json-file"});
-    let pod = pod_with(files, json!({}), spot());
+    let mut place = spot();
+    place["logging"] = json!({"allowedDrivers": ["json-file"]});
+    let pod = pod_with(files, json!({}), place);
     let mounts = pod["spec"]["initContainers"][0]["volumeMounts"].as_array().expect("mounts").clone();
     let own = "$(BATCHYARD_POD_NAMESPACE)_$(BATCHYARD_POD_NAME)_$(BATCHYARD_POD_UID)";
     assert_eq!(
@@ -342,4 +345,89 @@ fn a_helper_waits_for_records_of_several_lines_and_has_limits_where_all_have() {
             "limits": {"cpu": "1", "memory": "128Mi", "ephemeral-storage": "16Mi"}})
     );
     assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30 + 13 + 20 + 2);
+}
+
+/// A pod whose job could look into its sidecar has none that has something to find.
+#[test]
+fn a_pod_whose_processes_are_shared_has_no_sidecar_with_secrets() {
+    let resources = json!([{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "64"}]);
+    let task = |mode: Option<&str>, init: bool, logging: &Value| {
+        let container = json!({"name": "app", "image": "i", "resourceRequirements": resources,
+            "linuxParameters": {"initProcessEnabled": init}, "logConfiguration": logging});
+        json!({"ecsProperties": {"taskProperties": [{"pidMode": mode, "containers": [container]}]}})
+    };
+    let only = |init: bool, logging: &Value| {
+        json!({"containerProperties": {"image": "i", "vcpus": 1, "memory": 64,
+            "linuxParameters": {"initProcessEnabled": init}, "logConfiguration": logging}})
+    };
+    let limits = json!({"limits": {"cpu": "1", "memory": "64Mi"}});
+    let pod = |share: bool, _: &Value| {
+        json!({"eksProperties": {"podProperties": {"shareProcessNamespace": share,
+            "containers": [{"name": "app", "image": "i", "resources": limits}]}}})
+    };
+    let (tells, plain) = (splunk(), json!({"logDriver": "stdout"}));
+    let (folder, api) = (json!({}), json!({"source": "API"}));
+    let aws = json!({"awslogs": {"credentialsSecret": "aws"}});
+    let files = json!({"allowedDrivers": ["*"]});
+    for (logging, environment, is_secret) in [
+        (&plain, &folder, false),
+        (&plain, &api, true),
+        (&tells, &folder, true),
+        (&tells, &api, true),
+        (&awslogs(), &folder, false),
+        (&awslogs(), &aws, true),
+        (&json!({"logDriver": "json-file"}), &files, true),
+    ] {
+        for (definition, shared) in [
+            (only(false, logging), None),
+            (only(true, logging), Some("initProcessEnabled")),
+            (task(None, false, logging), None),
+            (task(None, true, logging), Some("initProcessEnabled")),
+            (task(Some("task"), false, logging), Some("pidMode")),
+            (task(Some("host"), false, logging), Some("pidMode")),
+            (pod(false, logging), None),
+            (pod(true, logging), Some("shareProcessNamespace")),
+        ] {
+            let mut place = spot();
+            place["logging"] = environment.clone();
+            place["logging"]["logConfiguration"] = logging.clone();
+            let job = super::plan(definition.clone(), json!({}));
+            let made = pod_of_job(job.effective.as_ref().expect("valid"), place);
+            let (spec, annotations) = (&made["spec"], &made["metadata"]["annotations"]);
+            let sees = spec["shareProcessNamespace"] == true || spec["hostPID"] == true;
+            assert_eq!(sees, shared.is_some(), "{definition}");
+            let has_sidecar = spec.to_string().contains("batchyard-log");
+            assert_eq!(has_sidecar, !(sees && is_secret), "{definition} {environment}: {spec}");
+            let why = annotations["batchyard.io/logs-not-routed"].as_str();
+            assert_eq!(why.is_none(), has_sidecar, "{definition} {environment}");
+            assert_eq!(annotations["batchyard.io/log-driver"].is_string(), has_sidecar, "{annotations}");
+            if let Some(why) = why {
+                assert!(shared.is_some_and(|member| why.contains(member)), "{definition}: {why}");
+                assert_eq!(spec["terminationGracePeriodSeconds"], 30);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_buffer_is_large_enough_for_all_containers_and_what_is_cut_is_told() {
+    let container = |name: &str, size: &str| {
+        json!({"name": name, "image": "i", "logConfiguration": {"logDriver": "stdout", "options": {"max-buffer-size": size}},
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "64"}]})
+    };
+    let containers = ["a", "b", "c", "d"].map(|name| container(name, if name == "c" { "9m" } else { "8m" }));
+    let job = json!({"ecsProperties": {"taskProperties": [{"containers": containers}]}});
+    let job = super::plan(job, json!({}));
+    let mut place = spot();
+    place["logging"] = json!({"bufferMiB": 8});
+    let pod = pod_of_job(job.effective.as_ref().expect("valid"), place);
+    let volumes = pod["spec"]["volumes"].as_array().expect("volumes");
+    let buffer = volumes.iter().find(|one| one["name"] == "batchyard-log-buffer").expect("a buffer");
+    assert_eq!(buffer["emptyDir"]["sizeLimit"], "128Mi", "twice 32 MiB, and 64");
+    assert_eq!(
+        pod["metadata"]["annotations"]["batchyard.io/log-buffer"],
+        "max-buffer-size of container c is 9 MiB, of which logging.bufferMiB of ComputeEnvironment compute-0 leaves 8 MiB"
+    );
+    let pod = pod_with(json!({"logDriver": "stdout"}), json!({}), spot());
+    assert_eq!(pod["metadata"]["annotations"]["batchyard.io/log-buffer"], Value::Null);
 }
