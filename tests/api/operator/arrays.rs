@@ -211,6 +211,83 @@ async fn an_array_and_some_of_its_children_can_be_ended() {
     .await;
 }
 
+/// What is stopped is not done, however much of it may fail.
+#[tokio::test]
+async fn no_array_that_was_ended_succeeds_because_failures_are_tolerated() {
+    let world = World::with_queue("array-ended").await;
+    let tolerant = json!({"arrayProperties": {"toleratedFailures": "50%"}});
+    let job = world.submit("job", array(2, tolerant)).await;
+    job.child(1, 1, 0).await;
+    let pod = job.child_pod(0, 1).await;
+    pod.bind().await;
+    pod.starts().await;
+    job.children("both", |array| counts(array)[4..6] == [1, 1]).await;
+    job.edit(json!({"terminate": "wrong data"})).await;
+    pod.dies_when_deleted(143).await;
+    let record = job.reaches(Phase::Failed).await;
+    assert_eq!((record.status_reason.as_deref(), record.is_terminated), (Some("wrong data"), Some(true)));
+}
+
+#[tokio::test]
+async fn what_a_cancel_leaves_running_can_be_terminated() {
+    let world = World::with_queue("array-stronger").await;
+    let large = json!({"containerProperties": {"vcpus": 4}});
+    let job = world.submit("job", array(2, large)).await;
+    let pod = job.child_pod(0, 1).await;
+    pod.bind().await;
+    pod.starts().await;
+    job.children("a child that runs", |array| counts(array)[4] == 1).await;
+    job.edit(json!({"cancel": "not wanted"})).await;
+    job.children("the other's end", |array| counts(array)[6] == 1).await;
+    job.edit(json!({"terminate": "enough"})).await;
+    pod.dies_when_deleted(143).await;
+    let record = job.reaches(Phase::Failed).await;
+    assert_eq!(record.status_reason.as_deref(), Some("enough"));
+    assert_eq!((record.is_cancelled, record.is_terminated), (None, Some(true)));
+}
+
+/// Its children ended as it did, and that is told of them.
+#[tokio::test]
+async fn an_array_whose_children_never_had_a_turn_can_be_run_again() {
+    let world = World::with_queue("array-no-turn").await;
+    let job = world.submit("job", array(2, json!({"dependsOn": [{"job": "first"}]}))).await;
+    job.children("that they wait", |array| counts(array)[1] == 2).await;
+    let first = world.submit("first", super::world::job(json!({}))).await;
+    first.run(1).await;
+    job.reaches(Phase::Failed).await;
+    let status = job.children("that they ended", |array| counts(array)[6] == 2).await;
+    assert_eq!(
+        (counts(&status)[1], status.indexes.and_then(|indexes| indexes.failed)),
+        (0, Some("0-1".into()))
+    );
+    let rerun = json!({"arrayProperties": {"size": null, "rerunFailedOf": "job"}});
+    let again = world.submit("again", array(2, rerun)).await;
+    again.child(0, 1, 0).await;
+    again.child(1, 1, 0).await;
+    again.reaches(Phase::Succeeded).await;
+}
+
+/// The array has others to run.
+#[tokio::test]
+async fn a_job_waits_for_one_child_and_no_longer() {
+    let world = World::with_queue("array-one").await;
+    let job = world.submit("job", array(3, json!({}))).await;
+    let id = job.reaches(Phase::Pending).await.job_id.expect("an id");
+    let after = |index: u32| super::world::job(json!({"dependsOn": [{"jobId": format!("{id}:{index}")}]}));
+    let good = world.submit("good", after(0)).await;
+    let bad = world.submit("bad", after(1)).await;
+    for waits in [&good, &bad] {
+        waits.reaches(Phase::Pending).await;
+    }
+    job.child(0, 1, 0).await;
+    job.child(1, 1, 1).await;
+    assert_eq!(good.run(0).await.phase(), Phase::Succeeded);
+    assert_eq!(bad.reaches(Phase::Failed).await.status_reason.as_deref(), Some("Dependent Job failed"));
+    assert_eq!(job.record().await.phase(), Phase::Pending, "one child is left");
+    job.child(2, 1, 0).await;
+    job.reaches(Phase::Failed).await;
+}
+
 #[tokio::test]
 async fn only_what_failed_runs_again() {
     let world = World::with_queue("array-rerun").await;

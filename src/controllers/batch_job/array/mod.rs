@@ -112,7 +112,9 @@ async fn prepare(
     let Some(other) = find(&job.namespace().unwrap_or_default(), reference, context) else {
         return Ok((0, RoaringBitmap::new()));
     };
-    let failed = known(&other, context).await?.children.failed().clone();
+    let children = known(&other, context).await?.children.clone();
+    // Those of one that ended before they had a turn have no records.
+    let failed = if is_at_work(&other) { children.failed() } else { children.members() }.clone();
     let its = other.status.as_ref().and_then(|status| status.array_properties.as_ref());
     let size = its.and_then(|its| u32::try_from(its.size?).ok()).unwrap_or_default();
     let mut record = records::empty(job, 0);
