@@ -12,6 +12,8 @@ pub mod identity;
 mod logs;
 mod session;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -338,4 +338,11 @@ async fn children_wait_for_the_child_with_their_index() {
         world.submit("other", array(2, json!({"dependsOn": [{"job": "first", "type": "N_TO_N"}]}))).await;
     let why = other.reaches(Phase::Failed).await.status_reason.unwrap_or_default();
     assert!(why.contains("has 3 children and not 2"), "{why}");
+    // The same in the other order.
+    let late =
+        world.submit("late", array(2, json!({"dependsOn": [{"job": "early", "type": "N_TO_N"}]}))).await;
+    late.waits(Phase::Pending, "early, which does not exist").await;
+    world.submit("early", array(3, json!({}))).await;
+    let why = late.reaches(Phase::Failed).await.status_reason.unwrap_or_default();
+    assert!(why.contains("BatchJob early, which has 3 children and not 2"), "{why}");
 }
