@@ -7,6 +7,7 @@ use batchyard_core::{reason, waits};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
+use super::array as arrays;
 use super::dereference::dereference;
 use crate::controllers::Context;
 use crate::controllers::tests::context;
@@ -59,5 +60,22 @@ async fn an_array_that_waits_is_refused_once_the_other_has_another_size() {
     ] {
         let (context, _feeds) = world(first.into_iter().chain([second.clone()]));
         assert_eq!(readiness(&second, &context).await, want, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_rerun_has_the_size_of_what_it_runs_again() {
+    let told = json!({"size": 4, "statusSummary": {"SUCCEEDED": 3, "FAILED": 1}});
+    let job =
+        array("job", json!({"size": 4}), json!([]), json!({"phase": "FAILED", "arrayProperties": told}));
+    for (size, want) in [
+        (json!(null), None),
+        (json!(4), None),
+        (json!(3), Some(Readiness::Refused(reason::rerun_of_another_size("job", 3, 4)))),
+    ] {
+        let again = json!({"size": size, "rerunFailedOf": "job"});
+        let again = array("again", again, json!([]), json!({"phase": "SUBMITTED"}));
+        let (context, _feeds) = world([job.clone(), again.clone()]);
+        assert_eq!(arrays::readiness(&again, &context), want, "{size}");
     }
 }

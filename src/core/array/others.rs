@@ -46,12 +46,16 @@ pub fn pairs(size: Option<u32>, others: &[Other]) -> Pairs {
     if unknown.is_empty() { Pairs::Fit } else { Pairs::Unknown(waits::dependencies(&unknown, &[])) }
 }
 
-/// What keeps a rerun from being accepted: it needs an array that has ended, and of which a child failed.
-pub fn rerun(reference: &str, other: Option<&Other>) -> Option<Readiness> {
+/// What keeps a rerun from being accepted: it needs an array that has ended, and of which a child failed. Its size is
+/// that array's, whether it is stated or not.
+pub fn rerun(reference: &str, size: Option<u32>, other: Option<&Other>) -> Option<Readiness> {
     let Some(other) = other else { return Some(Readiness::Waiting(waits::rerun_missing(reference))) };
     let refused = |why| Some(Readiness::Refused(why));
     if !other.is_array {
         return refused(reason::rerun_of_no_array(reference));
+    }
+    if let Some((size, its)) = size.zip(other.size).filter(|(size, its)| size != its) {
+        return refused(reason::rerun_of_another_size(reference, size, its));
     }
     if !other.has_ended {
         return Some(Readiness::Waiting(waits::rerun_unfinished(reference)));

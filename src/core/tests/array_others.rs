@@ -74,20 +74,26 @@ fn arrays_whose_children_wait_for_each_other_have_one_size() {
 }
 
 #[test]
-fn a_rerun_needs_an_array_that_has_ended_and_failed() {
+fn a_rerun_needs_an_array_of_its_size_that_has_ended_and_failed() {
     let running = array("a", Some(4));
     let ended = |failed| Other { has_ended: true, failed, ..running.clone() };
     let single = Other { is_array: false, size: None, ..ended(None) };
     let refused = |why: String| Some(Readiness::Refused(why));
     let waits = |wait| Some(Readiness::Waiting(wait));
-    for (why, other, want) in [
-        ("not there", None, waits(waits::rerun_missing("a"))),
-        ("no array", Some(single), refused(reason::rerun_of_no_array("a"))),
-        ("it runs", Some(running.clone()), waits(waits::rerun_unfinished("a"))),
-        ("some failed", Some(ended(Some(2))), None),
-        ("nobody counted", Some(ended(None)), None),
-        ("none failed", Some(ended(Some(0))), refused(reason::rerun_of_nothing("a"))),
+    let another = || refused(reason::rerun_of_another_size("a", 3, 4));
+    for (why, size, other, want) in [
+        ("not there", None, None, waits(waits::rerun_missing("a"))),
+        ("no array", None, Some(single), refused(reason::rerun_of_no_array("a"))),
+        ("it runs", None, Some(running.clone()), waits(waits::rerun_unfinished("a"))),
+        ("it runs, and has another size", Some(3), Some(running.clone()), another()),
+        ("it runs, and has this size", Some(4), Some(running.clone()), waits(waits::rerun_unfinished("a"))),
+        ("its size is not known", Some(3), Some(array("a", None)), waits(waits::rerun_unfinished("a"))),
+        ("some failed", None, Some(ended(Some(2))), None),
+        ("some failed, and it has this size", Some(4), Some(ended(Some(2))), None),
+        ("some failed, and it has another size", Some(3), Some(ended(Some(2))), another()),
+        ("nobody counted", None, Some(ended(None)), None),
+        ("none failed", None, Some(ended(Some(0))), refused(reason::rerun_of_nothing("a"))),
     ] {
-        assert_eq!(rerun("a", other.as_ref()), want, "{why}");
+        assert_eq!(rerun("a", size, other.as_ref()), want, "{why}");
     }
 }

@@ -179,6 +179,10 @@ fn of_jobs() {
             "Invalid job: arrayProperties.rerunFailedOf: no child of BatchJob a failed",
         ),
         (
+            reason::rerun_of_another_size("a", 3, 4),
+            "Invalid job: arrayProperties.size: BatchJob a of rerunFailedOf has 4 children and not 3",
+        ),
+        (
             reason::sizes_differ("a", 3, 4),
             "Invalid job: dependsOn: N_TO_N with BatchJob a, which has 4 children and not 3",
         ),

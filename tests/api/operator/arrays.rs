@@ -236,6 +236,25 @@ async fn only_what_failed_runs_again() {
     assert!(why.contains("no child of BatchJob again failed"), "{why}");
 }
 
+#[tokio::test]
+async fn a_rerun_has_the_size_of_what_it_runs_again() {
+    let world = World::with_queue("array-rerun-size").await;
+    let job = world.submit("job", array(3, json!({}))).await;
+    for (index, code) in [(0, 0), (1, 1), (2, 0)] {
+        job.child(index, 1, code).await;
+    }
+    job.reaches(Phase::Failed).await;
+    let rerun = json!({"arrayProperties": {"rerunFailedOf": "job"}});
+    let other = world.submit("other", array(2, rerun.clone())).await;
+    assert_eq!(
+        other.reaches(Phase::Failed).await.status_reason.as_deref(),
+        Some("Invalid job: arrayProperties.size: BatchJob job of rerunFailedOf has 3 children and not 2")
+    );
+    let same = world.submit("same", array(3, rerun)).await;
+    same.child(1, 1, 0).await;
+    same.reaches(Phase::Succeeded).await;
+}
+
 /// The operator is killed between the ends of children: what is recorded is known again, and nothing runs twice.
 #[tokio::test]
 async fn an_array_outlives_the_operator() {

@@ -67,7 +67,8 @@ pub(super) fn readiness(job: &BatchJob, context: &Context) -> Option<Readiness> 
     let array = job.spec.array_properties.as_ref()?;
     if let Some(reference) = &array.rerun_failed_of {
         let found = find(&job.namespace()?, reference, context);
-        let not_ready = rerun(reference, found.as_deref().map(other).as_ref());
+        let stated = array.size.and_then(|size| u32::try_from(size).ok());
+        let not_ready = rerun(reference, stated, found.as_deref().map(other).as_ref());
         if not_ready.is_some() {
             return not_ready;
         }
