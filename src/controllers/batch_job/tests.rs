@@ -64,6 +64,21 @@ async fn an_array_that_waits_is_refused_once_the_other_has_another_size() {
 }
 
 #[tokio::test]
+async fn reruns_that_wait_for_each_other_are_refused() {
+    let rerun = |name: &str, of: &str| {
+        array(name, json!({"rerunFailedOf": of}), json!([]), json!({"phase": "SUBMITTED"}))
+    };
+    let (itself, a, b) = (rerun("itself", "itself"), rerun("a", "b"), rerun("b", "a"));
+    let (context, _feeds) = world([itself.clone(), a.clone(), b.clone()]);
+    for (job, way) in [(itself, vec!["itself", "itself"]), (a, vec!["a", "b", "a"]), (b, vec!["b", "a", "b"])]
+    {
+        let way: Vec<_> = way.into_iter().map(str::to_owned).collect();
+        let want = Readiness::Refused(reason::dependency_circle(&way));
+        assert_eq!(readiness(&job, &context).await, want);
+    }
+}
+
+#[tokio::test]
 async fn a_rerun_has_the_size_of_what_it_runs_again() {
     let told = json!({"size": 4, "statusSummary": {"SUCCEEDED": 3, "FAILED": 1}});
     let job =
