@@ -94,3 +94,17 @@ async fn a_rerun_has_the_size_of_what_it_runs_again() {
         assert_eq!(arrays::readiness(&again, &context), want, "{size}");
     }
 }
+
+/// A rerun may be ended while it waits for another that waits itself.
+#[tokio::test]
+async fn nothing_is_kept_of_children_that_are_not_known_yet() {
+    let rerun = |name: &str, of: &str| {
+        array(name, json!({"rerunFailedOf": of}), json!([]), json!({"phase": "SUBMITTED"}))
+    };
+    let again = rerun("again", "job");
+    let (context, _feeds) = world([rerun("job", "missing"), again.clone()]);
+    let properties = again.spec.array_properties.as_ref().expect("an array");
+    let (size, members) = arrays::prepare(&again, properties, &context).await.expect("nobody is asked");
+    assert_eq!((size, members.len()), (0, 0));
+    assert!(context.caches.arrays.get("uid-job").is_none());
+}

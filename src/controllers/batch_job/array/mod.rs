@@ -123,7 +123,10 @@ pub(super) async fn prepare(
         let size = size.unwrap_or_default();
         return Ok((size, (0..size).collect()));
     };
-    let Some(other) = find(&job.namespace().unwrap_or_default(), reference, context) else {
+    // Of one that is not accepted yet nothing is known, and what is read of it now must not count later.
+    let has_children = |other: &Arc<BatchJob>| is_at_work(other) || self::other(other).has_ended;
+    let found = find(&job.namespace().unwrap_or_default(), reference, context);
+    let Some(other) = found.filter(has_children) else {
         return Ok((0, RoaringBitmap::new()));
     };
     let failed = known(&other, context).await?.children.failed().clone();
