@@ -158,6 +158,7 @@ fn of_definitions() {
             "spec.tags: the job has 3 bytes as JSON, 2 of them here; it may have 1",
         ),
         (resources::name_has_no_effect("jobName", "a-1"), "jobName (the object would have to be named a-1)"),
+        (resources::indexes_have_no_effect("a", "3,7-9"), "a (the array has no children 3,7-9)"),
     ]);
 }
 

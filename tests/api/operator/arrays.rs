@@ -255,6 +255,41 @@ async fn a_rerun_has_the_size_of_what_it_runs_again() {
     same.reaches(Phase::Succeeded).await;
 }
 
+#[tokio::test]
+async fn orders_that_no_child_has_a_use_for_are_named() {
+    let world = World::with_queue("array-late").await;
+    let job = world.submit("job", array(3, json!({}))).await;
+    job.child(1, 1, 0).await;
+    let runs = job.child_pod(0, 1).await;
+    runs.bind().await;
+    runs.starts().await;
+    job.children("one that runs, one that has ended", |array| {
+        let counts = counts(array);
+        (counts[4], counts[5]) == (1, 1)
+    })
+    .await;
+    job.edit(json!({"childActions": [{"indexes": "0-1,50", "action": "CANCEL", "reason": "not wanted"}]}))
+        .await;
+    let says = async |type_: &str, message: &str| {
+        wait::until(&world.api::<BatchJob>(), "job", message, |job| {
+            let conditions = job.status.as_ref().map(|status| status.conditions.as_slice());
+            conditions.unwrap_or_default().iter().any(|c| c.type_ == type_ && c.message == message)
+        })
+        .await
+    };
+    says("FieldsIgnored", "childActions[0].indexes (the array has no children 50)").await;
+    says(
+        "EditIgnored",
+        "childActions[0]: children 1 succeeded; childActions[0]: children 0 started; use TERMINATE, or they \
+         end only if they are to be retried",
+    )
+    .await;
+    runs.exits(0).await;
+    job.child(2, 1, 0).await;
+    job.reaches(Phase::Succeeded).await;
+    says("EditIgnored", "childActions[0]: children 0-1 succeeded").await;
+}
+
 /// The operator is killed between the ends of children: what is recorded is known again, and nothing runs twice.
 #[tokio::test]
 async fn an_array_outlives_the_operator() {

@@ -109,6 +109,17 @@ fn size(job: &BatchJob) -> Option<u32> {
     parts::size(job).filter(|size| *size > 0)
 }
 
+/// The children that run, as far as the job tells: of a rerun those that are in its lists, unless these are cut.
+pub(super) fn members(job: &BatchJob) -> Option<RoaringBitmap> {
+    let all = (0..size(job)?).collect();
+    let array = job.spec.array_properties.as_ref()?;
+    let told = job.status.as_ref().and_then(|status| status.array_properties.as_ref());
+    match told.filter(|_| array.rerun_failed_of.is_some()) {
+        Some(told) => status::listed(told).or(Some(all)),
+        None => Some(all),
+    }
+}
+
 /// Before an array is accepted: how many children it has, and of a rerun, which ones run.
 ///
 /// # Errors
