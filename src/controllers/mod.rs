@@ -264,7 +264,7 @@ mod tests {
     }
 
     /// What controllers share, without a cluster behind it.
-    fn context() -> Arc<Context> {
+    pub(super) fn context() -> Arc<Context> {
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
         let client = kube::Client::try_from(nowhere).expect("a client");
         let metrics = Metrics::default();

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::account::Kind;
 use super::call::{Call, input, needed};
 use super::failure::Failure;
-use super::jobs::Target;
+use super::jobs::{Target, has};
 use crate::crd::BatchJob;
 use crate::crd::batch_job::{ChildAction, ChildActionType};
-use crate::crd::children::{Indexes, Part};
+use crate::crd::children::{Indexes, Part, Whole};
+use crate::k8s::parts::Parts;
 use batchyard_core::job::phase::Phase;
 
 /// How often somebody else may have changed the job meanwhile.
@@ -115,9 +116,7 @@ async fn whole(call: &Call, job: &BatchJob, reason: &str, action: ChildActionTyp
         ChildActionType::Cancel => job.spec.cancel.is_some(),
         ChildActionType::Terminate => job.spec.terminate.is_some(),
     };
-    // A job that is placed is not cancelled, and neither is its next attempt.
-    let is_placed = matches!(phase, Phase::Starting | Phase::Running);
-    if said || phase.is_terminal() || action == ChildActionType::Cancel && is_placed {
+    if said || !has_effect(action, phase) {
         return Ok(());
     }
     let change = json!({"metadata": {"uid": job.uid()}, "spec": {member: reason}});
@@ -133,6 +132,13 @@ async fn whole(call: &Call, job: &BatchJob, reason: &str, action: ChildActionTyp
     }
 }
 
+/// True if a job or a child in this phase can be ended that way. What is placed is not cancelled, and neither is its next
+/// attempt.
+fn has_effect(action: ChildActionType, phase: Phase) -> bool {
+    let is_placed = matches!(phase, Phase::Starting | Phase::Running);
+    !phase.is_terminal() && (action == ChildActionType::Terminate || !is_placed)
+}
+
 async fn child(
     call: &Call,
     job: &BatchJob,
@@ -140,8 +146,7 @@ async fn child(
     reason: &str,
     action: ChildActionType,
 ) -> Result<(), Failure> {
-    let size = job.spec.array_properties.as_ref().and_then(|array| array.size);
-    if size.is_none_or(|size| i64::from(index) >= i64::from(size)) {
+    if !has(job, Part::Child(index)) {
         return Ok(());
     }
     let name = job.name_any();
@@ -149,10 +154,10 @@ async fn child(
     for _ in 0..TRIES {
         let live = crate::k8s::read::read(format!("get BatchJob {name}"), || api.get_opt(&name)).await?;
         let Some(mut live) = live.filter(|live| live.uid() == job.uid()) else { return Ok(()) };
-        if live.status.as_ref().is_some_and(|status| status.record.phase().is_terminal()) {
-            return Ok(());
-        }
-        if !add(&mut live.spec.child_actions, index, reason, action)? {
+        if live.status.as_ref().is_some_and(|status| status.record.phase().is_terminal())
+            || !has_effect(action, phase(call, &live, Part::Child(index), action).await?)
+            || !add(&mut live.spec.child_actions, index, reason, action)?
+        {
             return Ok(());
         }
         match call.writer().replace_object(&api, &live).await {
@@ -162,6 +167,17 @@ async fn child(
         }
     }
     Err(Failure::throttled("Too many changes of this job at a time"))
+}
+
+/// Where a child is in its life. That it has ended stands in the job's own lists; whether it is placed, which decides
+/// about a cancel alone, its pod tells before they do.
+async fn phase(call: &Call, job: &BatchJob, part: Part, action: ChildActionType) -> Result<Phase, Failure> {
+    let whole = Whole::of(job);
+    let told = whole.part(part, None, None).phase();
+    if told.is_terminal() || action == ChildActionType::Terminate {
+        return Ok(told);
+    }
+    Ok(call.known(job, &Parts::one(part)).await?.record(&whole, part).phase())
 }
 
 /// Adds a child to the entry that says the same, or a new entry; false if it stands there already.
@@ -195,6 +211,19 @@ fn add(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_placed_is_terminated_and_not_cancelled() {
+        use ChildActionType::{Cancel, Terminate};
+        for phase in Phase::ALL {
+            let want = match phase {
+                Phase::Submitted | Phase::Pending | Phase::Runnable => (true, true),
+                Phase::Starting | Phase::Running => (false, true),
+                Phase::Succeeded | Phase::Failed => (false, false),
+            };
+            assert_eq!((has_effect(Cancel, phase), has_effect(Terminate, phase)), want, "{phase:?}");
+        }
+    }
 
     #[test]
     fn children_that_end_alike_share_an_entry() {

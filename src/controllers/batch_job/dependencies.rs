@@ -18,7 +18,7 @@ use crate::k8s::error::Error;
 use crate::k8s::read::read;
 
 /// Looks at the jobs that a job depends on which was not RUNNABLE yet. Jobs that wait for each other in a circle never
-/// will be.
+/// will be, whether they depend on each other or are to run each other's failed children again.
 pub(super) async fn look(job: &BatchJob, record: &Record, context: &Context) -> Result<Look, Error> {
     let dependencies = convert::dependencies(&job.spec);
     let (namespace, notes) = (job.namespace().unwrap_or_default(), &record.depends_on);
@@ -35,7 +35,7 @@ pub(super) async fn look(job: &BatchJob, record: &Record, context: &Context) -> 
     }
     let look = of_jobs(&dependencies, job.spec.array_properties.is_some(), notes, &others, patience);
     let uid = job.uid().unwrap_or_default();
-    Ok(match context.caches.dependents.circle(&uid).filter(|_| !dependencies.is_empty()) {
+    Ok(match context.caches.dependents.circle(&uid) {
         Some(circle) => Look {
             verdict: Verdict::Failed(reason::dependency_circle(circle.way(&uid))),
             again: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batchyard_core::array::Pairs;
 use batchyard_core::definition::nodes::Gang;
 use batchyard_core::dependency::Verdict;
 use batchyard_core::job::decide::{Job, Readiness, Seen};
@@ -365,14 +366,17 @@ async fn readiness(
     Ok(goes_on(job, &name, depends, context).map(|definition| (definition, plan)))
 }
 
-/// Whether a job that names nothing that is missing may become RUNNABLE: once the jobs succeeded that it depends on, and
-/// its share may be active.
+/// Whether a job that names nothing that is missing may become RUNNABLE: once the jobs succeeded that it depends on, those
+/// that its children wait for child by child are there and of its size, and its share may be active.
 fn goes_on(job: &BatchJob, definition: &str, depends: Verdict, context: &Context) -> Resolved<String> {
     let definition = definition.to_owned();
-    match depends {
-        Verdict::Failed(why) => Err(Readiness::Refused(why).into()),
-        Verdict::Pending(wait) => Err(Readiness::Pending { definition, wait }.into()),
-        Verdict::Satisfied => match too_many_shares(job, context) {
+    // An array that it waits for child by child may have come after it was accepted.
+    match (depends, array::pairs(job, context)) {
+        (Verdict::Failed(why), _) | (_, Pairs::Differ(why)) => Err(Readiness::Refused(why).into()),
+        (Verdict::Pending(wait), _) | (Verdict::Satisfied, Pairs::Unknown(wait)) => {
+            Err(Readiness::Pending { definition, wait }.into())
+        }
+        (Verdict::Satisfied, Pairs::Fit) => match too_many_shares(job, context) {
             Some(wait) => Err(NotReady { readiness: Readiness::Waiting(wait), poll: true }),
             None => Ok(definition),
         },

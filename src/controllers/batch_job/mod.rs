@@ -12,6 +12,8 @@ pub mod identity;
 mod logs;
 mod session;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +114,7 @@ fn is_settled(job: &BatchJob, context: &Context) -> bool {
     let uid = job.uid().unwrap_or_default();
     status.record.phase().is_terminal()
         && status.observed_generation == job.metadata.generation
+        && (job.spec.child_actions.is_empty() || status::tells_late_edits(job, status))
         && (context.settings.log_tail || status.record.log_tail.is_none())
         && context.caches.pods.of_job(&uid).iter().all(|pod| pod.finished)
 }

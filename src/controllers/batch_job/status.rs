@@ -6,19 +6,24 @@ use batchyard_core::job::decide::{Decision, Readiness};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Attempt, Record, RetryAction};
 use batchyard_core::logging::health::Verdict;
-use batchyard_core::reason;
+use batchyard_core::reason::{self, resources};
 use batchyard_core::session::Why;
 use jiff::Timestamp;
 use kube::ResourceExt;
+use roaring::RoaringBitmap;
 
 use super::dereference::Dereferenced;
-use super::{logs, session};
-use crate::crd::batch_job::{ArrayJobDependency, JobDependency};
+use super::{array, logs, session};
+use crate::crd::batch_job::{ArrayJobDependency, ChildActionType, JobDependency};
+use crate::crd::children;
 use crate::crd::conditions::{self, ConditionStatus, ConditionType, NewCondition};
 use crate::crd::ignored::{self, Kind};
 use crate::crd::{BatchJob, BatchJobStatus};
 use crate::k8s::events::News;
 use crate::seeded_bugs::{Bug, has};
+
+/// The longest text of indexes in a condition, of each order to children.
+const SOME_INDEXES: usize = 64;
 
 /// The status that a job gets by a decision.
 pub(super) fn next(
@@ -201,7 +206,50 @@ fn late_edits(job: &BatchJob, status: &BatchJobStatus) -> Option<String> {
             "cancel: the job has started; use terminate, or it ends only if it is to be retried".to_owned(),
         );
     }
+    late.extend(late_child_actions(job, status));
     (!late.is_empty()).then(|| late.join("; "))
+}
+
+/// Orders to children that had no use for them, as far as the array's lists tell: of those that failed they do not say
+/// why.
+fn late_child_actions(job: &BatchJob, status: &BatchJobStatus) -> Vec<String> {
+    let Some(array) = &status.array_properties else { return Vec::new() };
+    let actions = job.spec.child_actions.iter().enumerate();
+    let actions =
+        actions.filter_map(|(at, action)| Some((at, action, indexes::parse(&action.indexes).ok()?)));
+    let actions: Vec<_> = actions.collect();
+    if actions.is_empty() {
+        return Vec::new();
+    }
+    let listed = |phase| indexes::parse_cut(children::list(array, phase).unwrap_or_default());
+    let succeeded = listed(Phase::Succeeded);
+    let mut placed = listed(Phase::Starting) | listed(Phase::Running);
+    if status.record.phase().is_terminal() || job.spec.terminate.is_some() {
+        placed.clear();
+    }
+    for (_, _, them) in actions.iter().filter(|(_, action, _)| action.action == ChildActionType::Terminate) {
+        placed -= them;
+    }
+    let mut late = Vec::new();
+    for (at, action, them) in actions {
+        let mut tell = |these: RoaringBitmap, what: &str| {
+            if !these.is_empty() {
+                let these = indexes::short_text(&these, SOME_INDEXES);
+                late.push(format!("childActions[{at}]: children {these} {what}"));
+            }
+        };
+        tell(&them & &succeeded, "succeeded");
+        if action.action == ChildActionType::Cancel {
+            tell(&them & &placed, "started; use TERMINATE, or they end only if they are to be retried");
+        }
+    }
+    late
+}
+
+/// True if a job says all that there is to say of edits that came too late: an array's last children end with it.
+pub(super) fn tells_late_edits(job: &BatchJob, status: &BatchJobStatus) -> bool {
+    let late = conditions::find(&status.conditions, ConditionType::EditIgnored);
+    late_edits(job, status).as_deref() == late.map(|late| late.message.as_str())
 }
 
 /// Members without effect; shares and priorities within them have one in a fair-share queue only.
@@ -231,9 +279,16 @@ fn without_effect(job: &BatchJob) -> Vec<String> {
     ];
     let stated = stated.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name.to_owned());
     // The schema knows what a number looks like, not which indexes there are.
+    let members = array.and_then(|_| array::members(job));
     let actions = job.spec.child_actions.iter().enumerate().filter(|_| array.is_some());
-    let unreadable = actions.filter(|(_, action)| indexes::parse(&action.indexes).is_err());
-    stated.chain(unreadable.map(|(number, _)| format!("childActions[{number}].indexes"))).collect()
+    let wrong = actions.filter_map(|(number, action)| {
+        let field = format!("childActions[{number}].indexes");
+        let Ok(them) = indexes::parse(&action.indexes) else { return Some(field) };
+        let none = them - members.as_ref()?;
+        let text = || indexes::short_text(&none, SOME_INDEXES);
+        (!none.is_empty()).then(|| resources::indexes_have_no_effect(&field, &text()))
+    });
+    stated.chain(wrong).collect()
 }
 
 /// RETRY or EXIT, for metrics.
@@ -303,6 +358,100 @@ fn ended(attempt: &Attempt) -> News {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    fn of_indexes(actions: &[(&str, &str)]) -> Value {
+        let action =
+            |(indexes, action): &(&str, &str)| json!({"indexes": indexes, "action": action, "reason": "r"});
+        actions.iter().map(action).collect()
+    }
+
+    /// An array with orders to some of its children, and with what its status says of all of them.
+    fn array(array: Value, actions: &[(&str, &str)], phase: &str, told: Value) -> BatchJob {
+        let job = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": "BatchJob", "metadata": {"name": "j"},
+            "spec": {"jobQueue": "q", "arrayProperties": array, "childActions": of_indexes(actions)},
+            "status": {"phase": phase, "jobQueue": "q", "arrayProperties": told}});
+        serde_json::from_value(job).expect("a job")
+    }
+
+    #[test]
+    fn indexes_that_no_child_has_are_named() {
+        let ten = || json!({"size": 10});
+        let rerun = || json!({"rerunFailedOf": "a"});
+        let lists = |failed: &str| json!({"size": 10, "indexes": {"PENDING": "3", "RUNNABLE": "7", "FAILED": failed}});
+        let none = |indexes: &str| resources::indexes_have_no_effect("childActions[0].indexes", indexes);
+        for (spec, told, indexes, want) in [
+            (ten(), json!({}), "0-9", vec![]),
+            (ten(), json!({}), "50-59", vec![none("50-59")]),
+            (ten(), json!({}), "3,9-11", vec![none("10-11")]),
+            // Its size is told later, and those that run again.
+            (rerun(), json!({}), "50-59", vec![]),
+            (rerun(), lists("8"), "3,7-8", vec![]),
+            (rerun(), lists("8"), "3,5,50", vec![none("5,50")]),
+            (rerun(), lists("8,…"), "3,5,50", vec![none("50")]),
+        ] {
+            let job = array(spec.clone(), &[(indexes, "TERMINATE")], "PENDING", told.clone());
+            assert_eq!(without_effect(&job), want, "{indexes} of {spec} {told}");
+        }
+    }
+
+    #[test]
+    fn orders_that_children_had_no_use_for_are_named() {
+        let told = json!({"size": 10, "indexes": {"RUNNABLE": "0-1", "STARTING": "2", "RUNNING": "3-4",
+            "SUCCEEDED": "5-6", "FAILED": "7-9"}});
+        let late = |phase: &str, actions: &[(&str, &str)], terminate: bool| {
+            let mut job = array(json!({"size": 10}), actions, phase, told.clone());
+            job.spec.terminate = terminate.then(|| "enough".to_owned());
+            late_child_actions(&job, job.status.as_ref().expect("a status"))
+        };
+        let started = "started; use TERMINATE, or they end only if they are to be retried";
+        for (why, phase, actions, want) in [
+            ("nothing is wrong", "PENDING", vec![("0-1,7-9", "CANCEL"), ("0-4", "TERMINATE")], vec![]),
+            (
+                "some run or have ended well",
+                "PENDING",
+                vec![("0-9", "CANCEL")],
+                vec![
+                    "childActions[0]: children 5-6 succeeded".to_owned(),
+                    format!("childActions[0]: children 2-4 {started}"),
+                ],
+            ),
+            (
+                "a second order ends those that run",
+                "PENDING",
+                vec![("2-3", "CANCEL"), ("3-4", "TERMINATE")],
+                vec![format!("childActions[0]: children 2 {started}")],
+            ),
+            (
+                "a terminate comes too late only where they have ended",
+                "PENDING",
+                vec![("0", "CANCEL"), ("4-9", "TERMINATE")],
+                vec!["childActions[1]: children 5-6 succeeded".to_owned()],
+            ),
+            ("who runs when all have ended is not known", "FAILED", vec![("2-4", "CANCEL")], vec![]),
+            ("what cannot be read is named elsewhere", "PENDING", vec![("4-2", "CANCEL")], vec![]),
+        ] {
+            assert_eq!(late(phase, &actions, false), want, "{why}");
+        }
+        assert!(late("PENDING", &[("2-4", "CANCEL")], true).is_empty(), "they are terminated");
+    }
+
+    #[test]
+    fn the_last_ends_are_told_too() {
+        let told = json!({"size": 3, "indexes": {"SUCCEEDED": "0-2"}});
+        let job = array(json!({"size": 3}), &[("1", "CANCEL")], "SUCCEEDED", told);
+        let mut status = job.status.clone().expect("a status");
+        assert!(!tells_late_edits(&job, &status));
+        let message = late_edits(&job, &status).expect("it is late");
+        let new = NewCondition {
+            type_: ConditionType::EditIgnored,
+            status: ConditionStatus::True,
+            reason: "TooLate",
+            message,
+            observed_generation: None,
+        };
+        conditions::set(&mut status.conditions, new, Timestamp::UNIX_EPOCH);
+        assert!(tells_late_edits(&job, &status));
+    }
 
     #[test]
     fn what_only_arrays_have_is_named_elsewhere() {

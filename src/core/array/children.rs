@@ -12,6 +12,8 @@ use crate::job::record::Record;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Children {
     members: RoaringBitmap,
+    /// How many the array has: a rerun has more than run.
+    size: u32,
     succeeded: RoaringBitmap,
     failed: RoaringBitmap,
     /// Those that have not ended and of which something is known.
@@ -30,7 +32,19 @@ pub struct Waiting {
 impl Children {
     /// Children of these indexes, of which nothing is known: all of an array's, or those that a rerun is about.
     pub fn new(members: RoaringBitmap) -> Self {
-        Self { members, ..Self::default() }
+        let size = members.max().map_or(0, |last| last + 1);
+        Self { members, size, ..Self::default() }
+    }
+
+    /// The same of an array that has so many children: those that are no members ended well, in the array of which this
+    /// is a rerun.
+    pub fn among(self, size: u32) -> Self {
+        Self { size: self.size.max(size), ..self }
+    }
+
+    /// How many the array has, members or not.
+    pub fn size(&self) -> u32 {
+        self.size
     }
 
     /// All there are.

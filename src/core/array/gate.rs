@@ -36,10 +36,12 @@ pub struct Counterparts {
 }
 
 impl Counterparts {
-    /// The children of another array as they are now. Those that a rerun is not about ended well before it.
+    /// The children of another array as they are now. Those that a rerun is not about ended well before it. Indexes that
+    /// the array does not have never end well: who waits for one of them would wait for ever.
     pub fn of(children: &Children) -> Self {
-        let others = (0..MAX_SIZE).collect::<RoaringBitmap>() - children.members();
-        Self { succeeded: others | children.succeeded(), failed: children.failed().clone() }
+        let before = (0..children.size()).collect::<RoaringBitmap>() - children.members();
+        let lacking: RoaringBitmap = (children.size()..MAX_SIZE).collect();
+        Self { succeeded: before | children.succeeded(), failed: lacking | children.failed() }
     }
 }
 

@@ -134,6 +134,14 @@ pub fn rerun_of_nothing(reference: &str) -> String {
     status(&format!("Invalid job: arrayProperties.rerunFailedOf: no child of BatchJob {reference} failed"))
 }
 
+/// A rerun states another size than the array that it names has. Ours.
+pub fn rerun_of_another_size(reference: &str, size: u32, its: u32) -> String {
+    let text = format!(
+        "arrayProperties.size: BatchJob {reference} of rerunFailedOf has {its} children and not {size}"
+    );
+    status(&format!("Invalid job: {text}"))
+}
+
 /// `N_TO_N` between arrays of different sizes: some children would have no counterpart. Ours.
 pub fn sizes_differ(reference: &str, size: u32, its: u32) -> String {
     let text =

@@ -232,6 +232,11 @@ pub fn name_has_no_effect(field: &str, slug: &str) -> String {
     format!("{field} (the object would have to be named {slug})")
 }
 
+/// An entry of `childActions` names indexes that the array does not have.
+pub fn indexes_have_no_effect(field: &str, indexes: &str) -> String {
+    format!("{field} (the array has no children {indexes})")
+}
+
 pub(super) fn client_error(why: &str) -> String {
     format!("CLIENT_ERROR - {why}")
 }

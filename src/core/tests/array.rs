@@ -224,22 +224,6 @@ fn who_may_run_and_who_never_will() {
     }
 }
 
-/// Of an array that runs anew what failed, the other children have ended well, long ago.
-#[test]
-fn children_wait_for_those_of_a_rerun_only_where_it_runs() {
-    let waiting = children("0-9", "", "");
-    for (members, succeeded, failed, want, doomed) in [
-        ("0-9", "", "", "", ""),
-        ("0-9", "1", "2", "1", "2"),
-        ("3,7", "", "", "0-2,4-6,8-9", ""),
-        ("3,7", "3", "7", "0-6,8-9", "7"),
-    ] {
-        let others = Counterparts::of(&children(members, succeeded, failed));
-        let gate = gate(&waiting, Order::Any, &[others]);
-        assert_eq!((indexes::text(&gate.open), indexes::text(&gate.doomed)), (want.into(), doomed.into()));
-    }
-}
-
 /// A child that had a node is tried again before others begin, whatever became of those that it waited for.
 #[test]
 fn who_waits_for_a_pod() {

@@ -158,6 +158,7 @@ fn of_definitions() {
             "spec.tags: the job has 3 bytes as JSON, 2 of them here; it may have 1",
         ),
         (resources::name_has_no_effect("jobName", "a-1"), "jobName (the object would have to be named a-1)"),
+        (resources::indexes_have_no_effect("a", "3,7-9"), "a (the array has no children 3,7-9)"),
     ]);
 }
 
@@ -177,6 +178,10 @@ fn of_jobs() {
         (
             reason::rerun_of_nothing("a"),
             "Invalid job: arrayProperties.rerunFailedOf: no child of BatchJob a failed",
+        ),
+        (
+            reason::rerun_of_another_size("a", 3, 4),
+            "Invalid job: arrayProperties.size: BatchJob a of rerunFailedOf has 4 children and not 3",
         ),
         (
             reason::sizes_differ("a", 3, 4),

@@ -147,3 +147,46 @@ async fn children_nodes_and_jobs_of_kubectl_are_told() {
     let listed = outside.ask("listjobs", &json!({"multiNodeJobId": id, "jobStatus": "ALL"}));
     assert_eq!(listed["jobSummaryList"].as_array().map(Vec::len), Some(2), "{listed}");
 }
+
+#[tokio::test]
+async fn a_child_is_ended_like_a_job() {
+    let outside = Outside::of("door-children").await;
+    let world = &outside.world;
+    let twice = json!({"arrayProperties": {"size": 3}, "retryStrategy": {"attempts": 2}});
+    let array = world.submit("sweep", job(twice)).await;
+    let id = array.until("an id", |record| record.job_id.is_some()).await.job_id.expect("an id");
+    let end = |operation: &str, job: &str| {
+        assert_eq!(outside.ask(operation, &json!({"jobId": job, "reason": "not wanted"})), json!({}));
+    };
+    // What runs is not cancelled, and neither is its next attempt.
+    let first = array.child_pod(1, 1).await;
+    first.bind().await;
+    first.starts().await;
+    outside.becomes(&format!("{id}:1"), "RUNNING").await;
+    end("canceljob", &format!("{id}:1"));
+    assert!(array.get().await.spec.child_actions.is_empty());
+    first.exits(1).await;
+    let second = array.child_pod(1, 2).await;
+    // Before it has a node again it waits as it did at first.
+    end("canceljob", &format!("{id}:1"));
+    let cancelled = outside.becomes(&format!("{id}:1"), "FAILED").await;
+    assert_eq!(cancelled["statusReason"], "not wanted", "{cancelled}");
+    second.is_released().await;
+    for index in [0, 2] {
+        end("terminatejob", &format!("{id}:{index}"));
+    }
+    array.reaches(Phase::Failed).await;
+    let said = array.get().await.spec.child_actions;
+    end("terminatejob", &format!("{id}:2"));
+    assert_eq!(array.get().await.spec.child_actions, said, "it has ended");
+
+    // A rerun need not state how many children there are.
+    let again = world.submit("again", job(json!({"arrayProperties": {"rerunFailedOf": "sweep"}}))).await;
+    again.child_pod(2, 1).await;
+    let id = again.until("an id", |record| record.job_id.is_some()).await.job_id.expect("an id");
+    end("terminatejob", &format!("{id}:3"));
+    assert!(again.get().await.spec.child_actions.is_empty(), "there is no such child");
+    end("terminatejob", &format!("{id}:2"));
+    let ended = outside.becomes(&format!("{id}:2"), "FAILED").await;
+    assert_eq!(ended["statusReason"], "not wanted", "{ended}");
+}

@@ -313,6 +313,60 @@ async fn only_what_failed_runs_again() {
     assert!(why.contains("no child of BatchJob again failed"), "{why}");
 }
 
+#[tokio::test]
+async fn a_rerun_has_the_size_of_what_it_runs_again() {
+    let world = World::with_queue("array-rerun-size").await;
+    let job = world.submit("job", array(3, json!({}))).await;
+    for (index, code) in [(0, 0), (1, 1), (2, 0)] {
+        job.child(index, 1, code).await;
+    }
+    job.reaches(Phase::Failed).await;
+    let rerun = json!({"arrayProperties": {"rerunFailedOf": "job"}});
+    let other = world.submit("other", array(2, rerun.clone())).await;
+    assert_eq!(
+        other.reaches(Phase::Failed).await.status_reason.as_deref(),
+        Some("Invalid job: arrayProperties.size: BatchJob job of rerunFailedOf has 3 children and not 2")
+    );
+    let same = world.submit("same", array(3, rerun)).await;
+    same.child(1, 1, 0).await;
+    same.reaches(Phase::Succeeded).await;
+}
+
+#[tokio::test]
+async fn orders_that_no_child_has_a_use_for_are_named() {
+    let world = World::with_queue("array-late").await;
+    let job = world.submit("job", array(3, json!({}))).await;
+    job.child(1, 1, 0).await;
+    let runs = job.child_pod(0, 1).await;
+    runs.bind().await;
+    runs.starts().await;
+    job.children("one that runs, one that has ended", |array| {
+        let counts = counts(array);
+        (counts[4], counts[5]) == (1, 1)
+    })
+    .await;
+    job.edit(json!({"childActions": [{"indexes": "0-1,50", "action": "CANCEL", "reason": "not wanted"}]}))
+        .await;
+    let says = async |type_: &str, message: &str| {
+        wait::until(&world.api::<BatchJob>(), "job", message, |job| {
+            let conditions = job.status.as_ref().map(|status| status.conditions.as_slice());
+            conditions.unwrap_or_default().iter().any(|c| c.type_ == type_ && c.message == message)
+        })
+        .await
+    };
+    says("FieldsIgnored", "childActions[0].indexes (the array has no children 50)").await;
+    says(
+        "EditIgnored",
+        "childActions[0]: children 1 succeeded; childActions[0]: children 0 started; use TERMINATE, or they \
+         end only if they are to be retried",
+    )
+    .await;
+    runs.exits(0).await;
+    job.child(2, 1, 0).await;
+    job.reaches(Phase::Succeeded).await;
+    says("EditIgnored", "childActions[0]: children 0-1 succeeded").await;
+}
+
 /// The operator is killed between the ends of children: what is recorded is known again, and nothing runs twice.
 #[tokio::test]
 async fn an_array_outlives_the_operator() {
@@ -415,4 +469,11 @@ async fn children_wait_for_the_child_with_their_index() {
         world.submit("other", array(2, json!({"dependsOn": [{"job": "first", "type": "N_TO_N"}]}))).await;
     let why = other.reaches(Phase::Failed).await.status_reason.unwrap_or_default();
     assert!(why.contains("has 3 children and not 2"), "{why}");
+    // The same in the other order.
+    let late =
+        world.submit("late", array(2, json!({"dependsOn": [{"job": "early", "type": "N_TO_N"}]}))).await;
+    late.waits(Phase::Pending, "early, which does not exist").await;
+    world.submit("early", array(3, json!({}))).await;
+    let why = late.reaches(Phase::Failed).await.status_reason.unwrap_or_default();
+    assert!(why.contains("BatchJob early, which has 3 children and not 2"), "{why}");
 }

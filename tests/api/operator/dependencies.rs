@@ -161,6 +161,15 @@ async fn j6_jobs_that_wait_in_a_circle_are_refused_by_name() {
     assert_eq!(failure(&a).await.0, circle("a → b → a"));
     assert_eq!(failure(&b).await.0, circle("b → a → b"));
     assert_eq!(failure(&before).await, (FAILED.into(), format!("{FAILED}: BatchJob a failed")));
+    // A rerun waits for the array that it names.
+    let rerun = |of: &str| job(json!({"arrayProperties": {"rerunFailedOf": of}}));
+    let again = world.submit("again", rerun("again")).await;
+    assert_eq!(failure(&again).await.0, circle("again → again"));
+    let c = world.submit("c", rerun("d")).await;
+    c.waits(Phase::Submitted, "d of rerunFailedOf, which does not exist").await;
+    let d = world.submit("d", rerun("c")).await;
+    assert_eq!(failure(&c).await.0, circle("c → d → c"));
+    assert_eq!(failure(&d).await.0, circle("d → c → d"));
 }
 
 #[tokio::test]

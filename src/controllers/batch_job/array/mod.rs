@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batchyard_core::array::{
-    Array, ChildOrder, Children, Counterparts, Gate, Pass, Waiting, decide, indexes,
+    Array, ChildOrder, Children, Counterparts, Gate, Other, Pairs, Pass, Waiting, decide, indexes, rerun,
 };
 use batchyard_core::dependency::{Noted, Reference, n_to_n};
 use batchyard_core::job::clocks::due;
@@ -20,7 +20,7 @@ use batchyard_core::job::decide::{Action, Decision, Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{Intent, IntentKind, Record};
 use batchyard_core::reason;
-use batchyard_core::waits::{self, Wait};
+use batchyard_core::waits::Wait;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -37,6 +37,7 @@ use crate::crd::{BatchJob, BatchJobRecord, convert};
 use crate::dispatcher::cycle::DWELL;
 use crate::k8s::arrays::{Known, Whole};
 use crate::k8s::error::Error;
+use crate::k8s::parts;
 use crate::k8s::watch::key;
 use records::{Entry, Records};
 
@@ -64,35 +65,59 @@ pub(super) fn is_at_work(job: &BatchJob) -> bool {
 /// What keeps an array from being accepted, beside what keeps any job.
 pub(super) fn readiness(job: &BatchJob, context: &Context) -> Option<Readiness> {
     let array = job.spec.array_properties.as_ref()?;
-    rerun(job, array, context).or_else(|| sizes(job, array, context))
+    if let Some(reference) = &array.rerun_failed_of {
+        let found = find(&job.namespace()?, reference, context);
+        let stated = array.size.and_then(|size| u32::try_from(size).ok());
+        let not_ready = rerun(reference, stated, found.as_deref().map(other).as_ref());
+        if not_ready.is_some() {
+            return not_ready;
+        }
+    }
+    match pairs(job, context) {
+        Pairs::Differ(why) => Some(Readiness::Refused(why)),
+        // It is accepted, and waits as for any other job.
+        Pairs::Fit | Pairs::Unknown(_) => None,
+    }
 }
 
-/// Children wait for the child with their index: there must be one.
-fn sizes(job: &BatchJob, array: &ArrayProperties, context: &Context) -> Option<Readiness> {
-    let size = array.size.and_then(|size| u32::try_from(size).ok())?;
-    let namespace = job.namespace()?;
-    n_to_n(&convert::dependencies(&job.spec)).find_map(|reference| {
-        let other = context.caches.referred_job(&namespace, reference)?;
-        let its = u32::try_from(other.spec.array_properties.as_ref()?.size?).ok()?;
-        (its != size).then(|| Readiness::Refused(reason::sizes_differ(&other.name_any(), size, its)))
-    })
+/// Children wait for the child with their index: there must be one in each array that is there.
+pub(super) fn pairs(job: &BatchJob, context: &Context) -> Pairs {
+    let Some(array) = &job.spec.array_properties else { return Pairs::Fit };
+    let namespace = job.namespace().unwrap_or_default();
+    let dependencies = convert::dependencies(&job.spec);
+    let others = n_to_n(&dependencies).filter_map(|named| context.caches.referred_job(&namespace, named));
+    let others: Vec<_> = others.map(|found| other(&found)).collect();
+    // A rerun has as many as what it runs again.
+    let of_rerun = || size(find(&namespace, array.rerun_failed_of.as_deref()?, context)?.as_ref());
+    batchyard_core::array::pairs(size(job).or_else(of_rerun), &others)
 }
 
-/// A rerun needs an array that has ended, and of which a child failed.
-fn rerun(job: &BatchJob, array: &ArrayProperties, context: &Context) -> Option<Readiness> {
-    let reference = array.rerun_failed_of.as_deref()?;
-    let Some(other) = find(&job.namespace()?, reference, context) else {
-        return Some(Readiness::Waiting(waits::rerun_missing(reference)));
-    };
-    let record = other.status.as_ref().map(|status| &status.record);
-    if other.spec.array_properties.is_none() {
-        return Some(Readiness::Refused(reason::rerun_of_no_array(reference)));
+fn other(job: &BatchJob) -> Other {
+    let status = job.status.as_ref();
+    let told = status.and_then(|status| status.array_properties.as_ref());
+    Other {
+        name: job.name_any(),
+        is_array: job.spec.array_properties.is_some(),
+        size: size(job),
+        has_ended: status.is_some_and(|status| status.record.phase().is_terminal()),
+        failed: told.and_then(|told| told.status_summary.as_ref()?.failed),
     }
-    if !record.is_some_and(|record| record.phase().is_terminal()) {
-        return Some(Readiness::Waiting(waits::rerun_unfinished(reference)));
+}
+
+/// How many children an array has. One that ended before that was known has none, which says nothing.
+fn size(job: &BatchJob) -> Option<u32> {
+    parts::size(job).filter(|size| *size > 0)
+}
+
+/// The children that run, as far as the job tells: of a rerun those that are in its lists, unless these are cut.
+pub(super) fn members(job: &BatchJob) -> Option<RoaringBitmap> {
+    let all = (0..size(job)?).collect();
+    let array = job.spec.array_properties.as_ref()?;
+    let told = job.status.as_ref().and_then(|status| status.array_properties.as_ref());
+    match told.filter(|_| array.rerun_failed_of.is_some()) {
+        Some(told) => status::listed(told).or(Some(all)),
+        None => Some(all),
     }
-    let summary = other.status.as_ref()?.array_properties.as_ref()?.status_summary.as_ref()?;
-    (summary.failed == Some(0)).then(|| Readiness::Refused(reason::rerun_of_nothing(reference)))
 }
 
 /// Before an array is accepted: how many children it has, and of a rerun, which ones run.
@@ -109,7 +134,10 @@ async fn prepare(
         let size = size.unwrap_or_default();
         return Ok((size, (0..size).collect()));
     };
-    let Some(other) = find(&job.namespace().unwrap_or_default(), reference, context) else {
+    // Of one that is not accepted yet nothing is known, and what is read of it now must not count later.
+    let has_children = |other: &Arc<BatchJob>| is_at_work(other) || self::other(other).has_ended;
+    let found = find(&job.namespace().unwrap_or_default(), reference, context);
+    let Some(other) = found.filter(has_children) else {
         return Ok((0, RoaringBitmap::new()));
     };
     let children = known(&other, context).await?.children.clone();

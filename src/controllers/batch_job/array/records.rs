@@ -59,7 +59,7 @@ pub(super) async fn load(job: &BatchJob, context: &Context) -> Result<Records, E
         }
     }
     found.sort_by_key(|record| record.spec.segment);
-    let mut children = Children::new(members(job, &found));
+    let mut children = Children::new(members(job, &found)).among(size(job));
     for record in &found {
         fold(&mut children, &record.spec);
     }
@@ -80,9 +80,12 @@ fn is_of(record: &BatchJobRecord, job: &BatchJob, uid: &str) -> bool {
 /// The indexes that run: all, or of a rerun those that the first record names.
 fn members(job: &BatchJob, found: &[BatchJobRecord]) -> RoaringBitmap {
     let named = found.first().and_then(|record| indexes::parse(record.spec.members.as_deref()?).ok());
+    named.unwrap_or_else(|| (0..size(job)).collect())
+}
+
+fn size(job: &BatchJob) -> u32 {
     let array = job.status.as_ref().and_then(|status| status.array_properties.as_ref());
-    let size = array.and_then(|array| u32::try_from(array.size?).ok()).unwrap_or_default();
-    named.unwrap_or_else(|| (0..size).collect())
+    array.and_then(|array| u32::try_from(array.size?).ok()).unwrap_or_default()
 }
 
 fn fold(children: &mut Children, record: &BatchJobRecordSpec) {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
 use crate::crd::batch_job::{ArrayStatus, PhaseIndexes};
+use crate::crd::children;
 use crate::crd::job_queue::JobCounts;
 
 /// The longest text of indexes.
@@ -42,6 +43,12 @@ pub(super) fn of(
         Some(known) if *known == status => status,
         _ => ArrayStatus { status_summary_last_updated_at: Some(now), ..status },
     }
+}
+
+/// All children, by the lists of the status; none if one of them is cut.
+pub(super) fn listed(told: &ArrayStatus) -> Option<RoaringBitmap> {
+    let lists = Phase::ALL.iter().filter_map(|phase| children::list(told, *phase));
+    lists.map(|list| indexes::parse(list).ok()).try_fold(RoaringBitmap::new(), |all, list| Some(all | list?))
 }
 
 /// The children of an array before any of them may run, or that ended before: all in one phase.
