@@ -163,7 +163,7 @@ async fn a_child_is_ended_like_a_job() {
     first.bind().await;
     first.starts().await;
     outside.becomes(&format!("{id}:1"), "RUNNING").await;
-    end("canceljob", &format!("{id}:1"));
+    outside.ask("canceljob", &json!({"jobId": format!("{id}:1"), "reason": "it runs already"}));
     assert!(array.get().await.spec.child_actions.is_empty());
     first.exits(1).await;
     let second = array.child_pod(1, 2).await;
@@ -177,7 +177,7 @@ async fn a_child_is_ended_like_a_job() {
     }
     array.reaches(Phase::Failed).await;
     let said = array.get().await.spec.child_actions;
-    end("terminatejob", &format!("{id}:2"));
+    outside.ask("terminatejob", &json!({"jobId": format!("{id}:2"), "reason": "once more"}));
     assert_eq!(array.get().await.spec.child_actions, said, "it has ended");
 
     // A rerun need not state how many children there are.

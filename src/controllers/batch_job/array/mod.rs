@@ -124,7 +124,7 @@ pub(super) fn members(job: &BatchJob) -> Option<RoaringBitmap> {
 ///
 /// # Errors
 /// When the API server refuses or cannot be asked.
-async fn prepare(
+pub(super) async fn prepare(
     job: &BatchJob,
     array: &ArrayProperties,
     context: &Context,
