@@ -335,10 +335,13 @@ impl Dispatcher {
     }
 
     fn tell(&self, key: &str, wait: &waits::Wait) {
-        let (uid, _) = name::whole(key);
-        let Some(job) = self.context.caches.job(uid) else { return };
-        // An array says what its children wait for while none of them has a pod.
-        if job.spec.array_properties.is_some() && self.context.caches.pods.has_work(uid) {
+        let (uid, child) = name::whole(key);
+        let Context { caches, dispatch, .. } = self.context.as_ref();
+        let Some(job) = caches.job(uid) else { return };
+        // An array says what one of its children waits for while none of them has a node.
+        let speaks = || dispatch.child_waits_for(uid).is_some_and(|first| first.what == *wait);
+        let is_array = job.spec.array_properties.is_some();
+        if is_array && (caches.pods.has_node(uid) || child.is_some() && !speaks()) {
             return;
         }
         if job.status.as_ref().is_some_and(|status| !status.record.says(wait)) {

@@ -12,7 +12,9 @@ mod children;
 mod decide;
 mod gate;
 pub mod indexes;
+mod wait;
 
 pub use children::{Children, Tally, Waiting};
 pub use decide::{Array, Bulk, ChildOrder, Pass, Sight, Sights, decide};
 pub use gate::{Counterparts, Gate, Order, gate};
+pub use wait::{Standing, give_up, say_why};
