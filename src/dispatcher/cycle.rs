@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use batchyard_core::definition::nodes::Gang;
+use batchyard_core::dependency::Reference;
 use batchyard_core::job::decide::Deletion;
 use batchyard_core::job::record::Record;
 use batchyard_core::name;
@@ -111,13 +112,16 @@ fn active_shares(queues: &[Queue]) -> BTreeMap<String, BTreeSet<String>> {
 
 /// The fronts as the process before this one wrote them.
 fn remembered_fronts(caches: &Caches) -> Fronts {
-    let next = |job: &FrontJob| {
+    let next = |namespace: &str, job: &FrontJob| {
         let (id, index) = name::whole(&job.job_id);
-        let object = caches.jobs_with_id(id).into_iter().next()?;
-        Some(Next { key: name::part(&object.uid()?, index), since: job.earliest_time_at_position? })
+        let object = caches.referred_job(namespace, &Reference::Id(id.to_owned()));
+        // One that is gone stays in the list, as nobody: those behind it keep their places.
+        let key = object.and_then(|object| Some(name::part(&object.uid()?, index))).unwrap_or_default();
+        Some(Next { key, since: job.earliest_time_at_position? })
     };
     let front = |queue: &Arc<JobQueue>| {
-        let front: Vec<_> = queue.status.as_ref()?.front.iter().map_while(next).collect();
+        let (namespace, front) = (queue.namespace()?, queue.status.as_ref()?.front.iter());
+        let front: Vec<_> = front.map_while(|job| next(&namespace, job)).collect();
         (!front.is_empty()).then(|| (key(queue.as_ref()), front))
     };
     caches.queues.state().iter().filter_map(front).collect()
@@ -331,14 +335,71 @@ impl Dispatcher {
     }
 
     fn tell(&self, key: &str, wait: &waits::Wait) {
-        let (uid, _) = name::whole(key);
-        let Some(job) = self.context.caches.job(uid) else { return };
-        // An array says what its children wait for while none of them has a pod.
-        if job.spec.array_properties.is_some() && self.context.caches.pods.has_work(uid) {
+        let (uid, child) = name::whole(key);
+        let Context { caches, dispatch, .. } = self.context.as_ref();
+        let Some(job) = caches.job(uid) else { return };
+        // An array says what one of its children waits for while none of them has a node.
+        let speaks = || dispatch.child_waits_for(uid).is_some_and(|first| first.what == *wait);
+        let is_array = job.spec.array_properties.is_some();
+        if is_array && (caches.pods.has_node(uid) || child.is_some() && !speaks()) {
             return;
         }
         if job.status.as_ref().is_some_and(|status| !status.record.says(wait)) {
             self.wakers.job(ObjectRef::from_obj(job.as_ref()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::crd::BatchJob;
+    use crate::faults::caches;
+
+    fn object<K: serde::de::DeserializeOwned>(kind: &str, (namespace, name): (&str, &str), more: Value) -> K {
+        let mut object = json!({"apiVersion": "batchyard.io/v1alpha1", "kind": kind,
+            "metadata": {"namespace": namespace, "name": name, "uid": format!("{namespace}-{name}")}});
+        more.as_object().into_iter().flatten().for_each(|(key, value)| object[key] = value.clone());
+        serde_json::from_value(object).expect("an object")
+    }
+
+    /// Most jobs state no id: theirs is the uid of the object.
+    #[tokio::test]
+    async fn the_fronts_are_those_that_the_queues_tell() {
+        let (caches, mut feeds, _triggers) = caches();
+        let jobs = [
+            ("ns", "plain", json!({"jobQueue": "q"})),
+            ("ns", "named", json!({"jobQueue": "q", "jobId": "id-1"})),
+            ("ns", "array", json!({"jobQueue": "q", "arrayProperties": {"size": 9}})),
+            ("elsewhere", "alike", json!({"jobQueue": "q", "jobId": "id-1"})),
+            ("elsewhere", "plain", json!({"jobQueue": "q"})),
+        ];
+        for (namespace, name, spec) in jobs {
+            let job: BatchJob = object("BatchJob", (namespace, name), json!({"spec": spec}));
+            feeds.jobs.deliver([Event::Apply(job)]);
+        }
+        let told = |ids: &[&str]| {
+            let at = |place: usize| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(place as i64);
+            let front = ids.iter().enumerate().map(|(place, id)| {
+                json!({"jobId": id, "name": "n", "earliestTimeAtPosition": at(place).to_string()})
+            });
+            json!({"spec": {"priority": 1, "computeEnvironmentOrder": []}, "status": {"front": front.collect::<Vec<_>>()}})
+        };
+        for (name, ids, want) in [
+            ("most", vec!["ns-plain", "id-1", "ns-array:3"], vec!["ns-plain", "ns-named", "ns-array:3"]),
+            ("one-gone", vec!["gone", "ns-plain"], vec!["", "ns-plain"]),
+            ("not-theirs", vec!["elsewhere-plain", "elsewhere-alike", "id-1"], vec!["", "", "ns-named"]),
+            ("by-another-word", vec!["ns-named"], vec![""]),
+        ] {
+            feeds.queues.deliver([Event::Apply(object("JobQueue", ("ns", name), told(&ids)))]);
+            let found = remembered_fronts(&caches).remove(&format!("ns/{name}")).unwrap_or_default();
+            let (keys, since): (Vec<_>, Vec<_>) =
+                found.into_iter().map(|next| (next.key, next.since.as_second())).unzip();
+            assert_eq!(keys, want, "{name}");
+            assert!(since.into_iter().eq(0..want.len() as i64), "{name}");
         }
     }
 }

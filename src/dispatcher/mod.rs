@@ -148,9 +148,12 @@ impl Dispatch {
         self.lock().waits.get(key).cloned()
     }
 
-    /// What the first child of an array waits for of which there is something to say.
+    /// What the first child of an array waits for of which there is something to say. One that blocks the queue comes
+    /// before others, which may wait for no more than the room that it has.
     pub fn child_waits_for(&self, job_uid: &str) -> Option<Wait> {
-        self.lock().waits.range(children_of(job_uid)).next().map(|(_, wait)| wait.clone())
+        let state = self.lock();
+        let children = state.waits.range(children_of(job_uid)).map(|(_, wait)| wait);
+        children.min_by_key(|wait| wait.what.kind.code().is_none()).cloned()
     }
 
     /// What every job waits for of which there is more to say than that it waits for its turn, by its object's uid.
@@ -529,6 +532,27 @@ mod tests {
         assert_eq!(cycle(Some(waits::all_invalid()), &["a", "b"]), says(1, Some("a")));
         assert_eq!(cycle(Some(waits::behind_head("q")), &["b"]), says(1, Some("b")));
         assert_eq!(cycle(Some(waits::behind_head("q")), &[]), says(1, None));
+    }
+
+    /// Keys stand in the order of their letters, so that the child that is next may come first.
+    #[test]
+    fn of_an_arrays_children_one_that_blocks_the_queue_speaks() {
+        let dispatch = Dispatch::default();
+        let told = |stranded: &[&str]| {
+            let head = Verdict::Wait(waits::max_vcpus("e", 2000));
+            let stranded = stranded.iter().map(|uid| {
+                let stranded = Stranded { queue: "ns/q".into(), wait: waits::no_capacity("e") };
+                ((*uid).to_owned(), stranded)
+            });
+            let (verdicts, stranded) = ([("a:10".to_owned(), head)].into(), stranded.collect());
+            let decisions = Decisions { verdicts, stranded, ..Decisions::default() };
+            let others = BTreeMap::new();
+            dispatch.publish(found(&decisions, &others), BTreeMap::new, Timestamp::UNIX_EPOCH);
+            dispatch.child_waits_for("a").map(|wait| wait.what.kind)
+        };
+        assert_eq!(told(&[]), Some(waits::Kind::Vcpus));
+        assert_eq!(told(&["a:8", "a:9", "b:1"]), Some(waits::Kind::InsufficientInstanceCapacity));
+        assert_eq!(told(&["b:1"]), Some(waits::Kind::Vcpus));
     }
 
     /// A try that fails for what the job waits for does not begin its wait anew.

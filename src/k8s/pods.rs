@@ -206,6 +206,14 @@ impl PodIndex {
         self.read().by_job.get(job_uid).is_some_and(works)
     }
 
+    /// True while a pod of the job has a node and takes room there.
+    pub fn has_node(&self, job_uid: &str) -> bool {
+        let is_at_home = self.home(job_uid);
+        let is_bound = |pod: &AttemptPod| !pod.finished && observe::node_name(&pod.pod).is_some();
+        let has = |pods: &JobPods| pods.values().any(|pod| is_bound(pod) && is_at_home(pod));
+        self.read().by_job.get(job_uid).is_some_and(has)
+    }
+
     /// How many pods of the job take room.
     pub fn count_work(&self, job_uid: &str) -> usize {
         let is_at_home = self.home(job_uid);

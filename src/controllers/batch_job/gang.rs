@@ -18,6 +18,7 @@ use batchyard_core::reason::clean::shorten;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tracing::warn;
 
@@ -31,6 +32,7 @@ use crate::crd::job_queue::JobCounts;
 use crate::crd::{BatchJob, BatchJobRecord, BatchJobRecordSpec, BatchJobStatus};
 use crate::k8s::error::{Error, chain};
 use crate::k8s::gangs;
+use crate::k8s::pool::is_provisioned;
 use crate::k8s::watch::key;
 
 /// Pods of one job that are looked after at a time.
@@ -52,9 +54,9 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
     let now = context.clock.now();
     let mut world = dereference::dereference(&job, context).await?;
     let record = job.status.clone().unwrap_or_default().record;
-    let gang = gang(&job, &record, context);
     // Before the main node is bound the others are in its environment already.
     let placed = world.seen.pods.iter().find_map(|pod| pod.compute_environment.clone());
+    let gang = gang(&job, &record, placed.as_deref(), context);
     world.tolerances = tolerances_in(placed.as_deref(), context);
     let decision =
         decide(now, (&world.job, &gang), &world.readiness, &record, &world.seen, &world.tolerances);
@@ -101,7 +103,8 @@ pub(super) async fn reconcile(job: Arc<BatchJob>, context: &Context) -> Outcome 
     })
 }
 
-fn gang(job: &BatchJob, record: &Record, context: &Context) -> Gang {
+fn gang(job: &BatchJob, record: &Record, placed: Option<&str>, context: &Context) -> Gang {
+    let environment = placed.and_then(|name| context.caches.environments.get(&ObjectRef::new(name)));
     let status = job.status.as_ref().and_then(|status| status.node_properties.clone()).unwrap_or_default();
     let number = |stated: Option<i32>| stated.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
     let round = (record.next_attempt(), record.next_placement());
@@ -109,6 +112,7 @@ fn gang(job: &BatchJob, record: &Record, context: &Context) -> Gang {
         nodes: number(status.num_nodes),
         main: number(status.main_node),
         timeout: SignedDuration::from_secs(i64::from(context.settings.gang_timeout_seconds)),
+        grows: environment.is_some_and(|environment| is_provisioned(&environment.spec)),
         published_at: context.caches.gangs.published_at(&job.uid().unwrap_or_default(), round),
     }
 }

@@ -13,8 +13,10 @@ mod decide;
 mod gate;
 pub mod indexes;
 mod others;
+mod wait;
 
 pub use children::{Children, Tally, Waiting};
 pub use decide::{Array, Bulk, ChildOrder, Pass, Sight, Sights, decide};
 pub use gate::{Counterparts, Gate, Order, gate};
 pub use others::{Other, Pairs, pairs, rerun};
+pub use wait::{Standing, give_up, say_why};

@@ -442,12 +442,19 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn become_runnable(&mut self, why: Option<Wait>) {
+        self.next.record.waiting = None;
+        self.wait_again(why);
+    }
+
+    /// As [`Self::become_runnable`], of a job that got no node: what it waited for goes on if it waits for that again.
+    pub(super) fn wait_again(&mut self, why: Option<Wait>) {
         let now = self.now;
         let record = &mut self.next.record;
         record.phase = Some(Phase::Runnable);
-        (record.status_reason, record.waiting) = (None, None);
-        if let Some(wait) = why {
-            record.wait_for(&wait, now);
+        record.status_reason = None;
+        match why {
+            Some(wait) => record.wait_for(&wait, now),
+            None => record.waiting = None,
         }
         record.runnable_at = Some(now);
         record.started_at = None;

@@ -18,7 +18,7 @@ use super::decide::{self, Action, Deletion, Job, Readiness, Seen, Step, is_termi
 use super::outcome::Ran;
 use super::phase::Phase;
 use super::record::{Attempt, ContainerOutcome, Record};
-use crate::pod::{Address, NodeView, PodView};
+use crate::pod::{Address, NodeView, PodCondition, PodView};
 use crate::reason;
 use crate::termination::{self, Class, Ending, Sight, Tolerances};
 
@@ -31,6 +31,9 @@ pub struct Gang {
     pub main: u32,
     /// How long a part of its pods may have hosts while others have none.
     pub timeout: SignedDuration,
+    /// Nodes come for its pods where they are: the time counts from the first that has a host. As long as none has,
+    /// they keep no host idle, and it is the dispatcher that withdraws them when no node comes in time.
+    pub grows: bool,
     /// When the main node's address was given to the others of this round.
     pub published_at: Option<Timestamp>,
 }
@@ -235,10 +238,13 @@ impl Look<'_> {
     fn timed_out(&mut self) -> Option<Trouble> {
         let pods = || self.workers.values().map(|worker| &worker.pod).chain(self.main());
         let bound = pods().filter(|pod| pod.node_name.is_some()).count();
-        let since = pods().filter_map(|pod| pod.created_at).min()?;
         if bound == self.gang.nodes as usize {
             return None;
         }
+        let since = match self.gang.grows {
+            true => pods().filter_map(bound_at).min()?,
+            false => pods().filter_map(|pod| pod.created_at).min()?,
+        };
         let due = since.checked_add(self.gang.timeout).unwrap_or(Timestamp::MAX);
         if self.step.now < due {
             self.step.wake_at(Some(due));
@@ -389,6 +395,13 @@ impl Look<'_> {
         }
         self.step.let_go(pod);
     }
+}
+
+/// When a pod that has a host got it.
+fn bound_at(pod: &PodView) -> Option<Timestamp> {
+    pod.node_name.as_ref()?;
+    let is_word = |condition: &&PodCondition| condition.kind == "PodScheduled" && condition.status;
+    pod.conditions.iter().find(is_word).and_then(|condition| condition.since).or(pod.created_at)
 }
 
 /// Each action once, where it comes first.

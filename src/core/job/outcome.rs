@@ -140,7 +140,10 @@ impl Step<'_> {
             let oldest = placements.iter().position(|placement| !placement.rejected).unwrap_or(0);
             placements.remove(oldest);
         }
-        self.become_runnable(Some(why));
+        match ran.node_name {
+            None => self.wait_again(Some(why)),
+            Some(_) => self.become_runnable(Some(why)),
+        }
     }
 }
 

@@ -81,10 +81,8 @@ impl Record {
         if self.says(wait) {
             return;
         }
-        let known = self.waiting.filter(|waiting| waiting.kind == wait.kind);
-        let since = known.map_or(now, |waiting| waiting.since);
         self.status_reason = Some(wait.text.clone());
-        self.waiting = Some(Waiting { kind: wait.kind, since });
+        self.waiting = Some(Waiting::after(self.waiting, wait.kind, now));
     }
 
     /// True if the record says that the job waits for this, in these words or, where words are passing, in others.
@@ -142,6 +140,34 @@ pub struct Waiting {
     pub kind: Kind,
     /// Since when.
     pub since: Timestamp,
+    /// It is a part of a wait for capacity, which began then: no node came for the job before it was placed anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_capacity: bool,
+}
+
+impl Waiting {
+    /// A wait that begins or goes on now. Where no node comes for a job it is withdrawn and tried elsewhere, or in
+    /// another round: what it waits for in between is a part of that wait, which keeps its beginning, or its queue's
+    /// time limit would never be reached.
+    fn after(known: Option<Self>, kind: Kind, now: Timestamp) -> Self {
+        let is_part = matches!(kind, Kind::Placement | Kind::LastPod | Kind::Node);
+        let short = |wait: &Self| wait.without_capacity || wait.kind == Kind::InsufficientInstanceCapacity;
+        match known {
+            Some(known) if known.kind == kind => known,
+            Some(known) if short(&known) && kind == Kind::InsufficientInstanceCapacity => {
+                Self::since(kind, known.since)
+            }
+            Some(known) if short(&known) && is_part => {
+                Self { without_capacity: true, ..Self::since(kind, known.since) }
+            }
+            _ => Self::since(kind, now),
+        }
+    }
+
+    /// A wait that began then.
+    pub fn since(kind: Kind, since: Timestamp) -> Self {
+        Self { kind, since, without_capacity: false }
+    }
 }
 
 /// An order to end the job.

@@ -5,10 +5,13 @@ mod cases;
 #[path = "support/sim_gang.rs"]
 mod sim_gang;
 
+use batchyard_core::job::decide::TimeLimit;
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::RetryAction;
 use batchyard_core::job::retry::{EvaluateOnExit, RetryStrategy};
+use batchyard_core::waits;
 use cases::config;
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use sim_gang::World;
 
@@ -157,6 +160,65 @@ fn a_gang_of_which_a_part_finds_no_host_is_taken_back() {
     assert_eq!(placement.status_reason, "Not all nodes of the job had a host within 300 s: 2 of 3 did");
     world.kubelets_stop();
     assert!(world.pods().all(|pod| (pod.attempt, pod.placement) == (1, 1)), "{:?}", world.names());
+}
+
+/// Where nodes come the dispatcher withdraws those for which none came in time; else nobody does.
+#[test]
+fn pods_for_which_nodes_are_to_come_are_left_until_one_came() {
+    let unbound = |grows| {
+        let mut world = gang();
+        world.gang.grows = grows;
+        world.wait(300);
+        world
+    };
+    let placement = unbound(false).record.placements.remove(0);
+    assert_eq!(placement.status_reason, "Not all nodes of the job had a host within 300 s: 0 of 3 did");
+    let mut world = unbound(true);
+    assert!(world.record.placements.is_empty());
+    world.bind(1, "n1");
+    world.wait(299);
+    assert!(world.record.placements.is_empty(), "the others have as long as after any first one");
+    world.wait(1);
+    assert_eq!(world.record.placements.len(), 1);
+}
+
+/// Its rounds are taken back while no node comes for them: all that is one wait, which the queue limits.
+#[test]
+fn a_queue_gives_up_a_gang_for_which_no_node_comes_in_round_after_round() {
+    let short = waits::no_capacity("e");
+    let begin = || {
+        let mut world = gang();
+        let code = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY".to_owned();
+        world.job.time_limits = vec![TimeLimit { code, limit: SignedDuration::from_secs(700) }];
+        world.waits_for = Some(short.clone());
+        world.wait(100);
+        world
+    };
+    let round = |world: &mut World| {
+        world.waits_for = None;
+        world.wait(200);
+        world.kubelets_stop();
+        world.waits_for = Some(short.clone());
+        world.wait(100);
+    };
+    let mut world = begin();
+    let since = world.record.waiting.expect("it waits").since;
+    for back in 1..=2 {
+        round(&mut world);
+        assert_eq!(world.record.placements.len(), back);
+        let told = world.record.waiting.expect("it waits");
+        assert_eq!((told.kind, told.since), (short.kind, since), "round {back}");
+    }
+    assert_eq!((world.record.phase(), world.record.placements.len()), (Phase::Runnable, 2));
+    world.wait(100);
+    let why = "Canceled by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY";
+    assert_eq!((world.record.phase(), world.record.status_reason.as_deref()), (Phase::Failed, Some(why)));
+    // One of which a part had a node begins anew.
+    let mut world = begin();
+    world.bind(1, "n1");
+    round(&mut world);
+    world.wait(699);
+    assert_ne!(world.record.phase(), Phase::Failed);
 }
 
 #[test]

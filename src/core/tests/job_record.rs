@@ -122,7 +122,7 @@ fn a_limit_is_due_for_what_it_is_about() {
         (Kind::JobResourceRequirement, None),
         (Kind::Vcpus, None),
     ] {
-        assert_eq!(due(&Waiting { kind, since: at(10) }, &limits), want, "{kind:?}");
+        assert_eq!(due(&Waiting::since(kind, at(10)), &limits), want, "{kind:?}");
     }
 }
 

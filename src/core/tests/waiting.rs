@@ -4,7 +4,7 @@ use batchyard_core::dependency::Noted;
 use batchyard_core::job::decide::{Decision, Job, Readiness, Seen, TimeLimit, decide};
 use batchyard_core::job::phase::Phase;
 use batchyard_core::job::record::{IntentKind, Record, Waiting};
-use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodView};
+use batchyard_core::pod::{ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView};
 use batchyard_core::termination::Tolerances;
 use batchyard_core::waits::{self, Kind, Wait};
 use jiff::{SignedDuration, Timestamp};
@@ -107,15 +107,15 @@ fn look(record: &Record, wait: Option<Wait>, limits: &[(&str, i64)], now: i64) -
 #[test]
 fn a_wait_is_written_again_when_it_is_another() {
     let first = look(&runnable(), Some(waits::queue_at_max_running("q", 3)), &[], 1).record;
-    assert_eq!(first.waiting, Some(Waiting { kind: Kind::MaxRunning, since: at(1) }));
+    assert_eq!(first.waiting, Some(Waiting::since(Kind::MaxRunning, at(1))));
     let counted = look(&first, Some(waits::queue_at_max_running("q", 2)), &[], 9).record;
     assert_eq!(counted, first, "another count is no news");
     let closed = look(&first, Some(waits::environment_settling("e")), &[], 2).record;
     let refused = look(&closed, Some(waits::environment_closed("e")), &[], 9).record;
-    assert_eq!(refused.waiting, Some(Waiting { kind: Kind::ComputeEnvironment, since: at(2) }));
+    assert_eq!(refused.waiting, Some(Waiting::since(Kind::ComputeEnvironment, at(2))));
     assert_eq!(refused.status_reason, Some(waits::environment_closed("e").text), "another reason is");
     let other = look(&first, Some(waits::behind_head("q")), &[], 9).record;
-    assert_eq!(other.waiting, Some(Waiting { kind: Kind::Turn, since: at(9) }));
+    assert_eq!(other.waiting, Some(Waiting::since(Kind::Turn, at(9))));
     assert_eq!(other.status_reason.as_deref(), Some("Waiting behind the head of JobQueue q"));
     assert_eq!(look(&other, None, &[], 10).record, other, "nothing new is said");
 }
@@ -151,7 +151,7 @@ fn a_queue_gives_up_a_job_that_blocks_it_for_too_long() {
 fn a_limit_is_for_jobs_that_wait_in_their_queue() {
     let wait = waits::above_max_vcpus();
     let code = wait.kind.code().expect("one of AWS's codes");
-    let waiting = Some(Waiting { kind: wait.kind, since: at(0) });
+    let waiting = Some(Waiting::since(wait.kind, at(0)));
     for (phase, given_up) in [(Phase::Submitted, false), (Phase::Pending, false), (Phase::Runnable, true)] {
         let record = Record { phase: Some(phase), waiting, ..runnable() };
         let late = look(&record, None, &[(code, 600)], 600).record;
@@ -161,6 +161,90 @@ fn a_limit_is_for_jobs_that_wait_in_their_queue() {
     let time_limits = vec![TimeLimit { code: code.to_owned(), limit: SignedDuration::ZERO }];
     let bound = see(&Job { time_limits, ..Job::default() }, &record, ("ContainerCreating", ""));
     assert_eq!((bound.phase(), bound.intent), (Phase::Starting, None));
+}
+
+/// What happens to a job in line for which no node comes.
+#[derive(Debug)]
+enum Happens {
+    /// The dispatcher says that no node came in time.
+    NoCapacity,
+    /// It says that the job waits for something else.
+    Other(Wait),
+    /// A pod of it waits for a node, and the scheduler says so.
+    Unbound,
+    /// Its pod is withdrawn.
+    Withdrawn,
+    /// A node refuses its pod.
+    Refused,
+}
+
+fn happens(record: &Record, happens: &Happens, now: i64) -> Record {
+    let placement = record.next_placement();
+    let condition = PodCondition {
+        kind: "PodScheduled".into(),
+        reason: Some("Unschedulable".into()),
+        since: Some(at(0)),
+        ..PodCondition::default()
+    };
+    let pod = PodView {
+        name: format!("job-{placement}"),
+        uid: format!("pod-{placement}"),
+        attempt: 1,
+        placement,
+        held: true,
+        created_at: Some(at(now)),
+        conditions: vec![condition],
+        ..PodView::default()
+    };
+    let refused = || PodView {
+        node_name: Some("n".into()),
+        phase: PodPhase::Failed,
+        reason: Some("OutOfcpu".into()),
+        conditions: Vec::new(),
+        ..pod.clone()
+    };
+    let (pods, waits_for) = match happens {
+        Happens::NoCapacity => (vec![pod], Some(waits::no_capacity("e"))),
+        Happens::Other(wait) => (Vec::new(), Some(wait.clone())),
+        Happens::Unbound => (vec![pod], None),
+        Happens::Withdrawn => (vec![PodView { deleted_at: Some(at(now)), ..pod }], None),
+        Happens::Refused => (vec![refused()], None),
+    };
+    let node = NodeView { name: "n".into(), exists: true, ready: true, ..NodeView::default() };
+    let seen = Seen { pods, waits_for, nodes: [("n".to_owned(), node)].into(), ..Seen::default() };
+    let ready = Readiness::Ready("job:1".into());
+    decide(at(now), &Job::default(), &ready, record, &seen, &Tolerances::default()).record
+}
+
+/// A pod for which no node came goes to another environment, where none comes either, and back again.
+#[test]
+fn no_capacity_is_one_wait_however_often_the_job_is_placed_anew() {
+    use Happens::{NoCapacity, Other, Refused, Unbound, Withdrawn};
+    for (between, since) in [
+        (vec![], 100),
+        (vec![Withdrawn], 100),
+        (vec![Withdrawn, Unbound], 100),
+        (vec![Withdrawn, Other(waits::last_pod()), Unbound, Withdrawn, Unbound], 100),
+        (vec![Withdrawn, Refused], 900),
+        (vec![Withdrawn, Unbound, Refused, Unbound], 900),
+        (vec![Withdrawn, Other(waits::behind_head("q"))], 900),
+        (vec![Other(waits::max_vcpus("e", 1000)), Withdrawn], 900),
+    ] {
+        let first = happens(&runnable(), &NoCapacity, 100);
+        let mut record = first.clone();
+        for (step, event) in (2_i64..).zip(&between) {
+            record = happens(&record, event, step * 100);
+            let told = record.waiting.expect("it waits");
+            assert_ne!(told.kind, Kind::InsufficientInstanceCapacity, "{event:?}");
+            assert_eq!(told.without_capacity, told.since == at(100), "{event:?}");
+        }
+        let again = happens(&record, &NoCapacity, 900);
+        let told = Waiting::since(Kind::InsufficientInstanceCapacity, at(since));
+        assert_eq!((again.phase(), again.waiting), (Phase::Runnable, Some(told)), "{between:?}");
+        let code = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY";
+        let given_up = look(&again, None, &[(code, 600)], 901).record.intent.is_some();
+        assert_eq!(given_up, since == 100, "{between:?}");
+    }
 }
 
 #[test]
@@ -189,7 +273,7 @@ fn a_job_that_depends_on_others_is_pending_and_remembers_what_it_saw() {
     let job = Job::default();
     let first = pending(&Record::default(), &job, Some(&wait), None, 0);
     assert_eq!(first.record.phase(), Phase::Pending);
-    assert_eq!(first.record.waiting, Some(Waiting { kind: Kind::Dependency, since: at(0) }));
+    assert_eq!(first.record.waiting, Some(Waiting::since(Kind::Dependency, at(0))));
     assert_eq!(first.record.status_reason.as_deref(), Some("Waiting for BatchJob a to succeed"));
     // The definition is the one of the day on which it was submitted.
     assert_eq!(first.record.job_definition.as_deref(), Some("job:1"));

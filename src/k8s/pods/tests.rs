@@ -45,15 +45,27 @@ fn a_pod_of_another_namespace_belongs_to_no_job_that_is_known() {
             index.of_part(key).len(),
             index.count_work("job"),
             index.has_work("job").into(),
+            index.has_node("job").into(),
         ]
     });
     index.take(&Change::Applied(pod("a", Some("job"), "n1", "1", "Running")));
     for (home, is_believed) in [(None, true), (Some("ns"), true), (Some("other"), false)] {
         let job = home.map(|home| ("job".to_owned(), ObjectRef::new("job").within(home)));
         *homes.write().expect("a lock") = job.into_iter().collect();
-        assert_eq!(is_there(&index, &key), [usize::from(is_believed); 4], "{home:?}");
+        assert_eq!(is_there(&index, &key), [usize::from(is_believed); 5], "{home:?}");
     }
     assert_eq!(index.owners(), ["job"], "what is to be cleared away is found all the same");
+}
+
+#[test]
+fn a_pod_of_a_job_has_a_node_until_it_has_ended() {
+    let index = PodIndex::default();
+    index.take(&Change::Applied(pod("waits", Some("job"), "", "1", "Pending")));
+    for (node, phase, works) in [("", "Pending", false), ("n1", "Running", true), ("n1", "Succeeded", false)]
+    {
+        index.take(&Change::Applied(pod("a", Some("job"), node, "1", phase)));
+        assert_eq!((index.has_node("job"), index.has_work("job")), (works, true), "{node} {phase}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::world::{JobHandle, World, job};
+use crate::support::operator::{self, Operator};
 use crate::support::wait;
 
 /// A world with room for one vCPU at a time, and a job that has taken it.
@@ -262,4 +263,32 @@ async fn an_environment_says_what_it_has() {
         queue.status.as_ref().and_then(|status| status.jobs.as_ref()?.runnable) == Some(1)
     })
     .await;
+}
+
+/// Who has waited at the front for how long is known to the operator that comes next: the jobs, like most, state no id.
+#[tokio::test]
+async fn the_front_of_a_queue_outlives_the_operator() {
+    let _exclusive = operator::exclusive().await;
+    let world = World::without_operator("front-restart").await;
+    let operator = Operator::start(operator::NAME);
+    world.furnish().await;
+    let large = json!({"containerProperties": {"vcpus": 8}});
+    let head = world.submit("head", job(large)).await;
+    world.next_second(&head).await;
+    let second = world.submit("second", job(json!({}))).await;
+    let front = async |count: usize| {
+        let queue = wait::until(&world.api::<JobQueue>(), "queue", "its front", |queue| {
+            queue.status.as_ref().is_some_and(|status| status.front.len() == count)
+        });
+        queue.await.status.unwrap_or_default().front
+    };
+    let before = front(2).await;
+    assert_eq!([&before[0].name, &before[1].name], ["head", "second"]);
+    operator.kill();
+    world.next_second(&second).await;
+    let operator = Operator::start(operator::NAME);
+    // The front is written again when somebody joins it.
+    world.submit("third", job(json!({}))).await;
+    assert_eq!(front(3).await[..2], before[..]);
+    operator.stop().await;
 }

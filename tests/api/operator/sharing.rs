@@ -5,11 +5,12 @@ use batchyard::crd::{
 };
 use batchyard_core::job::phase::Phase;
 use batchyard_core::waits::Kind;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use super::world::{JobHandle, World, job, merge};
+use super::world::{JobHandle, World, container, is_condition, job, merge};
 use crate::support::nodes::POOL;
 use crate::support::wait;
 
@@ -299,6 +300,43 @@ async fn a_job_for_which_no_node_comes_goes_to_the_next_environment() {
         environment.status.as_ref().is_some_and(|status| status.last_placed_at.is_some())
     })
     .await;
+}
+
+/// Jobs of every kind say that no node comes, and since when: also when their pods were taken back meanwhile and others
+/// were made.
+#[tokio::test]
+async fn no_capacity_is_one_wait_for_jobs_of_every_kind() {
+    let short = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY";
+    let range = json!([{"targetNodes": "0:", "container": container()}]);
+    let nodes = json!({"numNodes": 2, "mainNode": 0, "nodeRangeProperties": range});
+    for (name, phase, more) in [
+        ("single", Phase::Runnable, json!({})),
+        ("array", Phase::Pending, json!({"arrayProperties": {"size": 2}})),
+        ("gang", Phase::Runnable, json!({"containerProperties": null, "nodeProperties": nodes})),
+    ] {
+        let world = growing(&format!("shortage-{name}"), 8, json!({"capacityTimeoutSeconds": 1})).await;
+        let job = world.submit(name, job(more)).await;
+        let first = job.waits(phase, short).await.waiting.expect("it waits");
+        let told = serde_json::to_value(job.get().await).expect("plain data");
+        assert!(is_condition(&told, "Waiting"), "{told}");
+        let before = world.pods().await;
+        let all = world.api::<Pod>().delete_collection(&DeleteParams::default(), &ListParams::default());
+        all.await.expect("they can be deleted");
+        // Each pod is made anew, and again no node comes for it.
+        wait::answer("other pods", &world.namespace, || async {
+            let pods = world.pods().await;
+            let is_again = |pod: &Pod| pod.annotations()["batchyard.io/placement"] == "1";
+            (pods.len() == before.len() && pods.iter().all(is_again)).then_some(())
+        })
+        .await;
+        let again = job
+            .until("the same wait", |record| {
+                let kind = record.waiting.map(|waiting| waiting.kind);
+                kind == Some(Kind::InsufficientInstanceCapacity)
+            })
+            .await;
+        assert_eq!(again.waiting, Some(first), "{name}");
+    }
 }
 
 /// The objects of a file of examples/queues.

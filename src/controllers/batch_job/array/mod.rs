@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batchyard_core::array::{
-    Array, ChildOrder, Children, Counterparts, Gate, Other, Pairs, Pass, Waiting, decide, indexes, rerun,
+    Array, Counterparts, Gate, Other, Pairs, Pass, Standing, Waiting, decide, give_up, indexes, rerun,
+    say_why,
 };
 use batchyard_core::dependency::{Noted, Reference, n_to_n};
 use batchyard_core::job::clocks::due;
@@ -284,8 +285,8 @@ impl<'a> Work<'a> {
         let (plan, refused) = dereference::plan_of(job, context).await?;
         let mut array = look::array(job, &wishes, &plan, &known.children, context);
         array.refused = refused.or(array.refused);
-        array.orders.extend(give_up(job, &wishes, &known.children, context.clock.now()));
         let record = job.status.as_ref().map(|status| status.record.clone()).unwrap_or_default();
+        array.orders.extend(give_up(&record, &wishes.time_limits, &known.children, context.clock.now()));
         let notes = match record.phase().is_terminal() || job.spec.depends_on.is_empty() {
             true => record.depends_on,
             false => dependencies::look(job, &record, context).await?.notes,
@@ -472,23 +473,29 @@ impl<'a> Work<'a> {
         record
     }
 
-    /// An array of which no child has a pod says what the first of them waits for.
+    /// An array of which no child has a node says what the first of them waits for, one that blocks its queue before
+    /// the others.
     fn say_why(&self, record: &mut Record, now: Timestamp) {
-        match self.wait(record, now) {
-            Some(wait) => record.wait_for(&wait, now),
-            None => (record.status_reason, record.waiting) = (None, None),
+        let standing = self.standing();
+        say_why(record, standing, self.told(record, standing, now), &self.known.children, now);
+    }
+
+    fn standing(&self) -> Standing {
+        let (pods, waiting) = (&self.context.caches.pods, &self.known.waiting);
+        match (pods.has_node(&self.uid), pods.has_work(&self.uid)) {
+            (true, _) => Standing::AtWork,
+            (false, true) => Standing::Unbound,
+            (false, false) if waiting.fresh.is_empty() && waiting.again.is_empty() => Standing::AtWork,
+            (false, false) => Standing::InLine,
         }
     }
 
-    fn wait(&self, record: &Record, now: Timestamp) -> Option<Wait> {
+    /// What the dispatcher says, once it has said so for a while.
+    fn told(&self, record: &Record, standing: Standing, now: Timestamp) -> Option<Wait> {
         let (dispatch, caches) = (&self.context.dispatch, &self.context.caches);
-        let waits = !self.known.waiting.fresh.is_empty() || !self.known.waiting.again.is_empty();
-        if caches.pods.has_work(&self.uid) || !waits || record.intent.is_some() {
-            return None;
-        }
         let turn = || {
-            let queue = key(caches.queue_of(self.job)?.as_ref());
-            dispatch.turn_of(&queue, record.runnable_at)
+            let queue = caches.queue_of(self.job).filter(|_| standing == Standing::InLine)?;
+            dispatch.turn_of(&key(queue.as_ref()), record.runnable_at)
         };
         let wait =
             dispatch.child_waits_for(&self.uid).or_else(|| dispatch.waits_for(&self.uid)).or_else(turn)?;
@@ -500,13 +507,6 @@ impl<'a> Work<'a> {
         let due = record.waiting.and_then(|waiting| due(&waiting, &self.wishes.time_limits));
         Wake::at(due.map(|(due, _)| due), now)
     }
-}
-
-/// An array that has blocked its queue for so long that the queue gives it up.
-fn give_up(job: &BatchJob, wishes: &Job, children: &Children, now: Timestamp) -> Option<ChildOrder> {
-    let (due, code) = due(&job.status.as_ref()?.record.waiting?, &wishes.time_limits)?;
-    let (indexes, kind) = (children.members().clone(), IntentKind::Cancel);
-    (now >= due).then(|| ChildOrder { indexes, kind, reason: reason::time_limit(code) })
 }
 
 /// The order that counts: the first one, but that what a cancel leaves running may be terminated.

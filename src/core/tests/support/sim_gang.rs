@@ -14,18 +14,21 @@ use batchyard_core::pod::{
     ContainerRole, ContainerState, ContainerView, NodeView, PodCondition, PodPhase, PodView,
 };
 use batchyard_core::termination::Tolerances;
+use batchyard_core::waits::Wait;
 use jiff::{SignedDuration, Timestamp};
 
 pub(crate) struct World {
     pub(crate) job: Job,
     pub(crate) record: Record,
     pub(crate) creating: bool,
+    /// What the dispatcher says that the job waits for.
+    pub(crate) waits_for: Option<Wait>,
     /// The address that was given to the workers of this round.
     pub(crate) published: Option<String>,
     pub(crate) removed_addresses: Vec<(u32, u32)>,
     /// What became of each node in the last attempt.
     pub(crate) ended: Vec<(u32, Attempt)>,
-    gang: Gang,
+    pub(crate) gang: Gang,
     pub(crate) now: Timestamp,
     pods: BTreeMap<String, PodView>,
     nodes: BTreeMap<String, NodeView>,
@@ -55,10 +58,11 @@ impl World {
             job: Job { strategy: RetryStrategy { attempts, evaluate_on_exit: vec![] }, ..Job::default() },
             record: Record::default(),
             creating: false,
+            waits_for: None,
             published: None,
             removed_addresses: vec![],
             ended: vec![],
-            gang: Gang { nodes, main, timeout, published_at: None },
+            gang: Gang { nodes, main, timeout, grows: false, published_at: None },
             now: Timestamp::from_second(1_000_000).expect("a time"),
             pods: BTreeMap::new(),
             nodes: (0..3).map(host).collect(),
@@ -87,7 +91,8 @@ impl World {
     pub(crate) fn decide(&self) -> Decision {
         let readiness = Readiness::Ready("d:1".to_owned());
         let pods = self.pods.values().cloned().collect();
-        let seen = Seen { pods, nodes: self.nodes.clone(), creating: self.creating, ..Seen::default() };
+        let (nodes, waits_for) = (self.nodes.clone(), self.waits_for.clone());
+        let seen = Seen { pods, nodes, creating: self.creating, waits_for, ..Seen::default() };
         let tolerances =
             Tolerances { node_lost: Some(SignedDuration::from_secs(60)), ..Tolerances::default() };
         gang::decide(self.now, (&self.job, &self.gang), &readiness, &self.record, &seen, &tolerances)
