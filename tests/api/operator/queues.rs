@@ -277,7 +277,8 @@ async fn the_front_of_a_queue_outlives_the_operator() {
     world.next_second(&head).await;
     let second = world.submit("second", job(json!({}))).await;
     let front = async |count: usize| {
-        let queue = wait::until(&world.api::<JobQueue>(), "queue", "its front", |queue| {
+        let queues = world.api::<JobQueue>();
+        let queue = wait::until(&queues, "queue", "its front", |queue| {
             queue.status.as_ref().is_some_and(|status| status.front.len() == count)
         });
         queue.await.status.unwrap_or_default().front

@@ -320,8 +320,8 @@ async fn no_capacity_is_one_wait_for_jobs_of_every_kind() {
         let told = serde_json::to_value(job.get().await).expect("plain data");
         assert!(is_condition(&told, "Waiting"), "{told}");
         let before = world.pods().await;
-        let all = world.api::<Pod>().delete_collection(&DeleteParams::default(), &ListParams::default());
-        all.await.expect("they can be deleted");
+        let (pods, how, all) = (world.api::<Pod>(), DeleteParams::default(), ListParams::default());
+        pods.delete_collection(&how, &all).await.expect("they can be deleted");
         // Each pod is made anew, and again no node comes for it.
         wait::answer("other pods", &world.namespace, || async {
             let pods = world.pods().await;
