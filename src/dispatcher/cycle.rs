@@ -23,7 +23,7 @@ use tracing::{error, info};
 
 use super::index::{Index, View};
 use super::place::{self, Placing};
-use super::{Asker, Creating, Found, Fronts, Next, Wait};
+use super::{Asker, Creating, Dispatch, Found, Fronts, Next, Wait};
 use crate::controllers::Context;
 use crate::controllers::triggers::Wakers;
 use crate::crd::JobQueue;
@@ -125,6 +125,16 @@ fn remembered_fronts(caches: &Caches) -> Fronts {
         (!front.is_empty()).then(|| (key(queue.as_ref()), front))
     };
     caches.queues.state().iter().filter_map(front).collect()
+}
+
+/// True if an array would say so: what one of its children waits for while none has a node, and that it waits for its
+/// turn while none has a pod. To wake it for anything else would change nothing, each time anew.
+fn is_said(caches: &Caches, dispatch: &Dispatch, uid: &str, wait: &waits::Wait) -> bool {
+    let is_next = || match dispatch.child_waits_for(uid) {
+        Some(first) => first.what == *wait,
+        None => wait.kind != waits::Kind::Turn || !caches.pods.has_work(uid),
+    };
+    !caches.pods.has_node(uid) && is_next()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -335,13 +345,10 @@ impl Dispatcher {
     }
 
     fn tell(&self, key: &str, wait: &waits::Wait) {
-        let (uid, child) = name::whole(key);
+        let (uid, _) = name::whole(key);
         let Context { caches, dispatch, .. } = self.context.as_ref();
         let Some(job) = caches.job(uid) else { return };
-        // An array says what one of its children waits for while none of them has a node.
-        let speaks = || dispatch.child_waits_for(uid).is_some_and(|first| first.what == *wait);
-        let is_array = job.spec.array_properties.is_some();
-        if is_array && (caches.pods.has_node(uid) || child.is_some() && !speaks()) {
+        if job.spec.array_properties.is_some() && !is_said(caches, dispatch, uid, wait) {
             return;
         }
         if job.status.as_ref().is_some_and(|status| !status.record.says(wait)) {
@@ -352,6 +359,7 @@ impl Dispatcher {
 
 #[cfg(test)]
 mod tests {
+    use batchyard_core::queue::{Decisions, Stranded};
     use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
 
@@ -401,5 +409,56 @@ mod tests {
             assert_eq!(keys, want, "{name}");
             assert!(since.into_iter().eq(0..want.len() as i64), "{name}");
         }
+    }
+
+    /// Keys stand in the order of their letters, so that the child that is next may come first.
+    #[test]
+    fn of_an_arrays_children_one_that_blocks_the_queue_speaks() {
+        let dispatch = Dispatch::default();
+        let told = |stranded: &[&str]| {
+            let head = Verdict::Wait(waits::max_vcpus("e", 2000));
+            let stranded = stranded.iter().map(|uid| {
+                let stranded = Stranded { queue: "ns/q".into(), wait: waits::no_capacity("e") };
+                ((*uid).to_owned(), stranded)
+            });
+            let (verdicts, stranded) = ([("a:10".to_owned(), head)].into(), stranded.collect());
+            let decisions = Decisions { verdicts, stranded, ..Decisions::default() };
+            let others = BTreeMap::new();
+            let found = Found { decisions: &decisions, others: &others, shares: BTreeMap::new() };
+            dispatch.publish(found, BTreeMap::new, Timestamp::UNIX_EPOCH);
+            dispatch.child_waits_for("a").map(|wait| wait.what.kind)
+        };
+        assert_eq!(told(&[]), Some(waits::Kind::Vcpus));
+        assert_eq!(told(&["a:8", "a:9", "b:1"]), Some(waits::Kind::InsufficientInstanceCapacity));
+        assert_eq!(told(&["b:1"]), Some(waits::Kind::Vcpus));
+    }
+
+    /// It is asked every second: whoever is woken for nothing is woken for ever.
+    #[tokio::test]
+    async fn an_array_is_woken_for_what_it_would_say() {
+        let (caches, mut feeds, _triggers) = caches();
+        let spec = json!({"spec": {"jobQueue": "q", "arrayProperties": {"size": 9}}});
+        feeds.jobs.deliver([Event::Apply(object("BatchJob", ("ns", "a"), spec))]);
+        let dispatch = Dispatch::default();
+        let (turn, short, room) =
+            (waits::behind_head("q"), waits::no_capacity("e"), waits::max_vcpus("e", 2000));
+        let says = |dispatch: &Dispatch, caches: &Caches, children: &[(&str, &waits::Wait)]| {
+            let others = children.iter().map(|(key, wait)| ((*key).to_owned(), (*wait).clone())).collect();
+            let decisions = Decisions::default();
+            let found = Found { decisions: &decisions, others: &others, shares: BTreeMap::new() };
+            dispatch.publish(found, BTreeMap::new, Timestamp::UNIX_EPOCH);
+            [&turn, &short, &room].map(|wait| is_said(caches, dispatch, "ns-a", wait))
+        };
+        let child = [("ns-a:10", &room), ("ns-a:2", &short)];
+        assert_eq!(says(&dispatch, &caches, &[]), [true, true, true], "it stands in line");
+        assert_eq!(says(&dispatch, &caches, &child[..1]), [false, false, true]);
+        let mut found = crate::faults::pod("pod", "ns-a", json!({}));
+        let bound = found.clone();
+        found.spec.iter_mut().for_each(|spec| spec.node_name = None);
+        feeds.pods.deliver([Event::Apply(found)]);
+        assert_eq!(says(&dispatch, &caches, &[]), [false, true, true], "it had its turn");
+        assert_eq!(says(&dispatch, &caches, &child), [false, true, false]);
+        feeds.pods.deliver([Event::Apply(bound)]);
+        assert_eq!(says(&dispatch, &caches, &child), [false; 3], "it has a node");
     }
 }

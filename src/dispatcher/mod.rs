@@ -534,27 +534,6 @@ mod tests {
         assert_eq!(cycle(Some(waits::behind_head("q")), &[]), says(1, None));
     }
 
-    /// Keys stand in the order of their letters, so that the child that is next may come first.
-    #[test]
-    fn of_an_arrays_children_one_that_blocks_the_queue_speaks() {
-        let dispatch = Dispatch::default();
-        let told = |stranded: &[&str]| {
-            let head = Verdict::Wait(waits::max_vcpus("e", 2000));
-            let stranded = stranded.iter().map(|uid| {
-                let stranded = Stranded { queue: "ns/q".into(), wait: waits::no_capacity("e") };
-                ((*uid).to_owned(), stranded)
-            });
-            let (verdicts, stranded) = ([("a:10".to_owned(), head)].into(), stranded.collect());
-            let decisions = Decisions { verdicts, stranded, ..Decisions::default() };
-            let others = BTreeMap::new();
-            dispatch.publish(found(&decisions, &others), BTreeMap::new, Timestamp::UNIX_EPOCH);
-            dispatch.child_waits_for("a").map(|wait| wait.what.kind)
-        };
-        assert_eq!(told(&[]), Some(waits::Kind::Vcpus));
-        assert_eq!(told(&["a:8", "a:9", "b:1"]), Some(waits::Kind::InsufficientInstanceCapacity));
-        assert_eq!(told(&["b:1"]), Some(waits::Kind::Vcpus));
-    }
-
     /// A try that fails for what the job waits for does not begin its wait anew.
     #[test]
     fn a_wait_outlasts_the_tries() {
