@@ -136,6 +136,7 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 const BUSY_FOR: Duration = Duration::from_secs(15);
 /// How long an environment that got no node for a pod is not asked for another like it.
 const SHORTAGE: Duration = Duration::from_secs(300);
+
 impl Dispatch {
     /// Something changed that may let a job run: look again.
     pub fn poke(&self) {
