@@ -12,9 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::array::records;
 use crate::controllers::Context;
 use crate::crd::{BatchJob, convert};
 use crate::k8s::error::Error;
+use crate::k8s::parts;
 use crate::k8s::read::read;
 
 /// Looks at the jobs that a job depends on which was not RUNNABLE yet. Jobs that wait for each other in a circle never
@@ -116,17 +118,11 @@ fn phase(job: &BatchJob) -> Phase {
 
 /// How a child of an array stands, by the records of its children: the lists in the array's status are cut short.
 async fn child(array: &BatchJob, index: u32, context: &Context) -> Result<State, Error> {
-    let status = array.status.as_ref().and_then(|status| status.array_properties.as_ref());
-    let size = array.spec.array_properties.as_ref().map(|stated| {
-        let size = stated.size.or_else(|| status?.size);
-        // Of a rerun it is known later.
-        size.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX)
-    });
-    let mut ended = None;
-    if super::array::is_at_work(array) {
-        let children = super::array::known(array, context).await?.children.clone();
-        ended = (children.succeeded().contains(index) || children.failed().contains(index))
-            .then(|| children.succeeded().contains(index));
-    }
+    // Of a rerun it is known later.
+    let size = array.spec.array_properties.as_ref().map(|_| parts::size(array).unwrap_or(u32::MAX));
+    let ended = match records::is_at_work(array) {
+        true => records::known(array, context).await?.children.has_succeeded(index),
+        false => None,
+    };
     Ok(dependency::child(size, index, ended, phase(array)))
 }

@@ -52,7 +52,7 @@ pub async fn reconcile(cached: Arc<BatchJob>, context: Arc<Context>) -> Outcome 
         context.caches.arrays.settle(&uid);
         return Ok(Wake::OnChange);
     }
-    if array::is_at_work(&job) {
+    if array::records::is_at_work(&job) {
         return array::reconcile(job, &context).await;
     }
     if job.is_gang() {

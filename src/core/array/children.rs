@@ -86,6 +86,15 @@ impl Children {
         self.succeeded.len() + self.failed.len() == self.members.len()
     }
 
+    /// Whether one succeeded that has ended.
+    pub fn has_succeeded(&self, index: u32) -> Option<bool> {
+        match (self.succeeded.contains(index), self.failed.contains(index)) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+
     /// The record of one: of a child that ended only its phase is known here.
     pub fn record(&self, index: u32) -> Record {
         let phase = |phase| Record { phase: Some(phase), ..Record::default() };

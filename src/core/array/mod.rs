@@ -10,6 +10,7 @@
 
 mod children;
 mod decide;
+mod end;
 mod gate;
 pub mod indexes;
 mod others;
@@ -17,6 +18,7 @@ mod wait;
 
 pub use children::{Children, Tally, Waiting};
 pub use decide::{Array, Bulk, ChildOrder, Pass, Sight, Sights, decide};
+pub use end::{end, intent};
 pub use gate::{Counterparts, Gate, Order, gate};
 pub use others::{Other, Pairs, pairs, rerun};
 pub use wait::{Standing, give_up, say_why};

@@ -12,15 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batchyard_core::array::{
-    Array, Counterparts, Gate, Other, Pairs, Pass, Standing, Waiting, decide, give_up, indexes, rerun,
-    say_why,
+    Array, Counterparts, Gate, Other, Pairs, Pass, Standing, Waiting, decide, end, give_up, indexes, intent,
+    rerun, say_why,
 };
 use batchyard_core::dependency::{Noted, Reference, n_to_n};
 use batchyard_core::job::clocks::due;
 use batchyard_core::job::decide::{Action, Decision, Job, Readiness, Seen};
 use batchyard_core::job::phase::Phase;
-use batchyard_core::job::record::{Intent, IntentKind, Record};
-use batchyard_core::reason;
+use batchyard_core::job::record::Record;
 use batchyard_core::waits::Wait;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -40,7 +39,7 @@ use crate::k8s::arrays::{Known, Whole};
 use crate::k8s::error::Error;
 use crate::k8s::parts;
 use crate::k8s::watch::key;
-use records::{Entry, Records};
+use records::{Entry, is_at_work, known};
 
 /// The children are looked at together, at most so often: when few pods are at work, and when many are.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
@@ -56,12 +55,6 @@ const STEPS: usize = 256;
 const ACTS: Duration = Duration::from_secs(1);
 /// Requests of one array under way at a time.
 const CONCURRENCY: usize = 16;
-
-/// True if a job is an array that was accepted: its children run, or ran.
-pub(super) fn is_at_work(job: &BatchJob) -> bool {
-    let record = job.status.as_ref().map(|status| &status.record);
-    job.spec.array_properties.is_some() && record.is_some_and(|record| record.runnable_at.is_some())
-}
 
 /// What keeps an array from being accepted, beside what keeps any job.
 pub(super) fn readiness(job: &BatchJob, context: &Context) -> Option<Readiness> {
@@ -130,9 +123,8 @@ pub(super) async fn prepare(
     array: &ArrayProperties,
     context: &Context,
 ) -> Result<(u32, RoaringBitmap), Error> {
-    let size = array.size.and_then(|size| u32::try_from(size).ok());
     let Some(reference) = array.rerun_failed_of.as_deref() else {
-        let size = size.unwrap_or_default();
+        let size = size(job).unwrap_or_default();
         return Ok((size, (0..size).collect()));
     };
     // Of one that is not accepted yet nothing is known, and what is read of it now must not count later.
@@ -144,8 +136,7 @@ pub(super) async fn prepare(
     let children = known(&other, context).await?.children.clone();
     // Those of one that ended before they had a turn have no records.
     let failed = if is_at_work(&other) { children.failed() } else { children.members() }.clone();
-    let its = other.status.as_ref().and_then(|status| status.array_properties.as_ref());
-    let size = its.and_then(|its| u32::try_from(its.size?).ok()).unwrap_or_default();
+    let size = size(&other).unwrap_or_default();
     let mut record = records::empty(job, 0);
     record.members = Some(indexes::text(&failed));
     match context.writer.write_record(&records::object(job, record, None)).await {
@@ -169,10 +160,7 @@ pub(super) async fn status_before_work(
 ) -> Result<ArrayStatus, Error> {
     let (size, members) = match told {
         Some(told) if !phase.is_terminal() => return Ok(told.clone()),
-        Some(told) => {
-            let size = told.size.and_then(|size| u32::try_from(size).ok());
-            (size.unwrap_or_default(), known(job, context).await?.children.members().clone())
-        }
+        Some(_) => (size(job).unwrap_or_default(), known(job, context).await?.children.members().clone()),
         None => prepare(job, array, context).await?,
     };
     Ok(status::of(told, size, 0, &status::all_in(members, phase), context.clock.now()))
@@ -213,19 +201,6 @@ fn sooner(one: Wake, other: Wake) -> Wake {
         (Wake::After(a), Wake::After(b)) => Wake::After(a.min(b)),
         (Wake::OnChange, wake) | (wake, Wake::OnChange) => wake,
     }
-}
-
-/// What is known of an array's children: read once, and kept from then on.
-pub(super) async fn known(job: &BatchJob, context: &Context) -> Result<Arc<Known>, Error> {
-    let uid = job.uid().unwrap_or_default();
-    if let Some(known) = context.caches.arrays.get(&uid) {
-        return Ok(known);
-    }
-    let Records { children, newest, count } = records::load(job, context).await?;
-    let newest = newest.filter(|_| !super::is_settled(job, context)).map(Arc::new);
-    let known = Known { children: Arc::new(children), newest, records: count, ..Known::default() };
-    context.caches.arrays.publish(&uid, known.clone());
-    Ok(Arc::new(known))
 }
 
 /// The children for which those of another array wait, one by one. One that is gone is as it was noted.
@@ -453,22 +428,15 @@ impl<'a> Work<'a> {
             return record;
         }
         record.depends_on.clone_from(&self.notes);
-        let order = self.array.orders.iter().find(|order| order.indexes == *self.known.children.members());
-        let intent = order.map(|order| Intent { kind: order.kind, reason: order.reason.clone(), at: now });
-        record.intent = stronger(record.intent, intent);
+        record.intent = intent(record.intent, &self.array.orders, self.known.children.members(), now);
         let array = self.job.spec.array_properties.as_ref();
         let stated = array.and_then(|array| array.tolerated_failures.as_ref()).map(|stated| match stated {
             IntOrString::Int(number) => number.to_string(),
             IntOrString::String(text) => text.clone(),
         });
-        // Nobody who stops an array tolerates what it leaves undone.
-        let tolerated = match record.intent {
-            Some(_) => 0,
-            None => status::tolerated(stated.as_deref(), &self.known.children),
-        };
-        match self.known.children.outcome(tolerated) {
-            Some(phase) => end(&mut record, phase, now),
-            None => self.say_why(&mut record, now),
+        let tolerated = status::tolerated(stated.as_deref(), &self.known.children);
+        if !end(&mut record, &self.known.children, tolerated, now) {
+            self.say_why(&mut record, now);
         }
         record
     }
@@ -506,27 +474,6 @@ impl<'a> Work<'a> {
     fn limit(&self, record: &Record, now: Timestamp) -> Wake {
         let due = record.waiting.and_then(|waiting| due(&waiting, &self.wishes.time_limits));
         Wake::at(due.map(|(due, _)| due), now)
-    }
-}
-
-/// The order that counts: the first one, but that what a cancel leaves running may be terminated.
-fn stronger(first: Option<Intent>, then: Option<Intent>) -> Option<Intent> {
-    let is = |intent: &Option<Intent>, kind| intent.as_ref().is_some_and(|intent| intent.kind == kind);
-    match is(&first, IntentKind::Cancel) && is(&then, IntentKind::Terminate) {
-        true => then,
-        false => first.or(then),
-    }
-}
-
-/// How an array ends: as it was ordered to, else as its children did.
-fn end(record: &mut Record, phase: Phase, now: Timestamp) {
-    let intent = record.intent.take();
-    (record.phase, record.stopped_at, record.waiting) = (Some(phase), Some(now), None);
-    record.status_reason = (phase == Phase::Failed).then(|| reason::ARRAY_CHILD_FAILED.to_owned());
-    if let Some(intent) = intent.filter(|_| phase == Phase::Failed) {
-        record.is_cancelled = (intent.kind == IntentKind::Cancel).then_some(true);
-        record.is_terminated = (intent.kind == IntentKind::Terminate).then_some(true);
-        record.status_reason = Some(intent.reason);
     }
 }
 

@@ -2,6 +2,7 @@
 //! since nobody but the leader writes them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use batchyard_core::array::{Bulk, Children, indexes};
 use batchyard_core::job::phase::Phase;
@@ -13,9 +14,11 @@ use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, ResourceExt};
 use roaring::RoaringBitmap;
 
+use super::super::is_settled;
 use crate::controllers::Context;
 use crate::crd::batch_job_record::{ChildRange, ChildRecord};
 use crate::crd::{BatchJob, BatchJobRecord, BatchJobRecordSpec};
+use crate::k8s::arrays::Known;
 use crate::k8s::error::Error;
 use crate::k8s::meta;
 use crate::k8s::read::read;
@@ -27,21 +30,31 @@ const PAGE: u32 = 20;
 /// The end of a child's output is kept shorter than that of a job of its own.
 const LOG_TAIL: usize = 512;
 
-/// The records of an array.
-pub(super) struct Records {
-    pub children: Children,
-    pub newest: Option<BatchJobRecord>,
-    pub count: u32,
-}
-
 /// Something to remember.
 pub(super) enum Entry {
     Child(Box<ChildRecord>),
     Range(ChildRange),
 }
 
+/// True if a job is an array that was accepted: its children run, or ran.
+pub(in super::super) fn is_at_work(job: &BatchJob) -> bool {
+    let record = job.status.as_ref().map(|status| &status.record);
+    job.spec.array_properties.is_some() && record.is_some_and(|record| record.runnable_at.is_some())
+}
+
+/// What is known of an array's children: read once, and kept from then on.
+pub(in super::super) async fn known(job: &BatchJob, context: &Context) -> Result<Arc<Known>, Error> {
+    let uid = job.uid().unwrap_or_default();
+    if let Some(known) = context.caches.arrays.get(&uid) {
+        return Ok(known);
+    }
+    let known = load(job, context).await?;
+    context.caches.arrays.publish(&uid, known.clone());
+    Ok(Arc::new(known))
+}
+
 /// Reads everything that is remembered of an array's children.
-pub(super) async fn load(job: &BatchJob, context: &Context) -> Result<Records, Error> {
+async fn load(job: &BatchJob, context: &Context) -> Result<Known, Error> {
     let uid = job.uid().unwrap_or_default();
     let namespace = job.namespace().unwrap_or_default();
     let api: Api<BatchJobRecord> = Api::namespaced(context.writer.client().clone(), &namespace);
@@ -65,8 +78,10 @@ pub(super) async fn load(job: &BatchJob, context: &Context) -> Result<Records, E
     }
     // Should somebody have deleted records, those that are known to have ended do not run again.
     recall(&mut children, job);
-    let count = found.last().map_or(0, |record| u32::try_from(record.spec.segment).unwrap_or(0) + 1);
-    Ok(Records { children, newest: found.pop(), count })
+    let records = found.last().map_or(0, |record| u32::try_from(record.spec.segment).unwrap_or(0) + 1);
+    // Nobody writes to one of an array that has settled.
+    let newest = found.pop().filter(|_| !is_settled(job, context)).map(Arc::new);
+    Ok(Known { children: Arc::new(children), newest, records, ..Known::default() })
 }
 
 /// Labels can be set by anybody who may make such objects; the name and the owner say whose a record is.
