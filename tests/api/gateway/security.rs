@@ -166,6 +166,13 @@ async fn a_caller_may_do_what_its_service_account_may() {
     let environment = json!({"computeEnvironmentName": "e", "type": "UNMANAGED"}).to_string();
     refused(door.call(&editor, "POST", "/v1/createcomputeenvironment", &environment));
     assert_eq!(door.call(&stranger, "POST", "/v1/createcomputeenvironment", &environment).status, 200);
+    // And what is made in one namespace is not for the queues of others.
+    let made = world.environments().get(&format!("{}.e", other.namespace)).await.expect("it is made");
+    let is_for = |namespace: &str| {
+        let labels = [("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())].into();
+        made.spec.entry_for(&labels).is_some()
+    };
+    assert_eq!([is_for(&other.namespace), is_for(n)], [true, false], "{:?}", made.spec.allowed_namespaces);
     wait::answer("the gateway to know the key", n, || {
         let answer = door.call(&nobody, "POST", "/v1/describejobqueues", "{}");
         std::future::ready((answer.body["__type"] == "AccessDeniedException").then_some(()))

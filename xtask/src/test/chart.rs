@@ -55,6 +55,8 @@ pub(super) fn check() -> Result<Counts> {
     counts.add(Counts::one());
     may_be_there_twice(&chart)?;
     counts.add(Counts::one());
+    treats_all_programs_alike(&chart)?;
+    counts.add(Counts::one());
     Ok(counts)
 }
 
@@ -212,6 +214,28 @@ fn may_be_there_twice(chart: &Path) -> Result<()> {
     let second = objects("west", &format!("watchNamespaces={{team-a}},{}", second.join(",")))?;
     let common: Vec<_> = first.intersection(&second).collect();
     ensure!(common.is_empty(), "two releases have in common: {common:?}");
+    Ok(())
+}
+
+/// Whatever is said of pods, of their disruption and of metrics without naming a program holds for each.
+fn treats_all_programs_alike(chart: &Path) -> Result<()> {
+    let values = "replicas=2,notifier.replicas=2,gateway.replicas=2,metrics.serviceMonitor.enabled=true";
+    let mut command = helm(&["template", "batchyard", "--set", values])?;
+    command.arg("--values").arg(chart.join("ci/everything-values.yaml")).arg(chart);
+    let rendered = output(&mut command)?;
+    let programs = ["batchyard", "batchyard-gateway", "batchyard-notifier"];
+    let documents = documents(&rendered)?;
+    for (kind, end) in [("PodDisruptionBudget", ""), ("Service", "-metrics"), ("ServiceMonitor", "")] {
+        let is_made = |name: &str| {
+            let mut all = documents.iter();
+            all.any(|one| one.kind == kind && one.metadata.name == format!("{name}{end}"))
+        };
+        ensure!(programs.iter().all(|name| is_made(name)), "not each program has a {kind}");
+    }
+    for member in ["nodeSelector", "tolerations", "affinity", "topologySpreadConstraints"] {
+        let said = rendered.matches(&format!("\n      {member}:\n")).count();
+        ensure!(said == programs.len(), "{member} reaches {said} of {} programs", programs.len());
+    }
     Ok(())
 }
 
